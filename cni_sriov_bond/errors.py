@@ -1,0 +1,46 @@
+"""The one error type that every module raises, and the CNI error codes.
+
+Codes 1 to 99 are the CNI specification's (SPEC.md, "Error"); from 100 on they are ours.
+"""
+
+INCOMPATIBLE_VERSION = 1
+UNSUPPORTED_FIELD = 2
+UNKNOWN_CONTAINER = 3
+INVALID_ENVIRONMENT = 4
+IO_FAILURE = 5
+DECODING_FAILURE = 6
+INVALID_CONFIG = 7
+INVALID_NETNS = 8
+TRY_AGAIN_LATER = 11
+NOT_AVAILABLE = 50
+NOT_AVAILABLE_AND_CONTAINERS_HIT = 51
+
+KERNEL_REFUSED = 100
+NAME_TAKEN = 101
+DELEGATE_FAILED = 102
+CHECK_DIFFERS = 103
+POOL_UNUSABLE = 104
+INTERNAL = 199
+
+
+class CniError(Exception):
+    """A failure as the CNI contract wants it told.
+
+    :param code: one of the codes above, never 0.
+    :param msg: one sentence: what is wrong, with which object, what to do. Runtimes show it without the code.
+    :param details: more for a log, may be empty.
+    """
+
+    def __init__(self, code: int, msg: str, details: str = "") -> None:
+        super().__init__(msg)
+        self.code = code
+        self.msg = msg
+        self.details = details
+
+
+class KernelError(CniError):
+    """The kernel refused a request; ``errno`` says why."""
+
+    def __init__(self, errno: int, msg: str) -> None:
+        super().__init__(KERNEL_REFUSED, msg)
+        self.errno = errno
