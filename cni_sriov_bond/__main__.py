@@ -1,0 +1,130 @@
+"""The process edge of the plugin: environment, standard streams and exit status, and nothing else has them.
+
+VERSION and "about" are answered here, before anything else is imported: runtimes ask every plugin for its versions.
+"""
+
+import posix
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from cni_sriov_bond.errors import CniError
+
+# Here and not in config, which VERSION does not import; a test holds the two equal.
+_VERSIONS = ("0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0")
+_MOST_STDIN = 1 << 20
+
+
+def _write(fd: int, text: str) -> None:
+    data = text.encode("utf-8", "surrogateescape")
+    while data:
+        data = data[posix.write(fd, data) :]
+
+
+def main() -> int:
+    """Serve one call of the plugin as the CNI contract has it and give the exit status."""
+    command = posix.environ.get(b"CNI_COMMAND", b"")
+    if command == b"VERSION":
+        versions = '","'.join(_VERSIONS)
+        _write(1, f'{{"cniVersion":"{_VERSIONS[-1]}","supportedVersions":["{versions}"]}}\n')
+        return 0
+    if not command:
+        _write(2, f"CNI sriov-bond plugin\nCNI protocol versions supported: {', '.join(_VERSIONS)}\n")
+        return 0
+    return _serve()
+
+
+def _serve() -> int:
+    """Run a verb and tell its failure, whatever it is, as one error document."""
+    from cni_sriov_bond.errors import INTERNAL, IO_FAILURE, CniError
+
+    version = [_VERSIONS[-1]]
+    try:
+        _run(version)
+    except CniError as failed:
+        return _fail(failed, version[0])
+    except OSError as failed:
+        what = f"{failed.strerror}: {failed.filename}" if failed.filename else str(failed)
+        return _fail(CniError(IO_FAILURE, f"the call stopped at an error of the system: {what}"), version[0])
+    except Exception as failed:  # noqa: BLE001  the process edge: a runtime must get JSON, never a traceback
+        place = f"{type(failed).__name__}: {failed}"
+        return _fail(CniError(INTERNAL, f"sriov-bond has a bug, please report it: {place}", _place(failed)), version[0])
+    return 0
+
+
+def _run(version: list[str]) -> None:
+    """Read the call and run its verb; ``version`` becomes the one that answers must have."""
+    from cni_sriov_bond import config, plugin
+    from cni_sriov_bond.errors import INVALID_ENVIRONMENT, CniError
+    from cni_sriov_bond.log import Log
+
+    environ = {
+        key.decode("utf-8", "surrogateescape"): value.decode("utf-8", "surrogateescape")
+        for key, value in _outer_environment().items()
+    }
+    call = config.parse_call(environ)
+    data = _stdin()
+    value = config.parse_json(data)
+    if call.command in ("ADD", "DEL", "CHECK"):
+        config.check_identifiers(call)
+    verbs: dict[str, Callable[..., None]] = {"ADD": plugin.add, "DEL": plugin.delete, "CHECK": plugin.check}
+    if call.command not in verbs:
+        raise CniError(INVALID_ENVIRONMENT, f"unknown CNI_COMMAND: {call.command}")
+    version[0] = config.check_version(value, call.command)
+    network = config.parse_network(data, value, version[0])
+    log = Log(network.log_level, network.log_file, f"sriov-bond {call.command} {call.container_id} {call.ifname}")
+    if call.command == "ADD":
+        plugin.add(call, network, log, lambda text: _write(1, text + "\n"))
+    else:
+        verbs[call.command](call, network, log)
+
+
+def _outer_environment() -> dict[bytes, bytes]:
+    """Give the environment as the runtime set it: what PyInstaller's start added is undone for the delegate."""
+    environ = {key: value for key, value in posix.environ.items() if not key.startswith(b"_PYI_")}
+    if getattr(sys, "frozen", False):
+        original = environ.pop(b"LD_LIBRARY_PATH_ORIG", None)
+        environ.pop(b"LD_LIBRARY_PATH", None)
+        if original is not None:
+            environ[b"LD_LIBRARY_PATH"] = original
+    return environ
+
+
+def _stdin() -> bytes:
+    from cni_sriov_bond.errors import DECODING_FAILURE, IO_FAILURE, CniError
+
+    data = b""
+    try:
+        while part := posix.read(0, 65536):
+            data += part
+            if len(data) > _MOST_STDIN:
+                raise CniError(DECODING_FAILURE, "the network config on standard input is larger than 1 MiB")
+    except OSError as failed:
+        raise CniError(IO_FAILURE, f"error reading from stdin: {failed.strerror}") from None
+    return data
+
+
+def _fail(error: "CniError", version: str) -> int:
+    from cni_sriov_bond.result import error as document
+
+    try:
+        _write(1, document(error.code, error.msg, error.details, version) + "\n")
+    except OSError:
+        pass  # nobody reads; the status still tells
+    return 1
+
+
+def _place(failed: BaseException) -> str:
+    """Give where a bug was met, innermost last, for whoever reports it."""
+    places = []
+    step = failed.__traceback__
+    while step is not None:
+        places.append(f"{step.tb_frame.f_code.co_name}:{step.tb_lineno}")
+        step = step.tb_next
+    return " > ".join(places)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,115 @@
+"""The bond in the container: make it, give it its ports, watch its links, compare it with what was asked."""
+
+from errno import EEXIST
+
+from cni_sriov_bond import wire
+from cni_sriov_bond.bonding import MODES, MODES_WITHOUT_ARP_MONITOR, TARGETS, decode, encode, words
+from cni_sriov_bond.errors import NAME_TAKEN, CniError, KernelError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from cni_sriov_bond.netlink import Netlink
+    from cni_sriov_bond.pool import Port
+
+# Drivers of VFs whose carrier follows their PF's cable, by their sources in Linux 6.12: ixgbevf asks the PF's link register
+# (vf.c, ixgbevf_check_mac_link_vf), iavf gets VIRTCHNL_EVENT_LINK_CHANGE, mlx5 follows its vport's admin state ("auto"),
+# bnxt_en gets the PF's link by firmware event. igbvf does not: see docs/operations.md, "Link monitoring".
+DRIVERS_WITH_CARRIER = ("ixgbevf", "iavf", "mlx5_core", "bnxt_en")
+_PATH_INTERVAL = 200  # ms; a dead path is noticed after arp_missed_max (2) of them
+
+
+def make(inside: "Netlink", name: str, mac: str, options: "dict[str, Any]") -> wire.Link:
+    """Make the bond under its final name, down and without ports.
+
+    Before its ports come: nerdctl shows the first link that is up, and the bond so gets the lower index.
+
+    :raises CniError: NAME_TAKEN when the container has a device of that name.
+    """
+    try:
+        inside.add_bond(name, mac, encode(options))
+    except KernelError as refused:
+        if refused.errno == EEXIST:
+            raise CniError(NAME_TAKEN, f"the container has a device {name} already") from None
+        raise
+    link = inside.link(name)
+    if link is None:
+        raise CniError(NAME_TAKEN, f"the bond {name} vanished from {inside.where} while it was made")
+    return link
+
+
+def ports(inside: "Netlink", wanted: "list[Port]") -> "dict[str, wire.Link]":
+    """Give the VFs that are in a namespace, by PCI address, whatever they are called and ported to there."""
+    addresses = {port.pci for port in wanted}
+    return {link.parent: link for link in inside.links() if link.parent in addresses}
+
+
+def fill(inside: "Netlink", bond: wire.Link, members: "list[wire.Link]", mtu: int | None) -> None:
+    """Add the ports, set the MTU of all and bring the bond up, which brings its ports up.
+
+    :raises KernelError: what the kernel refused, naming the port.
+    """
+    for member in members:
+        inside.set_port(member, bond)
+    if mtu is not None and mtu != bond.mtu:
+        inside.set_mtu(bond, mtu)
+    inside.set_up(bond, True)
+
+
+def empty(inside: "Netlink", members: "list[wire.Link]") -> None:
+    """Take the VFs out of whatever device they are ports of by now."""
+    for member in members:
+        if member.master:
+            inside.set_port(member, None)
+
+
+def differences(bond: wire.Link | None, members: "list[wire.Link]", asked: "dict[str, Any]") -> list[str]:
+    """Say what of a bond is not as it was asked, one clause each.
+
+    :param members: every device of the namespace that is a port of something.
+    :param asked: ``name``, ``mac``, ``mtu`` (or None), ``ports`` (PCI addresses) and ``options``.
+    """
+    if bond is None:
+        return [f"the bond {asked['name']} is gone"]
+    if bond.kind != "bond":
+        return [f"{asked['name']} is a {bond.kind or 'NIC'}, not a bond"]
+    found = []
+    if not bond.up:
+        found.append(f"{bond.name} is down")
+    if bond.mac != asked["mac"]:
+        found.append(f"{bond.name} has the MAC {bond.mac}, not {asked['mac']}")
+    if asked["mtu"] is not None and bond.mtu != asked["mtu"]:
+        found.append(f"{bond.name} has the MTU {bond.mtu}, not {asked['mtu']}")
+    mine = {member.parent: member for member in members if member.master == bond.index}
+    for pci in asked["ports"]:
+        if pci not in mine:
+            found.append(f"the VF {pci} is not a port of {bond.name}")
+        elif not mine[pci].up:
+            found.append(f"the port {mine[pci].name} is down")
+    for pci, member in mine.items():
+        if pci not in asked["ports"]:
+            found.append(f"{member.name} is a port of {bond.name} and should not be")
+    present = decode(bond.bond_data)
+    for name, value in asked["options"].items():
+        if present.get(name) != value:
+            found.append(f"{bond.name} has {name} {words(name, present.get(name))}, not {words(name, value)}")
+    return found
+
+
+def wants_path(asked: "dict[str, Any]", choice: str, drivers: list[str]) -> bool:
+    """Tell whether the bond should watch its path rather than its carrier.
+
+    :param asked: the bond options of the config; explicit ``miimon`` or ``arp_interval`` win over any choice.
+    :param choice: ``mii``, ``arp`` or ``auto``: carrier where every VF's driver passes its PF's cable on, else the path.
+    """
+    if "miimon" in asked or "arp_interval" in asked or choice == "mii":
+        return False
+    if MODES[asked["mode"]] in MODES_WITHOUT_ARP_MONITOR:
+        return False
+    return choice == "arp" or not all(name in DRIVERS_WITH_CARRIER for name in drivers)
+
+
+def path_monitor(asked: "dict[str, Any]", targets: "dict[str, list[str]]") -> "dict[str, Any]":
+    """Give the options that make a bond watch the path to its gateways; targets of the config win."""
+    return {"miimon": 0, "arp_interval": _PATH_INTERVAL, **targets, **{name: asked[name] for name in TARGETS if name in asked}}

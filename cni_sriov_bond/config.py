@@ -1,0 +1,259 @@
+"""Bytes and CNI_* values in, validated values out, every mistake told at once.
+
+The order of the checks is the reference plugins' (skel.go): environment, then JSON and the network's name, then the
+identifiers, then the version, then what is ours.
+"""
+
+from _socket import inet_pton
+
+from cni_sriov_bond import jsontext
+from cni_sriov_bond.bonding import MODES_WITHOUT_ARP_MONITOR, OPTIONS, TARGETS
+from cni_sriov_bond.errors import (
+    DECODING_FAILURE,
+    INCOMPATIBLE_VERSION,
+    INVALID_CONFIG,
+    INVALID_ENVIRONMENT,
+    CniError,
+)
+from cni_sriov_bond.schema import NETWORK, issues
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+VERSIONS = ("0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0")
+_SINCE = {"CHECK": "0.4.0", "GC": "1.1.0", "STATUS": "1.1.0"}
+# Which verb needs which variable, in the order in which a complaint lists them.
+_REQUIRED = (
+    ("CNI_COMMAND", ("ADD", "CHECK", "DEL", "GC", "STATUS")),
+    ("CNI_CONTAINERID", ("ADD", "CHECK", "DEL")),
+    ("CNI_NETNS", ("ADD", "CHECK")),
+    ("CNI_IFNAME", ("ADD", "CHECK", "DEL")),
+    ("CNI_PATH", ("ADD", "CHECK", "DEL", "GC", "STATUS")),
+)
+_ALNUM = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789")
+_NAME = _ALNUM | frozenset("_.-")
+STATE_DIR = "/var/lib/cni/sriov-bond"
+_AF_INET, _AF_INET6 = 2, 10
+# The VF settings by their config key: (key, name in the VF's state, values by word).
+_SWITCHES = {"off": 0, "on": 1}
+_LINK_STATES = {"auto": 0, "enable": 1, "disable": 2}
+_VLAN_PROTOCOLS = {"802.1q": 0x8100, "802.1ad": 0x88A8}
+# bond-cni's spelling and the kernel's are one option.
+_SPELLINGS = {"failOverMac": "fail_over_mac"}
+
+
+class Call:
+    """What the runtime's environment asks for."""
+
+    __slots__ = ("args", "command", "container_id", "environ", "ifname", "netns", "path")
+
+    def __init__(self, environ: "Mapping[str, str]") -> None:
+        self.environ = environ
+        self.command = environ.get("CNI_COMMAND", "")
+        self.container_id = environ.get("CNI_CONTAINERID", "")
+        self.netns = environ.get("CNI_NETNS", "")
+        self.ifname = environ.get("CNI_IFNAME", "")
+        self.args = environ.get("CNI_ARGS", "")
+        self.path = environ.get("CNI_PATH", "")
+
+
+class Network:
+    """A validated network config.
+
+    ``raw`` is the config's own bytes for the delegate, ``bond`` the bonding options by kernel name, as numbers,
+    ``vf`` the VF settings as ``sriov.Host.apply`` takes them.
+    """
+
+    __slots__ = (
+        "bond", "delegate", "dns", "link_monitor", "log_file", "log_level", "mac", "mtu", "name", "pool", "prev_result", "raw", "state_dir",
+        "version", "vf", "vlan",
+    )  # fmt: skip
+
+    def __init__(self, raw: bytes, value: "dict[str, Any]", version: str) -> None:
+        self.raw = raw
+        self.name: str = value["name"]
+        self.version = version
+        self.pool: str = value.get("pool", "")
+        self.state_dir: str = value.get("stateDir", STATE_DIR)
+        self.vlan: int | None = value.get("vlan")
+        self.mtu: int | None = value.get("mtu")
+        self.mac: str = value.get("mac", "").lower()
+        self.link_monitor: str = value.get("linkMonitor", "auto")
+        self.log_level: str = value.get("logLevel", "warning")
+        self.log_file: str = value.get("logFile", "")
+        self.delegate: str = (value.get("ipam") or {}).get("type") or ""
+        self.dns: dict[str, Any] = value.get("dns") or {}
+        self.prev_result: dict[str, Any] | None = value.get("prevResult")
+        self.bond = _bond_options(value)
+        self.vf = _vf_settings(value)
+
+
+def parse_call(environ: "Mapping[str, str]") -> Call:
+    """Read the environment.
+
+    :raises CniError: INVALID_ENVIRONMENT naming every variable that the verb needs and has not got.
+    """
+    call = Call(environ)
+    missing = [name for name, verbs in _REQUIRED if call.command in verbs and not environ.get(name)]
+    if missing:
+        raise CniError(INVALID_ENVIRONMENT, f"required env variables [{','.join(missing)}] missing")
+    return call
+
+
+def parse_json(data: bytes) -> "dict[str, Any]":
+    """Decode the network config and check its name.
+
+    Bad UTF-8 becomes U+FFFD, as Go has it.
+
+    :raises CniError: DECODING_FAILURE for what is no JSON object, INVALID_CONFIG for a missing or bad name.
+    """
+    try:
+        value = jsontext.loads(data.decode("utf-8", "replace"))
+    except ValueError as wrong:
+        raise CniError(DECODING_FAILURE, f"error unmarshall network config: {wrong}") from None
+    if value is None:
+        value = {}
+    if not isinstance(value, dict):
+        raise CniError(DECODING_FAILURE, f"error unmarshall network config: it is a {type(value).__name__}, not an object")
+    for key in ("name", "cniVersion"):
+        if not isinstance(value.get(key), str | None):
+            raise CniError(DECODING_FAILURE, f"error unmarshall network config: {key} must be a string")
+    if not value.get("name"):
+        raise CniError(INVALID_CONFIG, "missing network name")
+    if not _is_name(value["name"]):
+        raise CniError(INVALID_CONFIG, "invalid characters found in network name", value["name"])
+    return value
+
+
+def check_identifiers(call: Call) -> None:
+    """Check what names the attachment.
+
+    :raises CniError: INVALID_ENVIRONMENT for a container id or interface name that the contract forbids.
+    """
+    if not _is_name(call.container_id):
+        raise CniError(INVALID_ENVIRONMENT, "invalid characters in containerID", call.container_id)
+    name = call.ifname
+    if len(name.encode("utf-8", "surrogateescape")) > 15:
+        raise CniError(INVALID_ENVIRONMENT, f"the interface name {name!r} is longer than 15 bytes; shorten CNI_IFNAME")
+    bad = name in (".", "..") or any(letter in "/:" or letter.isspace() for letter in name)
+    if bad or not name.isprintable():
+        raise CniError(INVALID_ENVIRONMENT, f"the interface name {name!r} is not one for a device; change CNI_IFNAME")
+    if name == "lo":
+        raise CniError(INVALID_ENVIRONMENT, "the interface name lo is the container's loopback; change CNI_IFNAME")
+
+
+def check_version(value: "dict[str, Any]", command: str) -> str:
+    """Give the version that the answer must have.
+
+    :raises CniError: INCOMPATIBLE_VERSION for one that we, or this verb, do not know.
+    """
+    version: str = value.get("cniVersion") or "0.1.0"
+    if version not in VERSIONS:
+        have = " ".join(f'"{one}"' for one in VERSIONS)
+        raise CniError(
+            INCOMPATIBLE_VERSION, "incompatible CNI versions", f'config is "{version}", plugin supports [{have}]'
+        )
+    if VERSIONS.index(version) < VERSIONS.index(_SINCE.get(command, "0.1.0")):
+        raise CniError(INCOMPATIBLE_VERSION, f"config version {version} does not allow {command}")
+    return version
+
+
+def parse_network(data: bytes, value: "dict[str, Any]", version: str) -> Network:
+    """Check our own keys and give the network.
+
+    :raises CniError: INVALID_CONFIG listing every mistake with its path.
+    """
+    found = issues({key: part for key, part in value.items() if part is not None}, NETWORK)
+    if not found:
+        found = _mistakes(value)
+    if found:
+        raise CniError(INVALID_CONFIG, f"network {value['name']!r}: {'; '.join(found)}")
+    return Network(data, {key: part for key, part in value.items() if part is not None}, version)
+
+
+def is_pool_name(name: str) -> bool:
+    """Tell whether a pool may be called so: its name is a directory's and a part of file names."""
+    return 0 < len(name) <= 64 and name[0] in _ALNUM and all(letter in _NAME for letter in name)
+
+
+def _mistakes(value: "dict[str, Any]") -> list[str]:
+    """Say what the schema's few words cannot: formats, and keys that do not go together."""
+    found = []
+    pool = value.get("pool")
+    if pool is not None and not is_pool_name(pool):
+        found.append(f"pool {pool!r} is no name of a pool; use letters, digits, '_', '.' and '-'")
+    mac = value.get("mac")
+    if mac is not None and not _is_mac(mac):
+        found.append(f"mac {mac!r} is not the MAC of one host; write it like 02:11:22:33:44:55")
+    for key, family in (("arp_ip_target", _AF_INET), ("ns_ip6_target", _AF_INET6)):
+        found += [f"{key} {ip!r} is no address" for ip in value.get(key) or () if not is_ip(family, ip)]
+    if value.get("arp_interval") and not (value.get("arp_ip_target") or value.get("ns_ip6_target")):
+        found.append("arp_interval needs arp_ip_target or ns_ip6_target: whom to ask")
+    if value.get("arp_interval") and value.get("miimon"):
+        found.append("arp_interval and miimon exclude each other: the kernel watches by one")
+    if value.get("arp_interval") and value.get("mode") in MODES_WITHOUT_ARP_MONITOR:
+        found.append(f"the mode {value['mode']} has no ARP monitor; leave out arp_interval")
+    if (value.get("vlanQoS") or value.get("vlanProto")) and not value.get("vlan"):
+        found.append("vlanQoS and vlanProto need a vlan of 1 to 4094")
+    least, most = value.get("min_tx_rate") or 0, value.get("max_tx_rate") or 0
+    if most and least > most:
+        found.append(f"min_tx_rate {least} is above max_tx_rate {most}")
+    return found
+
+
+def is_ip(family: int, ip: str) -> bool:
+    """Tell whether a text is an address of a family."""
+    try:
+        inet_pton(family, ip)
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def _is_mac(mac: str) -> bool:
+    parts = mac.split(":")
+    try:
+        octets = bytes.fromhex("".join(parts))
+    except ValueError:
+        return False
+    return len(parts) == 6 and all(len(part) == 2 for part in parts) and not octets[0] & 1 and any(octets)
+
+
+def _is_name(text: str) -> bool:
+    return bool(text) and text[0] in _ALNUM and all(letter in _NAME for letter in text)
+
+
+def _bond_options(value: "dict[str, Any]") -> "dict[str, Any]":
+    """Give what the config says of the bond, by kernel name and number; ``mode`` is always there."""
+    found: dict[str, Any] = {"mode": OPTIONS["mode"][2].index(value.get("mode", "balance-xor"))}
+    for key, asked in value.items():
+        name = _SPELLINGS.get(key, key)
+        if name in TARGETS:
+            found[name] = asked
+        elif name in OPTIONS:
+            words = OPTIONS[name][2]
+            found[name] = words.index(asked) if isinstance(asked, str) else asked
+    if found["mode"] == 2 and "xmit_hash_policy" not in found:
+        # layer2, the kernel's default, sends everything that goes to the gateway over one NIC.
+        found["xmit_hash_policy"] = OPTIONS["xmit_hash_policy"][2].index("layer3+4")
+    return found
+
+
+def _vf_settings(value: "dict[str, Any]") -> "dict[str, Any]":
+    """Give what each port's VF is set to through its PF, by the names of ``wire.Vf``; what is not there stays alone."""
+    found: dict[str, Any] = {}
+    if "vlan" in value:
+        found["vlan"] = value["vlan"]
+        found["vlan_qos"] = value.get("vlanQoS", 0)
+        found["vlan_proto"] = _VLAN_PROTOCOLS[value.get("vlanProto", "802.1q").lower()]
+    # Secure by default: without a word in the config a container has neither trust nor a foreign source MAC.
+    found["spoofchk"] = _SWITCHES[value.get("spoofchk", "on")]
+    found["trust"] = _SWITCHES[value.get("trust", "off")]
+    if "link_state" in value:
+        found["link_state"] = _LINK_STATES[value["link_state"]]
+    for key in ("min_tx_rate", "max_tx_rate"):
+        if key in value:
+            found[key] = value[key]
+    return found

@@ -1,0 +1,163 @@
+"""Run the IPAM delegate as the contract has it: the untouched config, our environment, its own words in an error."""
+
+import os
+from _signal import SIGKILL
+from select import POLLIN, POLLOUT, poll
+from stat import S_ISREG
+from time import monotonic
+
+from cni_sriov_bond import jsontext
+from cni_sriov_bond.errors import DELEGATE_FAILED, INVALID_CONFIG, TRY_AGAIN_LATER, CniError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+# Below the shortest time that a runtime gives an ADD or a DEL (CRI-O's DEL: 60 s), so that it is we who tell.
+SECONDS = 45.0
+_MOST_OUTPUT = 1 << 20
+_CHUNK = 65536
+
+
+def find(kind: str, cni_path: str) -> str:
+    """Give the delegate's executable: the first regular file of that name in CNI_PATH, and nowhere else.
+
+    :raises CniError: INVALID_CONFIG for a name that is a path or our own, or when there is none.
+    """
+    if "/" in kind or kind in (".", "..") or "\0" in kind:
+        raise CniError(INVALID_CONFIG, f"invalid plugin name {kind!r} in ipam.type; give a name, not a path")
+    if kind == "sriov-bond":
+        raise CniError(INVALID_CONFIG, "ipam.type is sriov-bond itself, which gives no addresses; name an IPAM plugin")
+    for directory in cni_path.split(":"):
+        path = f"{directory}/{kind}"
+        try:
+            if directory and S_ISREG(os.stat(path).st_mode):
+                return path
+        except OSError:
+            continue
+    raise CniError(INVALID_CONFIG, f"failed to find plugin {kind!r} in path [{cni_path.replace(':', ' ')}]; install it there")
+
+
+def run(executable: str, command: str, environ: "Mapping[str, str]", config: bytes, seconds: float = SECONDS) -> str:
+    """Run the delegate for one verb and give what it printed.
+
+    :param environ: our own environment as the runtime gave it; only CNI_COMMAND is replaced.
+    :param config: the network config's untouched bytes.
+    :raises CniError: with the delegate's own code and words when it gave them, else DELEGATE_FAILED or TRY_AGAIN_LATER.
+    """
+    name = os.path.basename(executable)
+    pid, to, out, err = _start(executable, {**environ, "CNI_COMMAND": command})
+    talk = _Talk(pid, to, config, out, err)
+    try:
+        finished = talk.until(monotonic() + seconds)
+        if not finished:
+            os.kill(pid, SIGKILL)
+    finally:
+        talk.close()
+        _, status = os.waitpid(pid, 0)
+    if talk.errors:
+        os.write(2, talk.errors)
+    if not finished:
+        reason = f"did not answer within {seconds:.0f} s" if talk.size <= _MOST_OUTPUT else "printed more than 1 MiB"
+        raise CniError(TRY_AGAIN_LATER, f"the IPAM plugin {name} {reason} at {command} and was killed")
+    text = talk.output.decode("utf-8", "replace")
+    if status:
+        raise _failure(name, command, os.waitstatus_to_exitcode(status), text, talk.errors)
+    return text
+
+
+def _start(executable: str, environ: "Mapping[str, str]") -> tuple[int, int, int, int]:
+    """Start a process on three pipes and give its pid and our ends."""
+    pipes = [os.pipe2(os.O_CLOEXEC) for _ in range(3)]
+    theirs = [pipes[0][0], pipes[1][1], pipes[2][1]]
+    mine = [pipes[0][1], pipes[1][0], pipes[2][0]]
+    actions = [(os.POSIX_SPAWN_DUP2, fd, number) for number, fd in enumerate(theirs)]
+    try:
+        pid = os.posix_spawn(executable, [executable], environ, file_actions=actions)
+    except OSError as failed:
+        for fd in mine:
+            os.close(fd)
+        raise CniError(DELEGATE_FAILED, f"cannot run the IPAM plugin {executable}: {failed.strerror}") from None
+    finally:
+        for fd in theirs:
+            os.close(fd)
+    return pid, *mine
+
+
+class _Talk:
+    """Feed a process its input while its output is read: either alone would stop it once a pipe is full.
+
+    It ends with the process, not with its pipes: a daemon that it left behind may hold those open for ever.
+    """
+
+    def __init__(self, pid: int, to: int, data: bytes, out: int, err: int) -> None:
+        self._to = to
+        self._data = memoryview(data)
+        self._parts: dict[int, list[bytes]] = {out: [], err: []}
+        self._out, self._err = out, err
+        self._exit = os.pidfd_open(pid)
+        self._open = {to, out, err, self._exit}
+        self._poll = poll()
+        for fd in self._open:
+            self._poll.register(fd, POLLOUT if fd == to else POLLIN)
+            os.set_blocking(fd, False)
+        self.size = 0
+
+    @property
+    def output(self) -> bytes:
+        return b"".join(self._parts[self._out])
+
+    @property
+    def errors(self) -> bytes:
+        return b"".join(self._parts[self._err])
+
+    def until(self, deadline: float) -> bool:
+        """Talk until the process has ended and all it printed is read; tell whether that was before the deadline."""
+        while (left := deadline - monotonic()) > 0 and self.size <= _MOST_OUTPUT:
+            ready = {fd for fd, _ in self._poll.poll(left * 1000)}
+            if self._to in ready:
+                self._feed()
+            for fd in ready & self._parts.keys():
+                self._read(fd)
+            if ready == {self._exit}:
+                return True
+        return False
+
+    def close(self) -> None:
+        for fd in list(self._open):
+            self._end(fd)
+
+    def _feed(self) -> None:
+        try:
+            self._data = self._data[os.write(self._to, self._data[:_CHUNK]) :]
+        except BlockingIOError:
+            return
+        except BrokenPipeError:
+            self._data = self._data[:0]  # it does not want to read: its right
+        if not self._data:
+            self._end(self._to)
+
+    def _read(self, fd: int) -> None:
+        data = os.read(fd, _CHUNK)
+        self.size += len(data)
+        self._parts[fd].append(data)
+        if not data:
+            self._end(fd)
+
+    def _end(self, fd: int) -> None:
+        self._poll.unregister(fd)
+        self._open.discard(fd)
+        os.close(fd)
+
+
+def _failure(name: str, command: str, status: int, text: str, errors: bytes) -> CniError:
+    """Give the error of a delegate that failed: its own where it is one."""
+    try:
+        said = jsontext.loads(text)
+    except ValueError:
+        said = None
+    if isinstance(said, dict) and isinstance(said.get("code"), int) and said["code"] > 0:
+        return CniError(said["code"], str(said.get("msg", "")), str(said.get("details", "")))
+    how = f"died of signal {-status}" if status < 0 else f"failed with status {status}"
+    last = (errors.decode("utf-8", "replace").strip() or text.strip())[-400:]
+    return CniError(DELEGATE_FAILED, f"the IPAM plugin {name} {how} at {command}" + (f": {last}" if last else ""))

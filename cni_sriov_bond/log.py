@@ -1,0 +1,48 @@
+"""What the plugin says beside its answer: on standard error or in a file, never on standard output."""
+
+import os
+from time import monotonic, strftime
+
+_LEVELS = ("panic", "fatal", "error", "warning", "info", "debug")
+
+
+class Log:
+    """A log at one level; every line names the call.
+
+    :param level: the least important of ``_LEVELS`` to write.
+    :param path: a file to append to; standard error when empty.
+    """
+
+    def __init__(self, level: str = "warning", path: str = "", prefix: str = "sriov-bond") -> None:
+        self._level = _LEVELS.index(level)
+        self._path = path
+        self._prefix = prefix
+        self._last = monotonic()
+
+    def warn(self, text: str) -> None:
+        """Write something that an operator should know, though the call goes on."""
+        self._write("warning", text)
+
+    def step(self, text: str) -> None:
+        """Write, at level debug, that a step is done and how long it took."""
+        now = monotonic()
+        if self._level >= _LEVELS.index("debug"):
+            self._write("debug", f"{text} ({(now - self._last) * 1000:.1f} ms)")
+        self._last = monotonic()
+
+    def _write(self, level: str, text: str) -> None:
+        if self._level < _LEVELS.index(level):
+            return
+        line = f"{self._prefix}: {level}: {text}\n"
+        try:
+            if self._path:
+                flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+                fd = os.open(self._path, flags, 0o600)
+                try:
+                    os.write(fd, f"{strftime('%Y-%m-%dT%H:%M:%S%z')} {line}".encode("utf-8", "replace"))
+                finally:
+                    os.close(fd)
+            else:
+                os.write(2, line.encode("utf-8", "replace"))
+        except OSError:
+            pass  # a log that cannot be written is no reason to lose a container's network

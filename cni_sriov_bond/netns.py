@@ -1,0 +1,149 @@
+"""A network namespace as a value: open, verify, identify, enter and leave."""
+
+import _ctypes
+import os
+from errno import ENOENT, ENOTDIR
+from fcntl import ioctl
+
+from cni_sriov_bond.errors import INVALID_NETNS, IO_FAILURE, CniError
+
+_CLONE_NEWNET = 0x40000000
+_NS_GET_NSTYPE = 0xB703  # ioctl_ns(2)
+_OWN = "/proc/self/ns/net"
+
+
+class Netns:
+    """An open namespace; device and inode tell it from every other while it lives."""
+
+    __slots__ = ("dev", "fd", "ino", "path")
+
+    def __init__(self, path: str, fd: int) -> None:
+        status = os.fstat(fd)
+        self.path = path
+        self.fd = fd
+        self.dev = status.st_dev
+        self.ino = status.st_ino
+
+    def same(self, other: "Netns") -> bool:
+        """Tell whether two values are one namespace."""
+        return (self.dev, self.ino) == (other.dev, other.ino)
+
+    def close(self) -> None:
+        """Close the file descriptor."""
+        os.close(self.fd)
+
+
+def own() -> Netns:
+    """Give the namespace that this process runs in."""
+    return Netns(_OWN, os.open(_OWN, os.O_RDONLY | os.O_CLOEXEC))
+
+
+def find(path: str) -> Netns | None:
+    """Give the namespace at a path, or None where there is none: no path, or a file of another kind.
+
+    Not only a missing path: after ``docker rm -f`` an ordinary file stays there for a while.
+    """
+    if not path:
+        return None
+    try:
+        # O_NONBLOCK: a FIFO at that path must not stop us.
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except (OSError, ValueError):
+        return None
+    try:
+        if ioctl(fd, _NS_GET_NSTYPE) == _CLONE_NEWNET:
+            return Netns(path, fd)
+    except OSError:
+        pass  # ENOTTY: the kernel says that this file is no namespace
+    os.close(fd)
+    return None
+
+
+def require(path: str) -> Netns:
+    """Give the namespace at a path.
+
+    :raises CniError: INVALID_NETNS when there is none, it is no network namespace, or it is our own.
+    """
+    found = find(path)
+    if found is None:
+        try:
+            os.stat(path)
+        except OSError as missing:
+            if missing.errno in (ENOENT, ENOTDIR):
+                raise CniError(INVALID_NETNS, f"CNI_NETNS {path!r} does not exist; start the container first") from None
+            raise CniError(INVALID_NETNS, f"cannot open CNI_NETNS {path!r}: {missing.strerror}") from None
+        except ValueError:
+            raise CniError(INVALID_NETNS, f"CNI_NETNS {path!r} is no path") from None
+        raise CniError(INVALID_NETNS, f"CNI_NETNS {path!r} is not a network namespace")
+    here = own()
+    mine = here.same(found)
+    here.close()
+    if mine:
+        found.close()
+        raise CniError(
+            INVALID_NETNS, f"CNI_NETNS {path!r} is the namespace that the plugin itself runs in; give the container's"
+        )
+    return found
+
+
+class Entered:
+    """``with Entered(netns):`` runs the block inside a namespace and comes back however the block ends."""
+
+    __slots__ = ("_back", "_target")
+
+    def __init__(self, target: Netns) -> None:
+        self._target = target
+
+    def __enter__(self) -> Netns:
+        self._back = own()
+        _setns(self._target)
+        return self._target
+
+    def __exit__(self, *_: object) -> None:
+        try:
+            _setns(self._back)
+        finally:
+            self._back.close()
+
+
+class Temporary:
+    """``with Temporary() as netns:`` is a new namespace that nobody else sees; the block runs in the old one.
+
+    What is left in it when the process dies goes home by itself: the kernel moves NICs to the initial namespace.
+    """
+
+    __slots__ = ("_netns",)
+
+    def __enter__(self) -> Netns:
+        back = own()
+        try:
+            _call("unshare", _CLONE_NEWNET)
+            self._netns = own()
+        finally:
+            _setns(back)
+            back.close()
+        return self._netns
+
+    def __exit__(self, *_: object) -> None:
+        self._netns.close()
+
+
+def _setns(target: Netns) -> None:
+    _call("setns", target.fd, _CLONE_NEWNET)
+
+
+def _call(function: str, *arguments: int) -> None:
+    """Call a function of the C library.
+
+    ``os.setns`` came with Python 3.12. ``_ctypes`` alone makes the call without the 2 ms that importing ``ctypes``
+    costs, but cannot give errno, so a failed call is made once more through ``ctypes`` to learn the reason.
+    """
+    address = _ctypes.dlsym(_ctypes.dlopen(None, 2), function)  # type: ignore[attr-defined, unused-ignore]
+    if _ctypes.call_function(address, arguments) == 0:
+        return
+    import ctypes
+
+    library = ctypes.CDLL(None, use_errno=True)
+    if library[function](*arguments) != 0:
+        reason = os.strerror(ctypes.get_errno())
+        raise CniError(IO_FAILURE, f"cannot change the network namespace ({function}): {reason}; run as root")

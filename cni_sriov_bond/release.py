@@ -1,0 +1,166 @@
+"""Give a bond back: the one way home, for DEL, for an ADD that failed, and for whoever finds an unfinished lease.
+
+It works from the lease alone, so that it needs no netns, no prevResult and no config of the network.
+"""
+
+from cni_sriov_bond import bond as bonds
+from cni_sriov_bond import ipam, pool, sriov
+from cni_sriov_bond.errors import INTERNAL, CniError
+from cni_sriov_bond.netlink import Netlink
+from cni_sriov_bond.netns import Entered, Netns
+from cni_sriov_bond.wire import Link
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from cni_sriov_bond.log import Log
+
+# How long the VFs of a dead container may take to come home before the lease is left draining, in seconds.
+HOME_SECONDS = 2.0
+
+
+class Outcome:
+    """What became of a release: whether the bond is free, and every failure on the way."""
+
+    __slots__ = ("free", "problems")
+
+    def __init__(self) -> None:
+        self.free = False
+        self.problems: list[CniError] = []
+
+    def raise_any(self) -> None:
+        """Raise one error that tells all failures, with the code of the first.
+
+        :raises CniError: when there was one.
+        """
+        if len(self.problems) == 1:
+            raise self.problems[0]
+        if self.problems:
+            raise CniError(self.problems[0].code, "; ".join(problem.msg for problem in self.problems))
+
+
+def open_inside(target: Netns) -> Netlink:
+    """Give a netlink socket of a container's namespace."""
+    with Entered(target):
+        return Netlink(f"the container's namespace {target.path}")
+
+
+def release(
+    lease: pool.Lease, log: "Log", target: Netns | None = None, delegate: bool = True, seconds: float = HOME_SECONDS
+) -> Outcome:
+    """Take the bond apart, put its VFs back as they were, tell the delegate, and erase the lease.
+
+    :param target: the container's namespace if the runtime gave one; it is entered only if it is the recorded one.
+    :param delegate: whether the delegate may have given addresses.
+    :param seconds: how long to wait for VFs that are not home; after that the lease stays, draining.
+    """
+    outcome = Outcome()
+    record = lease.record
+    ports = pool.bond(record["ports_of"]).ports
+    if record["boot_id"] == pool.boot_id() and record.get("before"):
+        if target is not None and [target.dev, target.ino] == record["netns"]["id"]:
+            _attempt(outcome, lambda: _take_apart(target, record, ports))
+        missing = sriov.wait_home(ports, seconds)
+        log.step("took the bond apart")
+        if missing:
+            lease.drain()
+            log.warn(f"{lease} is draining: {', '.join(port.name for port in missing)} still to come home")
+            return outcome
+        host = sriov.Host()
+        for port in ports:
+            _attempt(outcome, lambda port=port: host.restore(port, record["before"][port.pci]))  # type: ignore[misc]
+        log.step("restored the VFs")
+        if outcome.problems:
+            # Not handed out as it is: whoever looks next tries again, and `sriov-bondctl status` shows it.
+            _attempt(outcome, lease.drain)
+    outcome.free = not outcome.problems
+    if delegate and record.get("delegate"):
+        _attempt(outcome, lambda: tell_delegate(record))
+        log.step("told the delegate")
+    if outcome.free:
+        _attempt(outcome, lease.erase)
+    return outcome
+
+
+def tell_delegate(record: "dict[str, Any]") -> None:
+    """Send the delegate its DEL, from what the lease recorded.
+
+    :raises CniError: with the delegate's own words, or when it is not there any more.
+    """
+    kept = record["delegate"]
+    environ = kept["environ"]
+    executable = ipam.find(kept["type"], environ["CNI_PATH"])
+    ipam.run(executable, "DEL", environ, kept["config"].encode("utf-8", "surrogateescape"))
+
+
+def finish_draining(where: pool.Pool, log: "Log") -> None:
+    """Finish every release that waited for VFs, as far as they are home by now; other processes' work is left alone."""
+    for entry in where.entries():
+        if entry.state == pool.DRAINING:
+            _finish(where, entry, log)
+
+
+def reclaim(where: pool.Pool, log: "Log") -> None:
+    """Free what nobody will ask us to free: unfinished releases, ADDs that died, and leases from before a reboot."""
+    now = pool.boot_id()
+    for entry in where.entries():
+        if entry.state == pool.READY:
+            record = where.read(entry)
+            if record is None or record["boot_id"] == now:
+                continue
+        _finish(where, entry, log)
+
+
+def _finish(where: pool.Pool, entry: pool.Entry, log: "Log") -> None:
+    try:
+        lease = where.take(entry, seconds=0)
+    except CniError as busy:
+        log.warn(f"left alone: {busy.msg}")
+        return
+    if lease is None:
+        return
+    try:
+        outcome = release(lease, log, seconds=0)
+    finally:
+        lease.close()
+    for problem in outcome.problems:
+        log.warn(problem.msg)
+
+
+def _attempt(outcome: Outcome, action: "Any") -> None:
+    """Do one step of a release; a failure is kept and the next step is done."""
+    try:
+        action()
+    except CniError as problem:
+        outcome.problems.append(problem)
+    except OSError as problem:
+        outcome.problems.append(CniError(INTERNAL, f"the release stopped half way: {problem}"))
+
+
+def _take_apart(target: Netns, record: "dict[str, Any]", ports: list[pool.Port]) -> None:
+    """Send the VFs that are in the container home, and delete the bond that they were ports of.
+
+    Inodes of namespaces are used again: a bond is deleted only if it had one of our VFs, or has no port and our MAC.
+    """
+    inside = open_inside(target)
+    try:
+        links = inside.links()
+        mine = [link for link in links if link.parent in {port.pci for port in ports}]
+        for link in links:
+            if link.kind == "bond" and _is_ours(link, links, mine, record):
+                bonds.empty(inside, mine)
+                inside.delete_link(link)
+        names = {port.pci: port.name for port in ports}
+        for link in mine:
+            fresh = inside.link(index=link.index)
+            if fresh is not None:
+                sriov.move_out(inside, fresh, names[link.parent])
+    finally:
+        inside.close()
+
+
+def _is_ours(bond: Link, links: list[Link], mine: list[Link], record: "dict[str, Any]") -> bool:
+    if any(link.master == bond.index for link in mine):
+        return True
+    return bond.mac == record["mac"] and not any(link.master == bond.index for link in links)

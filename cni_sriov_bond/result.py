@@ -1,0 +1,161 @@
+"""The only builder and reader of CNI result documents, for every version.
+
+Inside, a result is always in the form of 1.1.0: ``interfaces``, ``ips``, ``routes``, ``dns``. Shapes of the versions:
+CNI's SPEC.md of each, and types/020, 040, 100 of its library.
+"""
+
+from _socket import inet_pton
+
+from cni_sriov_bond import jsontext
+from cni_sriov_bond.errors import DECODING_FAILURE, INVALID_CONFIG, CniError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+_OLD = ("0.1.0", "0.2.0")
+_WITH_IP_VERSION = ("0.3.0", "0.3.1", "0.4.0")
+_AF_INET, _AF_INET6 = 2, 10
+_LATEST = "1.1.0"
+_ROUTE_KEYS = ("mtu", "advmss", "priority", "table", "scope")
+
+
+class Cidr:
+    """An address or a network: family (2 or 10), packed address, prefix length, and the text it came from."""
+
+    __slots__ = ("family", "ip", "prefix", "text")
+
+    def __init__(self, text: str) -> None:
+        ip, slash, prefix = text.partition("/")
+        self.text = text
+        self.family = family_of(ip)
+        self.ip = inet_pton(self.family, ip)
+        self.prefix = int(prefix)
+        if not slash or not prefix.isdecimal() or self.prefix > len(self.ip) * 8:
+            raise ValueError(f"{text!r} is no address with a prefix length")
+
+
+def family_of(ip: str) -> int:
+    """Give the address family of an IP address in text."""
+    return _AF_INET6 if ":" in ip else _AF_INET
+
+
+def parse(text: str, default_version: str, whose: str) -> "dict[str, Any]":
+    """Read a result of any version.
+
+    :param whose: the words for its author in an error.
+    :raises CniError: DECODING_FAILURE when it is not one.
+    """
+    try:
+        value = jsontext.loads(text)
+        if not isinstance(value, dict):
+            raise ValueError("it is no JSON object")
+        return normal(value, default_version)
+    except (ValueError, TypeError, KeyError, AttributeError, OSError) as wrong:
+        reason = f"{wrong.args[0]!r} is missing" if isinstance(wrong, KeyError) else str(wrong)
+        raise CniError(DECODING_FAILURE, f"{whose} gave no CNI result: {reason}", text[:500]) from None
+
+
+def normal(value: "dict[str, Any]", default_version: str) -> "dict[str, Any]":
+    """Give a result in the form of 1.1.0, checked.
+
+    :raises ValueError: for a version that we do not know, or an address that is none.
+    """
+    version = value.get("cniVersion") or default_version
+    if version in _OLD:
+        value = _from_old(value)
+    elif version not in _WITH_IP_VERSION and version not in ("1.0.0", "1.1.0"):
+        raise ValueError(f"it is of version {version!r}, which we do not know")
+    ips = [_known(ip, "address", "gateway", "interface") for ip in value.get("ips") or ()]
+    routes = [_known(route, "dst", "gw", *_ROUTE_KEYS) for route in value.get("routes") or ()]
+    for ip in ips:
+        Cidr(ip["address"])
+        _bare(ip.get("gateway"))
+    for route in routes:
+        Cidr(route["dst"])
+        _bare(route.get("gw"))
+    interfaces = [dict(one) for one in value.get("interfaces") or ()]
+    return {"interfaces": interfaces, "ips": ips, "routes": routes, "dns": dict(value.get("dns") or {})}
+
+
+def _bare(ip: str | None) -> None:
+    if ip:
+        inet_pton(family_of(ip), ip)
+
+
+def _known(entry: "dict[str, Any]", *keys: str) -> "dict[str, Any]":
+    return {key: entry[key] for key in keys if entry.get(key) not in (None, "")}
+
+
+def _from_old(value: "dict[str, Any]") -> "dict[str, Any]":
+    ips, routes = [], []
+    for family in ("ip4", "ip6"):
+        part = value.get(family)
+        if part:
+            ips.append({"address": part["ip"], "gateway": part.get("gateway")})
+            routes += part.get("routes") or []
+    return {"ips": ips, "routes": routes, "dns": value.get("dns")}
+
+
+def join(before: "dict[str, Any] | None", ours: "dict[str, Any]") -> "dict[str, Any]":
+    """Append our interface, addresses and routes to the result of the plugin before us in the chain."""
+    if before is None:
+        return ours
+    offset = len(before["interfaces"])
+    ips = [{**ip, "interface": ip["interface"] + offset} for ip in ours["ips"]]
+    return {
+        "interfaces": before["interfaces"] + ours["interfaces"],
+        "ips": before["ips"] + ips,
+        "routes": before["routes"] + ours["routes"],
+        "dns": ours["dns"] or before["dns"],
+    }
+
+
+def build(value: "dict[str, Any]", version: str) -> str:
+    """Give a result as the text of one version.
+
+    :raises CniError: INVALID_CONFIG where the version cannot say it: 0.1.0 and 0.2.0 have no result without an address.
+    """
+    if version in _OLD:
+        return jsontext.dumps(_to_old(value, version))
+    document: dict[str, Any] = {"cniVersion": version, "interfaces": value["interfaces"]}
+    if version != _LATEST:
+        document["interfaces"] = [
+            {key: part for key, part in one.items() if key not in ("mtu", "socketPath", "pciID")}
+            for one in value["interfaces"]
+        ]
+    ips = value["ips"]
+    if version in _WITH_IP_VERSION:
+        ips = [{"version": "6" if ":" in ip["address"] else "4", **ip} for ip in ips]
+    routes = value["routes"]
+    if version != _LATEST:
+        routes = [_known(route, "dst", "gw") for route in routes]
+    for key, part in (("ips", ips), ("routes", routes), ("dns", value["dns"])):
+        if part:
+            document[key] = part
+    return jsontext.dumps(document)
+
+
+def _to_old(value: "dict[str, Any]", version: str) -> "dict[str, Any]":
+    document: dict[str, Any] = {"cniVersion": version}
+    for ip in value["ips"]:
+        family = "ip6" if ":" in ip["address"] else "ip4"
+        if family not in document:
+            document[family] = {"ip": ip["address"]}
+            if ip.get("gateway"):
+                document[family]["gateway"] = ip["gateway"]
+    for route in value["routes"]:
+        family = "ip6" if ":" in route["dst"] else "ip4"
+        if family in document:
+            document[family].setdefault("routes", []).append(_known(route, "dst", "gw"))
+    if len(document) == 1:
+        raise CniError(
+            INVALID_CONFIG, f"a result of version {version} must have an address; use cniVersion 1.0.0, or an ipam that gives one"
+        )
+    document["dns"] = value["dns"]
+    return document
+
+
+def error(code: int, msg: str, details: str, version: str) -> str:
+    """Give the error document."""
+    return jsontext.dumps({"cniVersion": version, "code": code, "msg": msg, "details": details})

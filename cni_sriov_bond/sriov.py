@@ -1,0 +1,282 @@
+"""PFs and VFs: find them in sysfs, read, set and restore a VF's state through its PF, and bring it home.
+
+VFs are known by PCI address. Their names change: a VF comes home under the name that the container gave it.
+"""
+
+import os
+from errno import EEXIST
+from time import monotonic, sleep
+
+from cni_sriov_bond import wire
+from cni_sriov_bond.errors import POOL_UNUSABLE, CniError, KernelError
+from cni_sriov_bond.netlink import Netlink
+from cni_sriov_bond.netns import Entered, Temporary, own
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from cni_sriov_bond.pool import Port
+
+PCI_DEVICES = "/sys/bus/pci/devices"
+NO_MAC = "00:00:00:00:00:00"
+LINK_STATES = ("auto", "enable", "disable")
+VLAN_PROTOCOLS = {"802.1q": 0x8100, "802.1ad": 0x88A8}
+# What one lease may change on a VF through its PF, and so what is read before and put back after.
+_SETTINGS = ("vlan", "vlan_qos", "vlan_proto", "spoofchk", "trust", "link_state", "min_tx_rate", "max_tx_rate")
+_HOME_POLL = 0.02
+
+
+def netdev(pci: str) -> str:
+    """Give the name of a PCI device's netdev in this process's namespace, or "" where it has none there.
+
+    A listing of ``/sys/bus/pci/devices/X/net`` shows only devices of the namespace that sysfs was mounted in, which
+    is how we see that a VF is home.
+    """
+    try:
+        found = os.listdir(f"{PCI_DEVICES}/{pci}/net")
+    except OSError:
+        return ""
+    return found[0] if found else ""
+
+
+def driver(pci: str) -> str:
+    """Give the name of the driver that a PCI device is bound to, or ""."""
+    try:
+        return os.path.basename(os.readlink(f"{PCI_DEVICES}/{pci}/driver"))
+    except OSError:
+        return ""
+
+
+class Host:
+    """The host's side of the VFs: one netlink socket, and each PF asked once until something is changed."""
+
+    def __init__(self) -> None:
+        self.netlink = Netlink()
+        self._pfs: dict[str, wire.Link] = {}
+
+    def pf(self, pci: str, fresh: bool = False) -> wire.Link:
+        """Give a PF with all its VFs' settings.
+
+        :raises CniError: POOL_UNUSABLE when it is gone.
+        """
+        if fresh or pci not in self._pfs:
+            name = netdev(pci)
+            link = self.netlink.link(name, vfs=True) if name else None
+            if link is None:
+                raise CniError(POOL_UNUSABLE, f"the NIC at {pci} has no network device; is its driver loaded?")
+            self._pfs[pci] = link
+        return self._pfs[pci]
+
+    def vf(self, port: "Port", fresh: bool = False) -> wire.Vf:
+        """Give a VF's settings as its PF tells them.
+
+        :raises CniError: POOL_UNUSABLE when the PF has no such VF.
+        """
+        pf = self.pf(port.pf, fresh)
+        if port.vf not in pf.vfs:
+            raise CniError(
+                POOL_UNUSABLE,
+                f"{pf.name} has no VF {port.vf}, which is {port.name} of the pool; run `sriov-bondctl up`",
+            )
+        return pf.vfs[port.vf]
+
+    def netdev(self, port: "Port") -> wire.Link | None:
+        """Give a VF's network device, or None while it is not in the host."""
+        name = netdev(port.pci)
+        return self.netlink.link(name) if name else None
+
+    def state(self, port: "Port") -> "dict[str, Any]":
+        """Give what must be put back after the lease: the netdev's MTU and MAC, and every setting of the PF.
+
+        :raises CniError: POOL_UNUSABLE when the VF is not in the host.
+        """
+        link = self.netdev(port)
+        if link is None:
+            raise CniError(
+                POOL_UNUSABLE,
+                f"{port.name} (VF {port.vf} at {port.pci}) is not in the host; "
+                "see who has it, or whether its driver is loaded",
+            )
+        vf = self.vf(port)
+        settings = {name: getattr(vf, name) for name in _SETTINGS}
+        return {"mtu": link.mtu, "mac": link.mac, "admin_mac": vf.mac, "vf": settings}
+
+    def apply(self, port: "Port", wanted: "dict[str, Any]") -> None:
+        """Make a VF's settings the wanted ones, changing only what differs, and read them back.
+
+        :param wanted: any of ``_SETTINGS`` to its number; None is left alone.
+        :raises KernelError: when the kernel refuses one, naming it.
+        :raises CniError: POOL_UNUSABLE when the kernel took a setting and shows another.
+        """
+        pf, vf = self.pf(port.pf), self.vf(port)
+        differing = self._differing(vf, wanted)
+        if not differing:
+            return
+        for setting, words in _requests(port.vf, vf, wanted, differing):
+            self.netlink.set_vf(pf, port.vf, setting, words)
+        left = self._differing(self.vf(port, fresh=True), wanted)
+        if left:
+            raise CniError(
+                POOL_UNUSABLE,
+                f"{pf.name} took {', '.join(f'{name} {wanted[name]}' for name in left)} for VF {port.vf} but does not show "
+                "it; its driver does not support this",
+            )
+
+    @staticmethod
+    def _differing(vf: wire.Vf, wanted: "dict[str, Any]") -> list[str]:
+        return [name for name, value in wanted.items() if value is not None and getattr(vf, name) != value]
+
+    def set_macs(self, port: "Port", link: wire.Link, mac: str) -> None:
+        """Give a VF one MAC, its own and the PF's for it (the admin MAC).
+
+        igb refuses a VF's own change once the PF has set an address, unless the VF is trusted; an admin MAC of zero takes the
+        PF's claim back. So: claim off, own address, claim on. Drivers that refuse the VF's first word get the PF's first.
+
+        :raises KernelError: when no order works.
+        """
+        pf, vf = self.pf(port.pf), self.vf(port)
+        if link.mac == mac and vf.mac == mac:
+            return
+        own_refused = False
+        if link.mac != mac:
+            if vf.mac not in (None, NO_MAC):
+                self._try(lambda: self._set_admin_mac(pf, port.vf, NO_MAC))
+            own_refused = not self._try(lambda: self.netlink.set_mac(link, mac))
+        self._set_admin_mac(pf, port.vf, mac)
+        if own_refused:
+            self.netlink.set_mac(link, mac)
+        self._pfs.pop(port.pf, None)
+
+    def set_admin_mac(self, port: "Port", mac: str) -> None:
+        """Set the PF's MAC for a VF alone."""
+        self._set_admin_mac(self.pf(port.pf), port.vf, mac)
+        self._pfs.pop(port.pf, None)
+
+    def _set_admin_mac(self, pf: wire.Link, vf: int, mac: str) -> None:
+        self.netlink.set_vf(pf, vf, wire.vf_mac(vf, mac), f"the MAC {mac}")
+
+    @staticmethod
+    def _try(action: "Any") -> bool:
+        try:
+            action()
+        except KernelError:
+            return False
+        return True
+
+    def restore(self, port: "Port", before: "dict[str, Any]") -> None:
+        """Put a VF that is home back as it was: down, name, altnames, MTU, MACs and every setting of the PF.
+
+        :param before: what ``state`` gave before the lease.
+        :raises CniError: when it is not home or the kernel refuses.
+        """
+        link = self.netdev(port)
+        if link is None:
+            raise CniError(POOL_UNUSABLE, f"{port.name} at {port.pci} is not home")
+        if link.master:
+            self.netlink.set_port(link, None)
+        if link.up:
+            self.netlink.set_up(link, False)
+        if link.name != port.name or link.altnames:
+            self.rename(link, port.name)
+            link = self.netdev(port) or link
+        if link.mtu != before["mtu"]:
+            self.netlink.set_mtu(link, before["mtu"])
+        vf = self.vf(port, fresh=True)
+        if link.mac != before["mac"]:
+            self.set_macs(port, link, before["mac"])
+            vf = self.vf(port, fresh=True)
+        if vf.mac != before["admin_mac"]:
+            self.set_admin_mac(port, before["admin_mac"])
+        self.apply(port, before["vf"])
+
+    def differences(self, port: "Port", asked: "dict[str, Any]") -> list[str]:
+        """Say which of a VF's settings are not as asked, through its PF; what is None is not looked at."""
+        pf, vf = self.pf(port.pf), self.vf(port)
+        left = self._differing(vf, asked)
+        return [f"VF {port.vf} of {pf.name} has {name} {getattr(vf, name)}, not {asked[name]}" for name in left]
+
+    def rename(self, link: wire.Link, name: str) -> None:
+        """Rename a VF that is down and drop its altnames, inside a namespace of our own.
+
+        Not in the host: udev and NetworkManager see a rename there and race us for the device. Where the name is taken in
+        the host by now, the VF keeps a free one and stays in use: it is known by its PCI address.
+        """
+        with Temporary() as netns:
+            self.netlink.move(link, netns.fd, "a temporary namespace")
+            with Entered(netns):
+                inside = Netlink("a temporary namespace")
+            try:
+                moved = next((other for other in inside.links() if other.parent == link.parent), None)
+                if moved is not None:
+                    move_out(inside, moved, name)
+            finally:
+                inside.close()
+
+
+def move_out(inside: Netlink, link: wire.Link, name: str) -> None:
+    """Send a device from the namespace of ``inside`` to this process's, down, under its host name, without altnames.
+
+    A name that the host has given to another device meanwhile is no reason to lose the VF: it then takes a free one.
+    """
+    if link.up:
+        inside.set_up(link, False)
+    inside.drop_altnames(link)
+    host = own()
+    try:
+        if link.name != name:
+            try:
+                inside.set_name(link, name)
+                link.name = name
+            except KernelError as refused:
+                if refused.errno != EEXIST:
+                    raise
+        try:
+            inside.move(link, host.fd, "the host")
+        except KernelError as refused:
+            if refused.errno != EEXIST:
+                raise
+            inside.move(link, host.fd, "the host", "vf%d")
+    finally:
+        host.close()
+
+
+def wait_home(ports: "list[Port]", seconds: float) -> "list[Port]":
+    """Wait until every VF has its netdev in the host and give those that have not by then.
+
+    The kernel takes a deleted namespace apart in a worker of its own and moves the NICs home last.
+    """
+    deadline = monotonic() + seconds
+    while True:
+        missing = [port for port in ports if not netdev(port.pci)]
+        if not missing or monotonic() >= deadline:
+            return missing
+        sleep(_HOME_POLL)
+
+
+def _requests(
+    number: int, vf: wire.Vf, wanted: "dict[str, Any]", differing: list[str]
+) -> "list[tuple[bytes, str]]":
+    """Give the requests for the settings that differ, each with its words for an error."""
+
+    def value(name: str) -> int:
+        asked = wanted.get(name)
+        present = getattr(vf, name)
+        return int(asked if asked is not None else present or 0)
+
+    found = []
+    if {"vlan", "vlan_qos", "vlan_proto"} & set(differing):
+        proto = value("vlan_proto") or VLAN_PROTOCOLS["802.1q"]
+        words = f"the VLAN {value('vlan')} (priority {value('vlan_qos')}, protocol {proto:#06x})"
+        found.append((wire.vf_vlan(number, value("vlan"), value("vlan_qos"), proto), words))
+    for name, kind, words in (
+        ("trust", wire.VF_TRUST, "trust"),
+        ("spoofchk", wire.VF_SPOOFCHK, "spoof check"),
+        ("link_state", wire.VF_LINK_STATE, "link state"),
+    ):
+        if name in differing:
+            found.append((wire.vf_number(kind, number, value(name)), f"{words} {value(name)}"))
+    if {"min_tx_rate", "max_tx_rate"} & set(differing):
+        least, most = value("min_tx_rate"), value("max_tx_rate")
+        found.append((wire.vf_rate(number, least, most), f"the rates {least} to {most} Mbit/s"))
+    return found
