@@ -48,7 +48,7 @@ def _serve() -> int:
     except OSError as failed:
         what = f"{failed.strerror}: {failed.filename}" if failed.filename else str(failed)
         return _fail(CniError(IO_FAILURE, f"the call stopped at an error of the system: {what}"), version[0])
-    except Exception as failed:  # noqa: BLE001  the process edge: a runtime must get JSON, never a traceback
+    except Exception as failed:
         place = f"{type(failed).__name__}: {failed}"
         return _fail(CniError(INTERNAL, f"sriov-bond has a bug, please report it: {place}", _place(failed)), version[0])
     return 0

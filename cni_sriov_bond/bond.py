@@ -74,26 +74,27 @@ def differences(bond: wire.Link | None, members: "list[wire.Link]", asked: "dict
         return [f"the bond {asked['name']} is gone"]
     if bond.kind != "bond":
         return [f"{asked['name']} is a {bond.kind or 'NIC'}, not a bond"]
-    found = []
-    if not bond.up:
-        found.append(f"{bond.name} is down")
+    found = [] if bond.up else [f"{bond.name} is down"]
     if bond.mac != asked["mac"]:
         found.append(f"{bond.name} has the MAC {bond.mac}, not {asked['mac']}")
     if asked["mtu"] is not None and bond.mtu != asked["mtu"]:
         found.append(f"{bond.name} has the MTU {bond.mtu}, not {asked['mtu']}")
-    mine = {member.parent: member for member in members if member.master == bond.index}
-    for pci in asked["ports"]:
-        if pci not in mine:
-            found.append(f"the VF {pci} is not a port of {bond.name}")
-        elif not mine[pci].up:
-            found.append(f"the port {mine[pci].name} is down")
-    for pci, member in mine.items():
-        if pci not in asked["ports"]:
-            found.append(f"{member.name} is a port of {bond.name} and should not be")
     present = decode(bond.bond_data)
     for name, value in asked["options"].items():
         if present.get(name) != value:
             found.append(f"{bond.name} has {name} {words(name, present.get(name))}, not {words(name, value)}")
+    return found + _port_differences(bond, members, asked["ports"])
+
+
+def _port_differences(bond: wire.Link, members: "list[wire.Link]", wanted: "list[str]") -> list[str]:
+    found = []
+    mine = {member.parent or member.name: member for member in members if member.master == bond.index}
+    for pci in wanted:
+        if pci not in mine:
+            found.append(f"the VF {pci} is not a port of {bond.name}")
+        elif not mine[pci].up:
+            found.append(f"the port {mine[pci].name} is down")
+    found += [f"{mine[one].name} is a port of {bond.name} and should not be" for one in mine if one not in wanted]
     return found
 
 
@@ -112,4 +113,9 @@ def wants_path(asked: "dict[str, Any]", choice: str, drivers: list[str]) -> bool
 
 def path_monitor(asked: "dict[str, Any]", targets: "dict[str, list[str]]") -> "dict[str, Any]":
     """Give the options that make a bond watch the path to its gateways; targets of the config win."""
-    return {"miimon": 0, "arp_interval": _PATH_INTERVAL, **targets, **{name: asked[name] for name in TARGETS if name in asked}}
+    return {
+        "miimon": 0,
+        "arp_interval": _PATH_INTERVAL,
+        **targets,
+        **{name: asked[name] for name in TARGETS if name in asked},
+    }

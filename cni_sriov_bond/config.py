@@ -67,8 +67,8 @@ class Network:
     """
 
     __slots__ = (
-        "bond", "delegate", "dns", "link_monitor", "log_file", "log_level", "mac", "mtu", "name", "pool", "prev_result", "raw", "state_dir",
-        "version", "vf", "vlan",
+        "bond", "delegate", "dns", "link_monitor", "log_file", "log_level", "mac", "mtu", "name", "pool", "prev_result",
+        "raw", "state_dir", "version", "vf", "vlan",
     )  # fmt: skip
 
     def __init__(self, raw: bytes, value: "dict[str, Any]", version: str) -> None:
@@ -152,9 +152,7 @@ def check_version(value: "dict[str, Any]", command: str) -> str:
     version: str = value.get("cniVersion") or "0.1.0"
     if version not in VERSIONS:
         have = " ".join(f'"{one}"' for one in VERSIONS)
-        raise CniError(
-            INCOMPATIBLE_VERSION, "incompatible CNI versions", f'config is "{version}", plugin supports [{have}]'
-        )
+        raise CniError(INCOMPATIBLE_VERSION, "incompatible CNI versions", f'config is "{version}", plugin supports [{have}]')
     if VERSIONS.index(version) < VERSIONS.index(_SINCE.get(command, "0.1.0")):
         raise CniError(INCOMPATIBLE_VERSION, f"config version {version} does not allow {command}")
     return version
@@ -189,17 +187,24 @@ def _mistakes(value: "dict[str, Any]") -> list[str]:
         found.append(f"mac {mac!r} is not the MAC of one host; write it like 02:11:22:33:44:55")
     for key, family in (("arp_ip_target", _AF_INET), ("ns_ip6_target", _AF_INET6)):
         found += [f"{key} {ip!r} is no address" for ip in value.get(key) or () if not is_ip(family, ip)]
-    if value.get("arp_interval") and not (value.get("arp_ip_target") or value.get("ns_ip6_target")):
-        found.append("arp_interval needs arp_ip_target or ns_ip6_target: whom to ask")
-    if value.get("arp_interval") and value.get("miimon"):
-        found.append("arp_interval and miimon exclude each other: the kernel watches by one")
-    if value.get("arp_interval") and value.get("mode") in MODES_WITHOUT_ARP_MONITOR:
-        found.append(f"the mode {value['mode']} has no ARP monitor; leave out arp_interval")
+    if value.get("arp_interval"):
+        found += _arp_mistakes(value)
     if (value.get("vlanQoS") or value.get("vlanProto")) and not value.get("vlan"):
         found.append("vlanQoS and vlanProto need a vlan of 1 to 4094")
     least, most = value.get("min_tx_rate") or 0, value.get("max_tx_rate") or 0
     if most and least > most:
         found.append(f"min_tx_rate {least} is above max_tx_rate {most}")
+    return found
+
+
+def _arp_mistakes(value: "dict[str, Any]") -> list[str]:
+    found = []
+    if not (value.get("arp_ip_target") or value.get("ns_ip6_target")):
+        found.append("arp_interval needs arp_ip_target or ns_ip6_target: whom to ask")
+    if value.get("miimon"):
+        found.append("arp_interval and miimon exclude each other: the kernel watches by one")
+    if value.get("mode") in MODES_WITHOUT_ARP_MONITOR:
+        found.append(f"the mode {value['mode']} has no ARP monitor; leave out arp_interval")
     return found
 
 

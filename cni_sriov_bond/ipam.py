@@ -81,7 +81,7 @@ def _start(executable: str, environ: "Mapping[str, str]") -> tuple[int, int, int
     finally:
         for fd in theirs:
             os.close(fd)
-    return pid, *mine
+    return pid, mine[0], mine[1], mine[2]
 
 
 class _Talk:

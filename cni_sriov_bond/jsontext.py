@@ -6,6 +6,10 @@ that it wraps need none of that. tests/test_jsontext.py holds the two equal.
 
 import _json
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
 
 class _Rules:
     """What ``_json.make_scanner`` asks of a decoder."""
@@ -21,8 +25,11 @@ class _Rules:
         raise ValueError(f"{word} is not JSON")
 
 
-_scan = _json.make_scanner(_Rules())
-_encode = _json.make_encoder(None, None, _json.encode_basestring_ascii, None, ": ", ", ", False, False, False)
+# Typed as Any: typeshed has them as the json package alone calls them.
+_make_scanner: "Any" = _json.make_scanner
+_make_encoder: "Any" = _json.make_encoder
+_scan = _make_scanner(_Rules())
+_encode = _make_encoder(None, None, _json.encode_basestring_ascii, None, ": ", ", ", False, False, False)
 _SPACE = " \t\n\r"
 
 

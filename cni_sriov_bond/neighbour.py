@@ -9,7 +9,7 @@ from _socket import AF_PACKET, SOCK_CLOEXEC, SOCK_RAW
 from _socket import socket as Socket
 from time import monotonic
 
-from cni_sriov_bond.wire import AF_INET, AF_INET6, mac_bytes
+from cni_sriov_bond.wire import AF_INET, mac_bytes
 
 _ARP, _IPV6, _ANY = 0x0806, 0x86DD, 3
 _BROADCAST = b"\xff" * 6
@@ -24,7 +24,7 @@ def _arp(mac: bytes, sender: bytes, target: bytes) -> bytes:
 
 
 def _checksum(data: bytes) -> int:
-    total = sum(struct.unpack(f">{len(data) // 2}H", data))
+    total: int = sum(struct.unpack(f">{len(data) // 2}H", data))
     while total >> 16:
         total = (total & 0xFFFF) + (total >> 16)
     return ~total & 0xFFFF
@@ -110,4 +110,3 @@ class Wire:
                     found.add(target)
                     del waiting[target]
         return found
-

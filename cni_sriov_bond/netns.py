@@ -7,6 +7,10 @@ from fcntl import ioctl
 
 from cni_sriov_bond.errors import INVALID_NETNS, IO_FAILURE, CniError
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
 _CLONE_NEWNET = 0x40000000
 _NS_GET_NSTYPE = 0xB703  # ioctl_ns(2)
 _OWN = "/proc/self/ns/net"
@@ -138,12 +142,12 @@ def _call(function: str, *arguments: int) -> None:
     ``os.setns`` came with Python 3.12. ``_ctypes`` alone makes the call without the 2 ms that importing ``ctypes``
     costs, but cannot give errno, so a failed call is made once more through ``ctypes`` to learn the reason.
     """
-    address = _ctypes.dlsym(_ctypes.dlopen(None, 2), function)  # type: ignore[attr-defined, unused-ignore]
-    if _ctypes.call_function(address, arguments) == 0:
+    library: Any = _ctypes
+    address = library.dlsym(library.dlopen(None, 2), function)
+    if library.call_function(address, arguments) == 0:
         return
     import ctypes
 
-    library = ctypes.CDLL(None, use_errno=True)
-    if library[function](*arguments) != 0:
+    if ctypes.CDLL(None, use_errno=True)[function](*arguments) != 0:
         reason = os.strerror(ctypes.get_errno())
         raise CniError(IO_FAILURE, f"cannot change the network namespace ({function}): {reason}; run as root")

@@ -1,8 +1,9 @@
 """The CNI verbs as stories: what is done in which order, and how it is undone."""
 
-from cni_sriov_bond import bond as bonds
 from cni_sriov_bond import addresses as ip_addresses
+from cni_sriov_bond import bond as bonds
 from cni_sriov_bond import ipam, netns, pool, release, result, sriov
+from cni_sriov_bond.bonding import encode
 from cni_sriov_bond.errors import (
     CHECK_DIFFERS,
     DECODING_FAILURE,
@@ -13,7 +14,6 @@ from cni_sriov_bond.errors import (
     TRY_AGAIN_LATER,
     CniError,
 )
-from cni_sriov_bond.bonding import encode
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

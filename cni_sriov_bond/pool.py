@@ -21,9 +21,9 @@ from cni_sriov_bond import jsontext
 from cni_sriov_bond.errors import IO_FAILURE, POOL_UNUSABLE, TRY_AGAIN_LATER, CniError
 
 try:
-    from _sha256 import sha256  # the C module alone: hashlib loads OpenSSL
+    from _sha256 import sha256 as _sha256  # the C module alone: hashlib loads OpenSSL
 except ImportError:  # Python 3.12 renamed it
-    from _sha2 import sha256  # type: ignore[no-redef, import-not-found, unused-ignore]
+    from _sha2 import sha256 as _sha256
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -72,8 +72,7 @@ class Attachment:
     @property
     def key(self) -> str:
         """A hash for file names: the three are foreign strings and as long as they like."""
-        digest: str = sha256("\0".join((self.network, self.container_id, self.ifname)).encode()).hexdigest()
-        return digest[:32]
+        return digest("\0".join((self.network, self.container_id, self.ifname))).hex()[:32]
 
     def __str__(self) -> str:
         return f"container {self.container_id} interface {self.ifname} of network {self.network!r}"
@@ -182,10 +181,7 @@ class Pool:
     def _unknown(self) -> str:
         others = names(os.path.dirname(self.path))
         have = f"there is {', '.join(others)}" if others else "there is none yet"
-        return (
-            f"pool {self.name!r} is not provisioned ({have}); name it in /etc/cni/sriov-bond.toml "
-            "and run `sriov-bondctl up`"
-        )
+        return f"pool {self.name!r} is not provisioned ({have}); name it in /etc/cni/sriov-bond.toml and run `sriov-bondctl up`"
 
     def bonds(self) -> list[Bond]:
         """Give the bonds of the inventory in their order."""
@@ -232,9 +228,7 @@ class Pool:
             entries = self.entries()
             for entry in entries:
                 if entry.key == who.key:
-                    raise CniError(
-                        POOL_UNUSABLE, f"{who} has the bond {entry.bond} of pool {self.name} already; DEL it first"
-                    )
+                    raise CniError(POOL_UNUSABLE, f"{who} has the bond {entry.bond} of pool {self.name} already; DEL it first")
             taken = {entry.bond for entry in entries}
             for candidate in bonds:
                 if candidate.name in taken:
@@ -317,6 +311,12 @@ def bond(value: "dict[str, Any]") -> Bond:
     """Give a bond of an inventory or of a lease as a value."""
     ports = [Port(port["pci"], port["name"], port["pf"], port["vf"]) for port in value["ports"]]
     return Bond(value["name"], value["mac"], ports)
+
+
+def digest(text: str) -> bytes:
+    """Give the SHA-256 of a text."""
+    found: bytes = _sha256(text.encode("utf-8", "surrogateescape")).digest()
+    return found
 
 
 def names(state_dir: str) -> list[str]:

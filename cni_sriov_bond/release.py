@@ -69,7 +69,7 @@ def release(
             return outcome
         host = sriov.Host()
         for port in ports:
-            _attempt(outcome, lambda port=port: host.restore(port, record["before"][port.pci]))  # type: ignore[misc]
+            _attempt(outcome, lambda port=port: host.restore(port, record["before"][port.pci]))
         log.step("restored the VFs")
         if outcome.problems:
             # Not handed out as it is: whoever looks next tries again, and `sriov-bondctl status` shows it.

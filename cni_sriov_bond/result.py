@@ -88,7 +88,8 @@ def _known(entry: "dict[str, Any]", *keys: str) -> "dict[str, Any]":
 
 
 def _from_old(value: "dict[str, Any]") -> "dict[str, Any]":
-    ips, routes = [], []
+    ips: list[dict[str, Any]] = []
+    routes: list[dict[str, Any]] = []
     for family in ("ip4", "ip6"):
         part = value.get(family)
         if part:
@@ -121,8 +122,7 @@ def build(value: "dict[str, Any]", version: str) -> str:
     document: dict[str, Any] = {"cniVersion": version, "interfaces": value["interfaces"]}
     if version != _LATEST:
         document["interfaces"] = [
-            {key: part for key, part in one.items() if key not in ("mtu", "socketPath", "pciID")}
-            for one in value["interfaces"]
+            {key: part for key, part in one.items() if key not in ("mtu", "socketPath", "pciID")} for one in value["interfaces"]
         ]
     ips = value["ips"]
     if version in _WITH_IP_VERSION:
@@ -150,7 +150,8 @@ def _to_old(value: "dict[str, Any]", version: str) -> "dict[str, Any]":
             document[family].setdefault("routes", []).append(_known(route, "dst", "gw"))
     if len(document) == 1:
         raise CniError(
-            INVALID_CONFIG, f"a result of version {version} must have an address; use cniVersion 1.0.0, or an ipam that gives one"
+            INVALID_CONFIG,
+            f"a result of version {version} must have an address; use cniVersion 1.0.0, or an ipam that gives one",
         )
     document["dns"] = value["dns"]
     return document

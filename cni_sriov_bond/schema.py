@@ -45,7 +45,11 @@ NETWORK: "dict[str, Any]" = {
         "vlan": _number("VLAN of every port, set through its PF: absent leaves the VF alone, 0 is untagged", 0, 4094),
         "vlanQoS": _number("VLAN priority", 0, 7),
         "vlanProto": _word("VLAN protocol", "802.1q", "802.1ad", "802.1Q", "802.1AD"),
-        "mac": {"type": "string", "format": "mac", "description": "MAC of the bond and its ports instead of the pool's"},
+        "mac": {
+            "type": "string",
+            "format": "mac",
+            "description": "MAC of the bond and its ports instead of the pool's",
+        },
         "spoofchk": _word("whether the NIC drops frames with a foreign source MAC", "on", "off"),
         "trust": _word("whether the container may change its MAC and be promiscuous", "on", "off"),
         "link_state": _word("the VF's link as the PF shows it", "auto", "enable", "disable"),
@@ -112,10 +116,15 @@ def issues(value: object, schema: "dict[str, Any]", path: str = "") -> "list[str
     if isinstance(value, list):
         found += _list_issues(value, schema, path)
     if isinstance(value, dict):
-        found += [f"{name} is missing" for name in schema.get("required", ()) if name not in value]
-        for name, part in schema.get("properties", {}).items():
-            if name in value:
-                found += issues(value[name], part, f"{path}.{name}" if path else name)
+        found += _object_issues(value, schema, path)
+    return found
+
+
+def _object_issues(value: "dict[str, Any]", schema: "dict[str, Any]", path: str) -> "list[str]":
+    found = [f"{name} is missing" for name in schema.get("required", ()) if name not in value]
+    for name, part in schema.get("properties", {}).items():
+        if name in value:
+            found += issues(value[name], part, f"{path}.{name}" if path else name)
     return found
 
 

@@ -95,8 +95,7 @@ class Host:
         if link is None:
             raise CniError(
                 POOL_UNUSABLE,
-                f"{port.name} (VF {port.vf} at {port.pci}) is not in the host; "
-                "see who has it, or whether its driver is loaded",
+                f"{port.name} (VF {port.vf} at {port.pci}) is not in the host; see who has it, or whether its driver is loaded",
             )
         vf = self.vf(port)
         settings = {name: getattr(vf, name) for name in _SETTINGS}
@@ -254,9 +253,7 @@ def wait_home(ports: "list[Port]", seconds: float) -> "list[Port]":
         sleep(_HOME_POLL)
 
 
-def _requests(
-    number: int, vf: wire.Vf, wanted: "dict[str, Any]", differing: list[str]
-) -> "list[tuple[bytes, str]]":
+def _requests(number: int, vf: wire.Vf, wanted: "dict[str, Any]", differing: list[str]) -> "list[tuple[bytes, str]]":
     """Give the requests for the settings that differ, each with its words for an error."""
 
     def value(name: str) -> int:

@@ -254,9 +254,7 @@ def route_body(route: NewRoute) -> bytes:
     if metrics:
         parts.append(nest(RTA_METRICS, *metrics))
     table = route.table if route.table < 256 else 0
-    head = struct.pack(
-        "=BBBBBBBBI", route.family, route.prefix, 0, 0, table, RTPROT_BOOT, route.scope, RTN_UNICAST, 0
-    )
+    head = struct.pack("=BBBBBBBBI", route.family, route.prefix, 0, 0, table, RTPROT_BOOT, route.scope, RTN_UNICAST, 0)
     return head + b"".join(parts)
 
 
@@ -419,4 +417,3 @@ def parse_route(body: bytes) -> Route:
         elif kind == RTA_TABLE:
             route.table = _number(value)
     return route
-

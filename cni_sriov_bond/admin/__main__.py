@@ -1,0 +1,104 @@
+"""The operator's command line: words in, plain text or JSON out."""
+
+import argparse
+import os
+import sys
+from typing import Any
+
+from cni_sriov_bond import VERSION, pool
+from cni_sriov_bond.admin import hostfile, provision, screen, status
+from cni_sriov_bond.errors import CniError
+from cni_sriov_bond.log import Log
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command and give its exit status: 0 done, 1 failed, 2 not understood."""
+    asked = _parser().parse_args(argv)
+    try:
+        if os.geteuid() != 0:
+            print("sriov-bondctl: it changes NICs and reads leases that only root may: run it as root", file=sys.stderr)
+            return 1
+        asked.run(asked, Log(prefix="sriov-bondctl"))
+    except CniError as failed:
+        print(f"sriov-bondctl: {failed.msg}" + (f" ({failed.details})" if failed.details else ""), file=sys.stderr)
+        return 1
+    except OSError as failed:
+        about = f": {failed.filename}" if failed.filename else ""
+        print(f"sriov-bondctl: {failed.strerror or failed}{about}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("sriov-bondctl: interrupted; run the same command again to finish it", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="sriov-bondctl",
+        description="Pools of bonds of SR-IOV virtual functions: make them, take them away, see who has them.",
+        epilog="The host file names the pools; see `sriov-bondctl up --help`. A network config is a file in /etc/cni/net.d.",
+    )
+    parser.add_argument("--version", action="version", version=f"sriov-bondctl {VERSION}")
+    parser.add_argument("--state-dir", default=pool.STATE_DIR, metavar="DIR", help="where pools are kept (%(default)s)")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    up = commands.add_parser(
+        "up",
+        help="make the pools of the host file",
+        description="Make the VFs, name them, give each bond its MAC, and write the inventory. Run at every boot; run "
+        "twice, it changes nothing. With leases alive it never takes a VF away.",
+        epilog='The host file:  [pools.db]  pfs = ["enp1s0", "enp2s0"]  vfs = 63',
+    )
+    up.add_argument("--config", default=hostfile.DEFAULT_PATH, metavar="FILE", help="the host file (%(default)s)")
+    up.add_argument("pools", nargs="*", metavar="POOL", help="only these pools")
+    up.set_defaults(run=_up)
+    down = commands.add_parser(
+        "down", help="take pools away", description="Take the VFs and the inventory away. Refused while a bond is leased."
+    )
+    down.add_argument("pools", nargs="*", metavar="POOL", help="only these pools; all when none is named")
+    down.set_defaults(run=_down)
+    show = commands.add_parser("status", help="show pools, bonds, ports and who has them")
+    show.add_argument("pools", nargs="*", metavar="POOL", help="only these pools")
+    show.add_argument("--json", action="store_true", help="for programs")
+    show.set_defaults(run=_status)
+    return parser
+
+
+def _up(asked: argparse.Namespace, log: Log) -> None:
+    plans = hostfile.read(asked.config)
+    unknown = set(asked.pools) - {plan.name for plan in plans}
+    if unknown:
+        raise CniError(1, f"{asked.config} has no pool {', '.join(sorted(unknown))}; it has {', '.join(p.name for p in plans)}")
+    for plan in plans:
+        if not asked.pools or plan.name in asked.pools:
+            with screen.Progress(plan.name) as progress:
+                changed = provision.up(asked.state_dir, plan, log, progress.report)
+            size = len(pool.Pool(asked.state_dir, plan.name).inventory()["bonds"])
+            print(f"pool {plan.name}: {size} bonds{'' if changed else ', nothing to change'}")
+
+
+def _chosen(asked: argparse.Namespace) -> list[str]:
+    known = pool.names(asked.state_dir)
+    for name in asked.pools:
+        pool.Pool(asked.state_dir, name).inventory()  # raises for one that is not there, saying which are
+    return asked.pools or known
+
+
+def _down(asked: argparse.Namespace, log: Log) -> None:
+    for name in _chosen(asked):
+        provision.down(asked.state_dir, name, log)
+        print(f"pool {name}: taken away")
+
+
+def _status(asked: argparse.Namespace, log: Log) -> None:
+    found: list[dict[str, Any]] = []
+    for name in _chosen(asked):
+        status.finish(asked.state_dir, name, log)
+        found.append(status.collect(asked.state_dir, name))
+    if asked.json:
+        screen.print_json({"pools": found})
+    else:
+        screen.print_pools(found)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,296 @@
+"""``up`` and ``down``: VFs made, named, given their MACs and paired to bonds; and all of it taken back."""
+
+import os
+import shutil
+from collections.abc import Callable
+from typing import Any
+
+from cni_sriov_bond import pool, release, sriov
+from cni_sriov_bond.admin import udevrules
+from cni_sriov_bond.admin.hostfile import PoolPlan
+from cni_sriov_bond.admin.nic import Nic
+from cni_sriov_bond.errors import POOL_UNUSABLE, CniError
+from cni_sriov_bond.log import Log
+from cni_sriov_bond.netlink import Netlink
+from cni_sriov_bond.netns import Entered, Temporary
+from cni_sriov_bond.wire import Link
+
+# Making VFs takes a driver some seconds, and each one needs its own driver bound and its device registered.
+_VF_SECONDS, _MORE_PER_VF = 30.0, 1.0
+
+Report = Callable[[str, int, int], None]
+
+
+def up(state_dir: str, plan: PoolPlan, log: Log, report: Report) -> bool:
+    """Make a pool what the host file asks for, and tell whether anything had to be changed.
+
+    :param report: called with (what is done, how much is done, of how much).
+    :raises CniError: POOL_UNUSABLE when a NIC cannot give what was asked or a lease forbids it, saying both.
+    """
+    where = pool.Pool(state_dir, plan.name)
+    pool.make_directories(where)
+    nics = [Nic(name, number) for name, number in zip(plan.pfs, plan.nics, strict=True)]
+    _refuse_doubles(nics)
+    size = _size(plan, nics)
+    release.reclaim(where, log)
+    before = _inventory(where)
+    _refuse_other_nics(where, before, nics)
+    changed = udevrules.write(plan.name, [pci for nic in nics for pci in nic.expected_vfs(size)])
+    made = [_make_vfs(where, nic, size, report) for nic in nics]
+    # The bus may have laid them out otherwise: where the first VF is can depend on how many there are.
+    udevrules.write(plan.name, [pci for nic in nics for pci in nic.vfs()])
+    changed = any(made) or changed
+    brought_up = [_bring_up(nic) for nic in nics]
+    changed = any(brought_up) or changed
+    inventory = _new_inventory(plan, nics, size, before, made, brought_up)
+    leased = {entry.bond for entry in where.entries()}
+    free = [bond for bond in map(pool.bond, inventory["bonds"]) if bond.name not in leased]
+    changed = _name(free, report) or changed
+    changed = _give_macs(free, report) or changed
+    if before != inventory:
+        pool.write_inventory(where, inventory)
+        changed = True
+    return changed
+
+
+def down(state_dir: str, name: str, log: Log) -> None:
+    """Take a pool away: its VFs, its rules, its inventory; PFs that ``up`` brought up go down again.
+
+    :raises CniError: POOL_UNUSABLE while a lease lives, naming it.
+    """
+    where = pool.Pool(state_dir, name)
+    inventory = where.inventory()
+    release.reclaim(where, log)
+    _refuse_leases(where, f"pool {name} cannot be taken away")
+    lock = where.lock()
+    try:
+        _refuse_leases(where, f"pool {name} cannot be taken away")
+        # First, so that no ADD finds the pool while its VFs go.
+        os.unlink(f"{where.path}/pool.json")
+        for kept in inventory["nics"]:
+            nic = Nic(kept["pci"], kept["number"])
+            if kept["made_vfs"] and nic.count:
+                nic.count = 0
+            if kept["brought_up"]:
+                _set_pf(nic, up=False)
+        udevrules.remove(name)
+        shutil.rmtree(where.path)
+    finally:
+        os.close(lock)
+
+
+def _refuse_doubles(nics: list[Nic]) -> None:
+    addresses = [nic.pci for nic in nics]
+    for nic in nics:
+        if addresses.count(nic.pci) > 1:
+            raise CniError(POOL_UNUSABLE, f"{nic.asked} is the NIC {nic.pci}, which the pool names twice; name two NICs")
+
+
+def _size(plan: PoolPlan, nics: list[Nic]) -> int:
+    """Give how many VFs each NIC is to have."""
+    offers = ", ".join(f"{nic.name} offers {nic.total}" for nic in nics)
+    size = plan.vfs if plan.vfs is not None else min(nic.total for nic in nics)
+    if size > min(nic.total for nic in nics) or size < 1:
+        raise CniError(
+            POOL_UNUSABLE,
+            f"pool {plan.name} asks for {plan.vfs or 'max'} VFs per NIC, but {offers}; lower vfs, or raise the number in the "
+            "NIC's firmware",
+        )
+    return size
+
+
+def _inventory(where: pool.Pool) -> dict[str, Any] | None:
+    """Give the inventory that is there, or None; a damaged one is as good as none, for ``up`` makes it anew."""
+    try:
+        return where.inventory()
+    except CniError as unusable:
+        if unusable.code != POOL_UNUSABLE:
+            raise
+        return None
+
+
+def _leases(where: pool.Pool) -> list[str]:
+    """Say who has a bond of the pool."""
+    found = []
+    for entry in where.entries():
+        record = where.read(entry)
+        if record:
+            found.append(f"{entry.bond} by container {record['container_id']} {record['ifname']} ({entry.state})")
+    return found
+
+
+def _refuse_leases(where: pool.Pool, what: str) -> None:
+    leases = _leases(where)
+    if leases:
+        raise CniError(POOL_UNUSABLE, f"{what} while bonds are leased: {', '.join(leases)}; remove those containers first")
+
+
+def _refuse_other_nics(where: pool.Pool, before: dict[str, Any] | None, nics: list[Nic]) -> None:
+    """Refuse to pair other NICs, or the same in another order, under living leases."""
+    if before and [kept["pci"] for kept in before["nics"]] != [nic.pci for nic in nics]:
+        _refuse_leases(where, f"the NICs of pool {where.name} cannot be changed")
+
+
+def _make_vfs(where: pool.Pool, nic: Nic, size: int, report: Report) -> bool:
+    """Give a NIC its VFs; what it has already, if the number is right, stays."""
+    if nic.count == size:
+        _wait(nic, report)
+        return False
+    if nic.count:
+        what = f"{nic.name} has {nic.count} VFs, not {size}, and the kernel can only take all away and make new ones; it cannot"
+        _refuse_leases(where, what)
+        used = _used(nic)
+        if used:
+            raise CniError(POOL_UNUSABLE, f"{what} while VFs are in use: {', '.join(used)}; free them or set vfs = {nic.count}")
+        nic.count = 0
+    report(f"{nic.name}: making {size} VFs", 0, size)
+    nic.count = size
+    _wait(nic, report)
+    return True
+
+
+def _wait(nic: Nic, report: Report) -> None:
+    count = nic.count
+    missing = nic.wait_for_vfs(0)
+    seconds = _VF_SECONDS + _MORE_PER_VF * count
+    for _ in range(int(seconds)):
+        report(f"{nic.name}: waiting for its VFs", count - len(missing), count)
+        if not missing:
+            return
+        missing = nic.wait_for_vfs(1)
+
+
+def _used(nic: Nic) -> list[str]:
+    """Say which VFs of a NIC somebody uses: in another namespace, without a network driver, up, or a port."""
+    host = Netlink()
+    found = []
+    for pci in nic.vfs():
+        name = sriov.netdev(pci)
+        link = host.link(name) if name else None
+        if link is None:
+            found.append(f"{pci} (not in the host, driver {sriov.driver(pci) or 'none'})")
+        elif link.up or link.master:
+            found.append(f"{link.name} (up)")
+    return found
+
+
+def _bring_up(nic: Nic) -> bool:
+    link = Netlink().link(nic.name)
+    if link is None or link.up:
+        return False
+    _set_pf(nic, up=True)
+    return True
+
+
+def _set_pf(nic: Nic, up: bool) -> None:
+    host = Netlink()
+    link = host.link(nic.name)
+    if link is not None:
+        host.set_up(link, up)
+
+
+def _new_inventory(
+    plan: PoolPlan, nics: list[Nic], size: int, before: dict[str, Any] | None, made: list[bool], brought_up: list[bool]
+) -> dict[str, Any]:
+    """Pair VF n of every NIC as the n-th bond. What ``up`` did at an earlier run of this boot, ``down`` has to undo too."""
+    kept = {one["pci"]: one for one in before["nics"]} if before and before["boot_id"] == pool.boot_id() else {}
+    addresses = [nic.vfs() for nic in nics]
+    bonds = [
+        {
+            "name": plan.bond_name.format(n=place + 1),
+            "mac": _mac(nics[0], place),
+            "ports": [
+                {
+                    "pci": addresses[order][place],
+                    "name": plan.vf_name.format(nic=nic.number, vf=place + 1),
+                    "pf": nic.pci,
+                    "vf": place,
+                }
+                for order, nic in enumerate(nics)
+            ],
+        }
+        for place in range(size)
+    ]
+    described = [
+        {
+            "pci": nic.pci,
+            "name": nic.name,
+            "number": nic.number,
+            "made_vfs": did or bool(kept.get(nic.pci, {}).get("made_vfs")),
+            "brought_up": woke or bool(kept.get(nic.pci, {}).get("brought_up")),
+        }
+        for nic, did, woke in zip(nics, made, brought_up, strict=True)
+    ]
+    return {"version": 1, "pool": plan.name, "boot_id": pool.boot_id(), "nics": described, "bonds": bonds}
+
+
+def _mac(nic: Nic, place: int) -> str:
+    """Give a bond's MAC: the same at every boot, and no other host's, because it comes from the NIC's own address.
+
+    Locally administered and unicast (IEEE 802: bits 1 and 0 of the first octet), 46 bits of a hash.
+    """
+    link = Netlink().link(nic.name)
+    burnt_in = (link.perm_mac or link.mac) if link else nic.pci
+    octets = bytearray(pool.digest(f"sriov-bond {burnt_in} {place}")[:6])
+    octets[0] = octets[0] & 0xFC | 0x02
+    return octets.hex(":")
+
+
+def _name(bonds: list[pool.Bond], report: Report) -> bool:
+    """Name the VFs as the pool calls them, and tell whether one had to be."""
+    host = sriov.Host()
+    wrong = []
+    for bond in bonds:
+        for port in bond.ports:
+            link = host.netdev(port)
+            if link is None:
+                raise CniError(
+                    POOL_UNUSABLE,
+                    f"the VF {port.pci} (to be {port.name}) has no network device; is its driver "
+                    f"({sriov.driver(port.pci) or 'none'}) the right one, and is nobody else using it?",
+                )
+            if link.name != port.name or link.altnames:
+                wrong.append((port, link))
+    if wrong:
+        _rename(host, wrong, report)
+    return bool(wrong)
+
+
+def _rename(host: sriov.Host, wrong: list[tuple[pool.Port, Link]], report: Report) -> None:
+    """Rename VFs in a namespace of our own, where udev does not see it.
+
+    All are in there before the first goes home: one may have the name that another is to get.
+    """
+    with Temporary() as netns:
+        with Entered(netns):
+            inside = Netlink("a temporary namespace")
+        for done, (_, link) in enumerate(wrong):
+            report("naming the VFs", done, 2 * len(wrong))
+            if link.up:
+                host.netlink.set_up(link, False)
+            host.netlink.move(link, netns.fd, "a temporary namespace", "vf%d")
+        names = {port.pci: port.name for port, _ in wrong}
+        moved = [link for link in inside.links() if link.parent in names]
+        for link in moved:
+            inside.drop_altnames(link)
+            inside.set_name(link, "vf%d")
+        for done, link in enumerate(moved, len(wrong)):
+            report("naming the VFs", done, 2 * len(wrong))
+            link.name, link.altnames = "", []
+            sriov.move_out(inside, link, names[link.parent])
+        inside.close()
+
+
+def _give_macs(bonds: list[pool.Bond], report: Report) -> bool:
+    """Give both VFs of every bond the bond's MAC."""
+    host = sriov.Host()
+    changed = False
+    for done, bond in enumerate(bonds):
+        report("giving each bond its MAC", done, len(bonds))
+        for port in bond.ports:
+            link = host.netdev(port)
+            if link is not None and (link.mac != bond.mac or host.vf(port).mac != bond.mac):
+                host.set_macs(port, link, bond.mac)
+                changed = True
+    report("giving each bond its MAC", len(bonds), len(bonds))
+    return changed

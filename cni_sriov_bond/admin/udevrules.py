@@ -1,0 +1,70 @@
+"""Rules that keep udev, NetworkManager and their like off our VFs: no renaming, no altnames, no MACs, no DHCP.
+
+They are written to /run before the VFs are made, because udev acts on a VF the moment that it appears.
+"""
+
+import os
+import shutil
+import subprocess
+
+from cni_sriov_bond.errors import IO_FAILURE, CniError
+
+_LINK_DIR = "/run/systemd/network"
+_RULES_DIR = "/run/udev/rules.d"
+_ABOUT = "# Written by `sriov-bondctl up` for the VFs of pool {pool}; gone with the next boot.\n"
+
+
+def write(pool: str, vfs: list[str]) -> bool:
+    """Write the rules for a pool's VFs, by PCI address, and tell whether that changed anything."""
+    about = _ABOUT.format(pool=pool)
+    paths = " ".join(f"pci-{pci}" for pci in vfs)
+    # "keep" alone: a VF that nobody has named yet keeps the kernel's name until `up` names it.
+    link = f"{about}[Match]\nPath={paths}\n\n[Link]\nNamePolicy=keep\nMACAddressPolicy=none\n"
+    lines = [
+        f'SUBSYSTEM=="net", ACTION!="remove", KERNELS=="{pci}", '
+        'ENV{NM_UNMANAGED}="1", ENV{ID_NET_MANAGED_BY}="sriov-bond"\n'
+        for pci in vfs
+    ]
+    changed = _replace(_link_file(pool), link)
+    changed = _replace(_rules_file(pool), about + "".join(lines)) or changed
+    if changed:
+        _reload()
+    return changed
+
+
+def remove(pool: str) -> None:
+    """Take a pool's rules away; rules that are not there are no error."""
+    for path in (_link_file(pool), _rules_file(pool)):
+        if os.path.exists(path):
+            os.unlink(path)
+    _reload()
+
+
+def _link_file(pool: str) -> str:
+    return f"{_LINK_DIR}/10-sriov-bond-{pool}.link"
+
+
+def _rules_file(pool: str) -> str:
+    return f"{_RULES_DIR}/90-sriov-bond-{pool}.rules"
+
+
+def _replace(path: str, text: str) -> bool:
+    try:
+        if os.path.exists(path):
+            with open(path, encoding="utf-8") as file:
+                if file.read() == text:
+                    return False
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(f"{path}.new", "w", encoding="utf-8") as file:
+            file.write(text)
+        os.rename(f"{path}.new", path)
+    except OSError as failed:
+        raise CniError(IO_FAILURE, f"cannot write {path}: {failed.strerror}") from None
+    return True
+
+
+def _reload() -> None:
+    """Let a running udev read its rules again; without udev there is nobody to keep off."""
+    udevadm = shutil.which("udevadm")
+    if udevadm and os.path.exists("/run/udev/control"):
+        subprocess.run([udevadm, "control", "--reload"], check=False, capture_output=True, timeout=20)
