@@ -1,0 +1,160 @@
+"""Build the executables: ``python build/build.py`` leaves dist/root and a tarball of it.
+
+Nothing is done when no source changed since the last build. Needs Debian's python3 in a virtual environment with the
+project's dependencies and its [dev] tools, gcc, and the packages that a failure names.
+"""
+
+import ctypes
+import gzip
+import hashlib
+import importlib.metadata
+import os
+import shutil
+import sys
+import tarfile
+import time
+from fcntl import LOCK_EX, flock
+from pathlib import Path
+
+import native
+from layout import CONTENTS, DOCUMENTS, EXECUTABLES
+
+ROOT = Path(__file__).resolve().parent.parent
+DIST = ROOT / "dist"
+TREE = DIST / "root"
+WORK = DIST / "work"
+EPOCH = 1_700_000_000  # every file's time in the tarball: two builds of the same sources are the same bytes
+SOURCES = ("cni_sriov_bond", "build", "conf", "pyproject.toml", "LICENSE", "README.md", "CHANGELOG.md")
+AT_FDCWD, RENAME_EXCHANGE = -100, 2
+
+
+def main() -> int:
+    began = time.monotonic()
+    WORK.mkdir(parents=True, exist_ok=True)
+    try:
+        with (DIST / ".lock").open("w") as lock:
+            flock(lock, LOCK_EX)
+            _build(began)
+    except native.BuildError as failed:
+        print(f"build: {failed}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _build(began: float) -> None:
+    stamp, wanted = DIST / ".stamp", fingerprint()
+    tarball = DIST / f"sriov-bond-{_version()}-linux-{native.architecture()}.tar.gz"
+    if stamp.is_file() and stamp.read_text() == wanted and TREE.is_dir() and tarball.is_file():
+        print(f"build: nothing changed, {TREE.relative_to(ROOT)} is as built")
+        return
+    native.check_tools()
+    for log in WORK.glob("*.log"):
+        log.unlink()
+    stamp.unlink(missing_ok=True)
+    print("build: bootloader and libpython")
+    loader, library = native.bootloader(WORK), native.libpython(WORK)
+    print("build: collecting with PyInstaller")
+    bin_directory = _freeze(loader, library)
+    print("build: laying out the tree")
+    _replace(_lay_out(bin_directory))
+    print("build: packing the tarball")
+    pack(TREE, tarball)
+    stamp.write_text(wanted)
+    files = [file for file in TREE.rglob("*") if file.is_file() and not file.is_symlink()]
+    size, seconds = sum(file.stat().st_size for file in files) / 1e6, time.monotonic() - began
+    print(f"build: {TREE.relative_to(ROOT)} has {len(files)} files, {size:.1f} MB; {tarball.name}; {seconds:.0f} s")
+
+
+def fingerprint() -> str:
+    """Hash all that the result depends on: sources, recipe, interpreter and the versions of what is collected."""
+    total = hashlib.sha256(f"{sys.version} {sys.executable}".encode())
+    for name in SOURCES:
+        top = ROOT / name
+        for file in sorted(top.rglob("*")) if top.is_dir() else [top]:
+            if file.is_file() and "__pycache__" not in file.parts:
+                total.update(f"\0{file.relative_to(ROOT)}\0".encode() + file.read_bytes())
+    installed = {f"{found.name} {found.version}" for found in importlib.metadata.distributions()}
+    total.update("\n".join(sorted(installed)).encode())
+    return total.hexdigest()
+
+
+def _version() -> str:
+    text = (ROOT / "cni_sriov_bond" / "__init__.py").read_text()
+    return text.partition('VERSION = "')[2].partition('"')[0]
+
+
+def _freeze(loader: Path, library: Path) -> Path:
+    """Run PyInstaller on the recipe and give the directory that it made."""
+    shutil.rmtree(WORK / "recipe", ignore_errors=True)  # its own cache does not see every change of the recipe
+    command = [sys.executable, "-m", "PyInstaller", str(ROOT / "build" / "recipe.spec"), "--noconfirm", "--log-level=WARN"]
+    command += ["--distpath", str(WORK / "collected"), "--workpath", str(WORK)]
+    os.environ.update(
+        SRIOV_BOND_BOOTLOADER=str(loader),
+        SRIOV_BOND_LIBPYTHON=str(library),
+        PYTHONHASHSEED="0",
+        SOURCE_DATE_EPOCH=str(EPOCH),
+    )
+    native.run(command, WORK / "pyinstaller.log", "PyInstaller")
+    return WORK / "collected" / "bin"
+
+
+def _lay_out(bin_directory: Path) -> Path:
+    """Arrange programs, contents and documents as they are installed; PyInstaller leaves programs in two places."""
+    tree = WORK / "root"
+    shutil.rmtree(tree, ignore_errors=True)
+    contents = tree / CONTENTS
+    contents.parent.mkdir(parents=True)
+    shutil.copytree(bin_directory / contents.name, contents)
+    for executable in EXECUTABLES:
+        path = tree / executable.path
+        program = contents / executable.name if executable.behind_link else path
+        shutil.copyfile(WORK / "recipe" / executable.name, program)
+        if executable.behind_link:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.symlink_to(os.path.relpath(program, path.parent))
+    documents = tree / DOCUMENTS
+    shutil.copytree(ROOT / "conf", documents / "examples")
+    for name in ("LICENSE", "README.md", "CHANGELOG.md"):
+        if (ROOT / name).is_file():
+            shutil.copyfile(ROOT / name, documents / name)
+    programs = {tree / executable.path for executable in EXECUTABLES}
+    programs |= {contents / executable.name for executable in EXECUTABLES if executable.behind_link}
+    for path in (tree, *tree.rglob("*")):
+        if not path.is_symlink():
+            path.chmod(0o755 if path.is_dir() or path in programs else 0o644)
+    return tree
+
+
+def _replace(tree: Path) -> None:
+    """Put the new tree in the place of the old one in one step, so that no one ever finds half a tree."""
+    if not TREE.exists():
+        tree.rename(TREE)
+        return
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.renameat2(AT_FDCWD, os.fsencode(tree), AT_FDCWD, os.fsencode(TREE), RENAME_EXCHANGE):
+        raise native.BuildError(f"cannot replace {TREE}: {os.strerror(ctypes.get_errno())}")
+    shutil.rmtree(tree)
+
+
+def pack(tree: Path, tarball: Path) -> None:
+    """Write the tree as a tarball whose bytes depend on nothing but the tree."""
+    new = tarball.with_suffix(".new")
+    with (
+        new.open("wb") as raw,
+        gzip.GzipFile("", "wb", 9, raw, EPOCH) as packed,
+        tarfile.open(fileobj=packed, mode="w", format=tarfile.GNU_FORMAT) as archive,
+    ):
+        for path in sorted(tree.rglob("*"), key=lambda path: path.parts):
+            archive.add(path, str(path.relative_to(tree)), recursive=False, filter=_anonymous)
+    new.rename(tarball)
+
+
+def _anonymous(member: tarfile.TarInfo) -> tarfile.TarInfo:
+    member.uid = member.gid = 0
+    member.uname = member.gname = "root"
+    member.mtime = EPOCH
+    return member
+
+
+if __name__ == "__main__":
+    sys.exit(main())
