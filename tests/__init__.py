@@ -1,0 +1,1 @@
+"""The tests, and the lab that some of them run in."""

@@ -1,0 +1,41 @@
+"""Fixtures that tests of every kind share."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.lab import supplies
+from tests.lab.lab import Lab, boot
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark each test by what it uses, so that no test is forgotten by `-m "not lab"`."""
+    for item in items:
+        fixtures = getattr(item, "fixturenames", ())
+        for name in ("lab", "frozen"):
+            if name in fixtures:
+                item.add_marker(name)
+
+
+@pytest.fixture(scope="session")
+def frozen() -> Path:
+    """Return dist/root, with executables frozen from the sources as they are now."""
+    return supplies.build_product()
+
+
+@pytest.fixture(scope="session")
+def lab(frozen: Path) -> "Iterator[Lab]":
+    """Return the lab, booted once for all tests.
+
+    A guest that does not boot or goes away fails every test that wants it, at once and with one and the same reason
+    ("lost guest: ..."); it never skips one.
+    """
+    booted = boot(supplies.provide(), frozen)
+    try:
+        yield booted
+    finally:
+        booted.close()

@@ -1,0 +1,65 @@
+"""The commands of `./dev` that need more than a Python."""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.lab import lab, shell, supplies
+from tests.lab.errors import LabError
+from tests.lab.steps import StepFailedError, console
+
+
+def main(argv: list[str]) -> int:
+    """Run one command and return its exit status."""
+    parser = argparse.ArgumentParser(prog="./dev")
+    parser.add_argument("--from", dest="origin", type=Path, default=Path.cwd(), help="the folder that dev was called in")
+    parser.add_argument("command", choices=("test", "build", "lab", "demo"))
+    parser.add_argument("arguments", nargs=argparse.REMAINDER)
+    options = parser.parse_args(argv)
+    commands = {"test": test, "build": build, "lab": open_lab, "demo": demo}
+    try:
+        return commands[options.command](options.arguments, options.origin)
+    except (StepFailedError, LabError) as error:
+        console.print(f"dev: {error}", markup=False)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+def test(arguments: list[str], origin: Path) -> int:
+    """Set everything up that a test may want, and run pytest."""
+    supplies.build_product()
+    supplies.provide()
+    return int(pytest.main(arguments))
+
+
+def build(arguments: list[str], origin: Path) -> int:
+    """Freeze the executables, changed or not."""
+    product = supplies.build_product(always=True)
+    print(f"The executables are in {product.relative_to(supplies.CHECKOUT)}")
+    return 0
+
+
+def open_lab(arguments: list[str], origin: Path) -> int:
+    """Boot the guest for a person."""
+    product = supplies.build_product()
+    provided = supplies.provide()
+    booted = lab.boot(provided, product, terminal=not arguments and shell.at_terminal())
+    try:
+        return shell.script(booted.guest, arguments, origin) if arguments else shell.interact(booted.guest)
+    finally:
+        booted.close()
+
+
+def demo(arguments: list[str], origin: Path) -> int:
+    """Make room for the demo, which is a program of its own."""
+    supplies.build_product()
+    supplies.provide()
+    os.execv(sys.executable, [sys.executable, "-m", "tests.lab.demo", *arguments])
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

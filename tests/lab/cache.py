@@ -1,0 +1,71 @@
+"""The folder that keeps what was fetched and built, so that no clone on this machine does it twice."""
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+
+def root() -> Path:
+    """Return the folder, which `dev` keeps its venv in too."""
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "sriov-bond"
+
+
+def log(name: str) -> Path:
+    """Return the path of a log file."""
+    path = root() / "logs" / f"{name}.log"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+@contextlib.contextmanager
+def locked(name: str) -> "Iterator[None]":
+    """Hold a lock that other runs of this program respect; it goes away with the process, however that ends."""
+    root().mkdir(parents=True, exist_ok=True)
+    with (root() / f"{name}.lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print("Waiting for another ./dev", flush=True)
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def entry(name: str, make: "Callable[[Path], None]") -> Path:
+    """Return the folder `name`, made by `make` if it is not there: whole or not at all."""
+    path = root() / name
+    if path.exists():
+        return path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    scratch = Path(tempfile.mkdtemp(prefix=f"{path.name}.", suffix=".unfinished", dir=path.parent))
+    try:
+        make(scratch)
+        scratch.chmod(0o755)
+        scratch.rename(path)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    return path
+
+
+def sweep() -> None:
+    """Remove what interrupted runs left behind. The caller holds the lock."""
+    for path in root().glob("*.unfinished"):
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def digest(paths: "Iterable[Path]", *more: str) -> str:
+    """Return a short hash of the names and contents of files, and of more strings."""
+    whole = hashlib.sha256()
+    for path in sorted(paths):
+        whole.update(f"{path.name}\0{path.stat().st_size}\0".encode())
+        whole.update(path.read_bytes())
+    whole.update("\0".join(more).encode())
+    return whole.hexdigest()[:12]

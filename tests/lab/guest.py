@@ -1,0 +1,274 @@
+"""The guest as a test sees it: run commands, in the foreground and the background, and read and write files."""
+
+import base64
+import itertools
+import json
+import queue
+import shlex
+import signal
+import threading
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from tests.lab.errors import CommandDeadlineError, CommandFailedError, LabError, LostGuestError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from tests.lab.machine import Machine
+
+# An emulated guest boots in 25 s on two idle cores, and machines can be busy.
+BOOT_DEADLINE = 180.0
+# No use of the lab takes this long; a guest that is older was forgotten.
+GUEST_DEADLINE = 3600.0
+COMMAND_DEADLINE = 60.0
+# How much later than the agent's own deadline the host gives up the guest.
+GRACE = 15.0
+
+
+@dataclass(frozen=True)
+class Result:
+    """How a command in the guest ended."""
+
+    command: str
+    status: int
+    stdout: str
+    stderr: str
+    seconds: float
+
+    def json(self) -> Any:
+        """Return what the command printed, as JSON."""
+        return json.loads(self.stdout)
+
+    def output(self) -> tuple[tuple[str, str], ...]:
+        """Return both outputs with their names."""
+        return ("standard error", self.stderr), ("standard output", self.stdout)
+
+
+@dataclass
+class _Request:
+    """A request that the agent has not finished answering."""
+
+    answers: "queue.SimpleQueue[dict[str, Any] | None]" = field(default_factory=queue.SimpleQueue)
+    output: dict[str, bytearray] = field(default_factory=lambda: {"stdout": bytearray(), "stderr": bytearray()})
+    listener: "Callable[[str, bytes], None] | None" = None
+
+
+class Process:
+    """A command that runs in the guest's background."""
+
+    def __init__(self, guest: "Guest", number: int, request: _Request, command: str, timeout: float) -> None:
+        self.command = command
+        self._guest = guest
+        self._number = number
+        self._request = request
+        self._timeout = timeout
+        self._began = time.monotonic()
+        self._result: Result | None = None
+
+    @property
+    def stdout(self) -> str:
+        """Return what it has written to standard output until now."""
+        return self._request.output["stdout"].decode(errors="replace")
+
+    @property
+    def stderr(self) -> str:
+        """Return what it has written to standard error until now."""
+        return self._request.output["stderr"].decode(errors="replace")
+
+    def signal(self, number: int = signal.SIGTERM) -> None:
+        """Send a signal to it and to its children. Harmless if it has ended."""
+        self._guest.ask("signal", process=self._number, signal=int(number))
+
+    def wait(self, timeout: float | None = None, *, check: bool = False) -> Result:
+        """Wait for its end, for as long as it may take, or for `timeout` seconds before it is killed."""
+        if self._result is None:
+            self._result = self._finish(timeout)
+        if check and self._result.status != 0:
+            raise CommandFailedError(self._result)
+        return self._result
+
+    def stop(self, timeout: float = 20.0) -> Result:
+        """End it with SIGTERM, or with SIGKILL if that does not end it in time, and return how it ended."""
+        self.signal(signal.SIGTERM)
+        try:
+            return self.wait(timeout)
+        except CommandDeadlineError as error:
+            return error.result
+
+    def _finish(self, timeout: float | None) -> Result:
+        ours = timeout is not None
+        patience = timeout if timeout is not None else self._began + self._timeout + GRACE - time.monotonic()
+        try:
+            answer = self._guest.await_answer(self._request, self.command, patience, lose=not ours)
+        except TimeoutError:
+            self.signal(signal.SIGKILL)
+            self._guest.await_answer(self._request, self.command, GRACE)
+            answer = {"status": None}
+        seconds = time.monotonic() - self._began
+        status = answer["status"]
+        result = Result(self.command, -1 if status is None else status, self.stdout, self.stderr, seconds)
+        if status is None:
+            self._result = result
+            raise CommandDeadlineError(result, timeout if timeout is not None else self._timeout)
+        return result
+
+
+class Guest:
+    """A booted guest. Any number of threads may use it at once."""
+
+    def __init__(self, machine: "Machine", *, boot_deadline: float = BOOT_DEADLINE) -> None:
+        """Wait until the guest is up."""
+        self.machine = machine
+        self.lost: str | None = None
+        self.kernel = ""
+        self._numbers = itertools.count(1)
+        self._requests: dict[int, _Request] = {}
+        self._lock = threading.Lock()
+        self._hello = threading.Event()
+        threading.Thread(target=self._listen, daemon=True).start()
+        if not self._hello.wait(boot_deadline):
+            self.lose(f"it did not boot within {boot_deadline:g} s")
+        self._check_there()
+        self._end_of_time = threading.Timer(GUEST_DEADLINE, self.lose, ["it outlived every deadline"])
+        self._end_of_time.daemon = True
+        self._end_of_time.start()
+
+    def run(
+        self,
+        command: "str | Sequence[str]",
+        *,
+        env: "Mapping[str, str] | None" = None,
+        stdin: str | bytes = b"",
+        cwd: str = "/",
+        timeout: float = COMMAND_DEADLINE,
+        check: bool = False,
+        listener: "Callable[[str, bytes], None] | None" = None,
+    ) -> Result:
+        """Run a command to its end: a list is run as it is, a string by bash.
+
+        Raises CommandDeadlineError when it has not ended in time, and with `check` CommandFailedError when its
+        exit status is not 0. `listener` is called with the name of the stream and each piece of output.
+        """
+        process = self.spawn(command, env=env, stdin=stdin, cwd=cwd, timeout=timeout, listener=listener)
+        return process.wait(check=check)
+
+    def sh(self, script: str, **options: Any) -> Result:
+        """Run a bash script that stops at its first failing line, which is an error: for a batch of commands.
+
+        Each round trip and each process costs an emulated guest tens of milliseconds.
+        """
+        return self.run(["bash", "-euo", "pipefail", "-c", script], **{"check": True, **options})
+
+    def spawn(
+        self,
+        command: "str | Sequence[str]",
+        *,
+        env: "Mapping[str, str] | None" = None,
+        stdin: str | bytes = b"",
+        cwd: str = "/",
+        timeout: float = GUEST_DEADLINE,
+        listener: "Callable[[str, bytes], None] | None" = None,
+    ) -> Process:
+        """Start a command in the background, to be stopped or waited for later."""
+        argv = ["bash", "-c", command] if isinstance(command, str) else list(command)
+        data = base64.b64encode(stdin.encode() if isinstance(stdin, str) else stdin).decode()
+        request = _Request(listener=listener)
+        number = self._send(request, "run", argv=argv, env=dict(env or {}), stdin=data, cwd=cwd, timeout=timeout)
+        return Process(self, number, request, command if isinstance(command, str) else shlex.join(command), timeout)
+
+    def write(self, path: str, content: str | bytes, mode: int = 0o644) -> None:
+        """Write a file, and its folders where they are missing."""
+        data = content.encode() if isinstance(content, str) else content
+        self.ask("write", path=path, data=base64.b64encode(data).decode(), mode=mode)
+
+    def read(self, path: str) -> str:
+        """Return the content of a file."""
+        return base64.b64decode(self.ask("read", path=path)["data"]).decode()
+
+    def ask(self, what: str, **details: object) -> dict[str, Any]:
+        """Ask the agent for something that takes no time."""
+        request = _Request()
+        self._send(request, what, **details)
+        return self.await_answer(request, what, GRACE)
+
+    def await_answer(self, request: _Request, what: str, timeout: float, *, lose: bool = True) -> dict[str, Any]:
+        """Return the last answer to a request; the guest is lost if there is none in time, unless told otherwise."""
+        try:
+            answer = request.answers.get(timeout=max(0.0, timeout))
+        except queue.Empty:
+            if not lose:
+                raise TimeoutError from None
+            self.lose(f"it does not answer any more (asked for: {what})")
+            answer = None
+        if answer is None:
+            raise LostGuestError(self.lost or "its agent went away")
+        if "error" in answer:
+            raise LabError(f"{what}: {answer['error']}")
+        return answer
+
+    def lose(self, reason: str) -> None:
+        """Give the guest up: end its machine, and let everything that waits or comes fail for this reason."""
+        with self._lock:
+            if self.lost is None:
+                self.lost = f"{reason}; {self.machine.console_tail()}"
+            waiting = list(self._requests.values())
+            self._requests.clear()
+        self.machine.kill(keep_console=True)
+        for request in waiting:
+            request.answers.put(None)
+        self._hello.set()
+
+    def close(self) -> None:
+        """End the guest."""
+        self._end_of_time.cancel()
+        with self._lock:
+            self.lost = self.lost or "it was shut down"
+        self.machine.kill()
+
+    def _check_there(self) -> None:
+        if self.lost is not None:
+            raise LostGuestError(self.lost)
+
+    def _send(self, request: _Request, what: str, **details: object) -> int:
+        with self._lock:
+            self._check_there()
+            number = next(self._numbers)
+            self._requests[number] = request
+            line = json.dumps({"id": number, "do": what, **details}).encode() + b"\n"
+            try:
+                self.machine.channels.agent.sendall(line)
+            except OSError:
+                # The listening thread sees the same end, and says why.
+                request.answers.put(None)
+        return number
+
+    def _listen(self) -> None:
+        try:
+            with self.machine.channels.agent.makefile("rb") as lines:
+                for line in lines:
+                    self._take(json.loads(line))
+        except (OSError, ValueError) as error:
+            self.lose(f"its agent cannot be understood ({error})")
+        if self.lost is None:
+            self.lose("its agent went away" if self._hello.is_set() else "it ended before it was up")
+
+    def _take(self, answer: dict[str, Any]) -> None:
+        if "hello" in answer:
+            self.kernel = answer["hello"]
+            self._hello.set()
+            return
+        number = answer["id"]
+        request = self._requests.get(number)
+        if request is None:
+            return
+        if "stream" in answer:
+            data = base64.b64decode(answer["data"])
+            request.output[answer["stream"]] += data
+            if request.listener:
+                request.listener(answer["stream"], data)
+            return
+        with self._lock:
+            self._requests.pop(number, None)
+        request.answers.put(answer)

@@ -1,0 +1,61 @@
+#!/bin/bash
+# What the guest does between its boot and the first request: the host around the SR-IOV NICs. Run by virtme-ng's init
+# as root, over the machine's own root file system (read-only, with overlays that are thrown away).
+#
+# usage: init.sh FOLDER-OF-THIS-FILE
+set -euo pipefail
+inside=$1
+trap 'echo "init.sh: line $LINENO failed: $BASH_COMMAND" >&2' ERR
+
+# max_bonds=0, as systemd has it: else loading the module makes a bond0 that nobody asked for.
+modprobe bonding max_bonds=0
+modprobe -a igb igbvf 8021q macvlan dummy overlay veth bridge br_netfilter ext4
+
+# State of daemons: overlayfs takes no upper directory on 9p or on another overlay.
+for folder in /var/lib/containerd /var/lib/cni /var/lib/docker /var/lib/containers /opt/cni /etc/cni /opt/lab; do
+    mkdir -p $folder
+    mount -t tmpfs -o mode=0755 tmpfs $folder
+done
+mkdir -p /opt/cni/bin /etc/cni/net.d /usr/local/sbin /usr/local/bin
+
+udevadm settle
+mkdir /opt/lab/tools
+mount -o ro /dev/disk/by-id/virtio-tools /opt/lab/tools
+cp /opt/lab/tools/cni/* /opt/cni/bin/
+ln -sf /opt/lab/tools/containerd-1.6/* /usr/bin/
+if [[ -e /dev/disk/by-id/virtio-product ]]; then
+    mkdir /opt/lab/product
+    mount -o ro /dev/disk/by-id/virtio-product /opt/lab/product
+    for folder in opt/cni/bin usr/local/sbin; do
+        [[ ! -d /opt/lab/product/$folder ]] || cp -a /opt/lab/product/$folder/. /$folder/
+    done
+fi
+
+# The world outside: one bridge with a port on each switch, in a namespace of its own, so that no packet gets there
+# but through a NIC. VLANs 100 and 200 each have an address that answers.
+ip netns add world
+port_of() {
+    grep -lx "$1" /sys/class/net/*/address | cut -d/ -f5
+}
+ip link set "$(port_of 52:54:00:00:00:a2)" netns world name portA
+ip link set "$(port_of 52:54:00:00:00:b2)" netns world name portB
+ip -n world -batch - <<'END'
+link set lo up
+link add br0 type bridge stp_state 0 forward_delay 0
+link set portA master br0 up
+link set portB master br0 up
+link set br0 up
+link add link br0 name br0.100 type vlan id 100
+link add link br0 name br0.200 type vlan id 200
+link set br0.100 up
+link set br0.200 up
+addr add 10.100.0.1/24 dev br0.100
+addr add fd00:100::1/64 dev br0.100 nodad
+addr add 10.200.0.1/24 dev br0.200
+addr add fd00:200::1/64 dev br0.200 nodad
+END
+
+# containerd 2 comes first; Debian's own is /usr/bin/containerd.
+export PATH=/opt/lab/tools/bin:/opt/lab/tools/containerd-2:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+export HOME=/root LANG=C.UTF-8
+exec /usr/bin/python3 -I "$inside/agent.py" /dev/virtio-ports/lab.agent

@@ -1,0 +1,69 @@
+"""The whole lab: the guest, and the cables and switches around it."""
+
+import contextlib
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tests.lab.debian import kernel_image
+from tests.lab.guest import Guest
+from tests.lab.machine import SWITCHES, Machine, working_kvm
+from tests.lab.qmp import Qmp
+from tests.lab.steps import step
+from tests.lab.supplies import filesystem_image
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.lab.supplies import Supplies
+
+
+class Lab:
+    """One guest with NIC 1 cabled to switch A, NIC 2 to switch B, and the world reachable through both."""
+
+    def __init__(self, guest: Guest) -> None:
+        self.guest = guest
+        self._qmp = Qmp(guest.machine.channels.qmp)
+
+    def cable(self, name: str, *, plugged: bool) -> None:
+        """Pull the cable between the host's NIC and switch A or B, or plug it in."""
+        self._qmp.set_link(f"nic{_known(name)}", up=plugged)
+
+    def switch(self, name: str, *, powered: bool) -> None:
+        """Switch a whole switch off or on: its ports to the host and to the world."""
+        self.cable(name, plugged=powered)
+        self._qmp.set_link(f"world{name}", up=powered)
+
+    @contextlib.contextmanager
+    def pulled(self, name: str) -> "Iterator[None]":
+        """Have a cable pulled for a while."""
+        self.cable(name, plugged=False)
+        try:
+            yield
+        finally:
+            self.cable(name, plugged=True)
+
+    def close(self) -> None:
+        """End the lab."""
+        self.guest.close()
+
+
+def boot(supplies: "Supplies", product: "Path | None", *, terminal: bool = False) -> Lab:
+    """Boot the guest, with the executables of `product` (dist/root) installed if there are any."""
+    kvm = working_kvm(supplies.kernel)
+    accelerator = "KVM" if kvm else "emulated"
+    with step(f"Booting the guest ({accelerator}, kernel {kernel_image(supplies.kernel).name.partition('-')[2]})"):
+        with tempfile.TemporaryDirectory(prefix="sriov-bond-product.") as folder:
+            images = {"tools": supplies.tools_image}
+            if product is not None:
+                images["product"] = Path(folder) / "product.ext4"
+                filesystem_image(product, images["product"])
+            # QEMU has opened its disks by then, so the folder may go.
+            machine = Machine(supplies.kernel, images, kvm=kvm, terminal=terminal)
+        return Lab(Guest(machine))
+
+
+def _known(name: str) -> str:
+    if name not in SWITCHES:
+        raise ValueError(f"there is no switch {name!r}, only {' and '.join(SWITCHES)}")
+    return name

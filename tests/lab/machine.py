@@ -1,0 +1,206 @@
+"""The emulated machine: its parts, how it is started, and how it is made sure that it ends."""
+
+import os
+import shlex
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tests.lab import cache, debian
+from tests.lab.errors import LabError, LostGuestError
+from tests.lab.steps import step
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+INSIDE = Path(__file__).with_name("inside")
+MEMORY = "3G"
+CONSOLE_TAIL = 30
+KVM_DEADLINE = 15.0
+
+# Two switches, each a QEMU hub: NIC 1 is on A, NIC 2 on B, and the outside world has a plain NIC on each. A root port
+# for each SR-IOV NIC, because its VFs need a bus of their own; the first two become the kernel's enp1s0 and enp2s0.
+SWITCHES = ("A", "B")
+HARDWARE = (
+    *("-machine", "q35"),
+    *("-device", "pcie-root-port,id=rp1,chassis=1,slot=1"),
+    *("-device", "pcie-root-port,id=rp2,chassis=2,slot=2"),
+    *("-netdev", "hubport,hubid=1,id=a0", "-netdev", "hubport,hubid=2,id=b0"),
+    *("-device", "igb,id=nicA,bus=rp1,netdev=a0,mac=52:54:00:00:00:a1"),
+    *("-device", "igb,id=nicB,bus=rp2,netdev=b0,mac=52:54:00:00:00:b1"),
+    *("-netdev", "hubport,hubid=1,id=a1", "-netdev", "hubport,hubid=2,id=b1"),
+    *("-device", "virtio-net-pci,id=worldA,netdev=a1,mac=52:54:00:00:00:a2"),
+    *("-device", "virtio-net-pci,id=worldB,netdev=b1,mac=52:54:00:00:00:b2"),
+    # A port that leads nowhere takes every packet: without it a hub makes the world's NIC wait for a host's NIC that is
+    # administratively down (NETDEV WATCHDOG in the guest), which no switch does.
+    *("-netdev", "hubport,hubid=1,id=a2", "-netdev", "hubport,hubid=2,id=b2"),
+)
+
+
+@dataclass(frozen=True)
+class Channels:
+    """The sockets by which QEMU offers the guest: the agent's port, its own control, and perhaps a terminal."""
+
+    agent: socket.socket
+    qmp: socket.socket
+    terminal: socket.socket | None
+
+
+class Machine:
+    """A running QEMU. It ends with this object's `kill`, and at the latest with this process."""
+
+    def __init__(self, kernel: Path, images: "dict[str, Path]", *, kvm: bool, terminal: bool = False) -> None:
+        """Start QEMU; `images` become disks that the guest finds as /dev/disk/by-id/virtio-NAME."""
+        self.folder = Path(tempfile.mkdtemp(prefix="sriov-bond-lab."))
+        self.console = cache.log(f"console-{os.getpid()}")
+        names = ("agent", "qmp", "terminal") if terminal else ("agent", "qmp")
+        listeners = {name: socket.socket(socket.AF_UNIX) for name in names}
+        try:
+            for name, listener in listeners.items():
+                listener.bind(str(self.folder / name))
+                listener.listen(1)
+                listener.settimeout(20)
+            script = f"exec bash {shlex.quote(str(INSIDE / 'init.sh'))} {shlex.quote(str(INSIDE))}"
+            options = [*HARDWARE, *self._disks(images), *self._ports(terminal=terminal)]
+            self.process = _start(_plan(self.folder, kernel, script, options, kvm=kvm))
+            threading.Thread(target=self._keep_console, daemon=True).start()
+            connections = {name: self._accept(name, listener) for name, listener in listeners.items()}
+            self.channels = Channels(connections["agent"], connections["qmp"], connections.get("terminal"))
+        except BaseException:
+            self.kill()
+            raise
+        finally:
+            for listener in listeners.values():
+                listener.close()
+
+    def kill(self, *, keep_console: bool = False) -> None:
+        """End the machine at once: nothing in it is worth an orderly shutdown. Again and again does no harm."""
+        if process := getattr(self, "process", None):
+            process.kill()
+            process.wait(20)
+        shutil.rmtree(self.folder, ignore_errors=True)
+        if not keep_console:
+            self.console.unlink(missing_ok=True)
+
+    def console_tail(self) -> str:
+        """Return the last that the guest's kernel and init said."""
+        try:
+            lines = self.console.read_text(errors="replace").splitlines()[-CONSOLE_TAIL:]
+        except OSError:
+            lines = []
+        text = "\n".join(f"  {line.rstrip()}" for line in lines if line.strip())
+        return f"the end of its console ({self.console}):\n{text}" if text else "it had said nothing on its console"
+
+    def _keep_console(self) -> None:
+        # Through a pipe: QEMU opens its output once for each of its parts, and they would overwrite each other's.
+        stream = self.process.stdout
+        assert stream is not None
+        with self.console.open("wb", buffering=0) as file:
+            while chunk := os.read(stream.fileno(), 65536):
+                file.write(chunk)
+
+    def _accept(self, name: str, listener: socket.socket) -> socket.socket:
+        try:
+            connection, _ = listener.accept()
+        except TimeoutError:
+            raise LostGuestError(f"QEMU did not open its socket {name}; {self.console_tail()}") from None
+        connection.settimeout(None)
+        return connection
+
+    @staticmethod
+    def _disks(images: "dict[str, Path]") -> list[str]:
+        options = []
+        for name, image in images.items():
+            options += ["-drive", f"file={image},format=raw,if=none,id=disk-{name},readonly=on"]
+            options += ["-device", f"virtio-blk-pci,drive=disk-{name},serial={name}"]
+        return options
+
+    def _ports(self, *, terminal: bool) -> list[str]:
+        options = ["-device", "virtio-serial-pci,id=lab"]
+        options += ["-chardev", f"socket,id=agent,path={self.folder}/agent"]
+        options += ["-device", "virtserialport,bus=lab.0,name=lab.agent,chardev=agent"]
+        options += ["-qmp", f"unix:{self.folder}/qmp"]
+        if terminal:
+            options += ["-chardev", f"socket,id=terminal,path={self.folder}/terminal"]
+            options += ["-device", "virtconsole,bus=lab.0,chardev=terminal"]
+        return options
+
+
+def working_kvm(kernel: Path) -> bool:
+    """Tell whether a guest boots on this machine's KVM; there are machines where it opens and then hangs."""
+    if not os.access("/dev/kvm", os.R_OK | os.W_OK):
+        return False
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    answer = cache.root() / f"kvm-{boot}"
+    with cache.locked("kvm"):
+        if not answer.exists():
+            with step("Trying this machine's KVM"):
+                works = _try_kvm(kernel)
+            answer.write_text("works" if works else "does not work")
+        return answer.read_text() == "works"
+
+
+def _try_kvm(kernel: Path) -> bool:
+    with tempfile.TemporaryDirectory(prefix="sriov-bond-kvm.") as folder:
+        process = _start(_plan(Path(folder), kernel, "echo this KVM works", ["-machine", "q35"], kvm=True))
+        try:
+            output, _ = process.communicate(timeout=KVM_DEADLINE)
+        except subprocess.TimeoutExpired:
+            return False
+        finally:
+            process.kill()
+            process.wait(20)
+        return b"this KVM works" in output
+
+
+def _plan(folder: Path, kernel: Path, script: str, options: "Sequence[str]", *, kvm: bool) -> list[str]:
+    """Let virtme-ng make the initramfs and tell how it would run QEMU.
+
+    It does not run it: its child would survive us if we were killed.
+    """
+    overlays = [part for name in ("etc", "lib", "home", "opt", "srv", "usr", "var", "tmp") for part in _overlay(name)]
+    command = [
+        *(sys.executable, shutil.which("virtme-run") or Path(sys.executable).with_name("virtme-run")),
+        *("--dry-run", "--show-command", "--save-initramfs", folder / "initramfs"),
+        *("--kimg", debian.kernel_image(kernel), "--mods=auto", "--name", "lab"),
+        *("--force-9p", "--disable-microvm", *([] if kvm else ["--disable-kvm"])),
+        *("--cpus", str(min(2, os.cpu_count() or 1)), "--memory", MEMORY),
+        *(*overlays, "--show-boot-console", "--script-sh", script),
+        # Warnings of the kernel on the console; dockerd wants apparmor's parser where apparmor is on.
+        *("--kopt=loglevel=5", "--kopt=apparmor=0", "--qemu-opts", *options),
+    ]
+    environment = {**os.environ, "TMPDIR": str(folder), "PATH": f"{os.environ['PATH']}:/usr/sbin:/sbin"}
+    done = subprocess.run(
+        list(map(str, command)),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        env=environment,
+        cwd="/",
+        check=False,
+    )
+    if done.returncode != 0 or not done.stdout.strip():
+        raise LabError(f"virtme-ng cannot run this kernel: {done.stderr.strip()}")
+    return shlex.split(done.stdout.strip().splitlines()[-1])
+
+
+def _overlay(name: str) -> list[str]:
+    return ["--overlay-rwdir", f"/{name}"] if Path("/", name).is_dir() else []
+
+
+def _start(argv: "Sequence[str]") -> "subprocess.Popen[bytes]":
+    # setpriv: when this process dies, even by SIGKILL, the kernel ends QEMU. A session of its own: Ctrl-C is ours to
+    # handle, and QEMU would take it as an order to quit.
+    return subprocess.Popen(
+        ["setpriv", "--pdeathsig", "KILL", *argv],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )

@@ -1,0 +1,189 @@
+"""The product as an operator and a runtime use it in the guest, and what its host looks like from outside."""
+
+import contextlib
+import json
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from tests.lab.guest import Guest, Result
+
+STATE_DIR = "/var/lib/cni/sriov-bond"
+HOST_FILE = "/etc/cni/sriov-bond.toml"
+NICS = ("enp1s0", "enp2s0")
+POOL = '[pools.db]\npfs = ["enp1s0", "enp2s0"]\nvfs = {vfs}\n'
+SUBNET, SUBNET6 = "10.100.0.0/24", "fd00:100::/64"
+PEER, PEER6 = "10.100.0.1", "fd00:100::1"
+
+# One process for each thing looked at: a guest without KVM starts each in tens of milliseconds.
+_LOOK = """
+ip -d -j link; echo
+ip netns list | awk '{print $1}' | sort; echo --
+cd /var/lib/cni && find . -type f -not -path './results/*' -not -name lock -not -path '*/bonds/*' | sort | while read -r file; do
+    echo "$file $(sha256sum < "$file" | cut -c1-16)"
+done
+"""
+# What may differ between two looks at the same state.
+_VOLATILE = ("ifindex", "operstate", "flags", "txqlen", "stats64", "link_index")
+_VF_STATE = ("mac", "vlan_list", "spoofchk", "trust", "link_state", "rate", "min_tx_rate", "max_tx_rate")
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """Everything of the host that a container must leave as it found it."""
+
+    links: "Mapping[str, Any]"
+    namespaces: tuple[str, ...]
+    files: tuple[str, ...]
+    promiscuous: tuple[str, ...] = field(compare=False)
+
+    @property
+    def leases(self) -> list[str]:
+        """Return the lease files."""
+        return [line.split()[0] for line in self.files if "/leases/" in line]
+
+
+def look(guest: "Guest") -> Snapshot:
+    """Look at the host: names, MACs, MTUs, VLANs as ``ip -d -j link`` shows them, lease files, the delegate's files."""
+    out = guest.sh(_LOOK).stdout
+    text, _, rest = out.partition("\n")
+    spaces, _, files = rest.lstrip("\n").partition("--\n")
+    links, promiscuous = {}, []
+    for link in json.loads(text):
+        if link.get("promiscuity"):
+            promiscuous.append(link["ifname"])
+        kept = {key: value for key, value in link.items() if key in ("ifname", "address", "mtu", "altnames", "master")}
+        kept["up"] = "UP" in link["flags"]
+        kept["kind"] = link.get("linkinfo", {}).get("info_kind")
+        kept["vfs"] = [{key: value for key, value in vf.items() if key != "stats"} for vf in link.get("vfinfo_list", [])]
+        links[link.get("parentdev") or link["ifname"]] = kept
+    last = tuple(line for line in files.splitlines() if not line.startswith("./networks/") or "last_reserved_ip" not in line)
+    return Snapshot(links, tuple(spaces.split()), last, tuple(promiscuous))
+
+
+class Product:
+    """The built executables in the guest."""
+
+    def __init__(self, guest: "Guest") -> None:
+        self.guest = guest
+
+    def ctl(self, *arguments: str, check: bool = True) -> "Result":
+        """Run sriov-bondctl."""
+        return self.guest.run(["sriov-bondctl", *arguments], check=check, timeout=120)
+
+    def status(self) -> dict[str, Any]:
+        """Return what ``sriov-bondctl status --json`` says of the pool db."""
+        found: dict[str, Any] = self.ctl("status", "--json").json()["pools"][0]
+        return found
+
+    def states(self) -> list[str]:
+        """Return the state of each bond."""
+        return [bond["state"] for bond in self.status()["bonds"]]
+
+    def provision(self, vfs: int | str = '"max"') -> None:
+        """Make the pool db."""
+        self.guest.write(HOST_FILE, POOL.format(vfs=vfs))
+        self.ctl("up")
+
+    def call(
+        self,
+        command: str,
+        config: "Mapping[str, Any]",
+        container: str,
+        netns: str = "",
+        ifname: str = "eth0",
+        environ: "Mapping[str, str] | None" = None,
+    ) -> "Answer":
+        """Call the plugin as a runtime does; ``netns`` is a path."""
+        wanted = {
+            "CNI_COMMAND": command,
+            "CNI_CONTAINERID": container,
+            "CNI_NETNS": netns,
+            "CNI_IFNAME": ifname,
+            "CNI_PATH": "/opt/cni/bin",
+            **(environ or {}),
+        }
+        result = self.guest.run(["/opt/cni/bin/sriov-bond"], env=wanted, stdin=json.dumps(config), timeout=90)
+        return Answer(result)
+
+    @contextlib.contextmanager
+    def netns(self, *names: str) -> "Iterator[tuple[str, ...]]":
+        """Have network namespaces for a while; return their paths."""
+        self.guest.sh("\n".join(f"ip netns add {name}; ip -n {name} link set lo up" for name in names))
+        try:
+            yield tuple(f"/run/netns/{name}" for name in names)
+        finally:
+            self.guest.sh("\n".join(f"ip netns del {name} 2>/dev/null || true" for name in names))
+
+    @contextlib.contextmanager
+    def attached(self, config: "Mapping[str, Any]", *names: str) -> "Iterator[list[Answer]]":
+        """Have containers (bare namespaces) on a network for a while; their DEL must succeed."""
+        with self.netns(*names) as paths:
+            try:
+                yield [
+                    self.call("ADD", config, name, path).succeeded() for name, path in zip(names, paths, strict=True)
+                ]
+            finally:
+                for name, path in zip(names, paths, strict=True):
+                    self.call("DEL", config, name, path).succeeded()
+
+    def inside(self, name: str, command: str, check: bool = True, timeout: float = 60.0) -> "Result":
+        """Run a command in a namespace."""
+        return self.guest.run(f"ip netns exec {name} {command}", check=check, timeout=timeout)
+
+    def pings(self, name: str, address: str, count: int = 3, interval: float = 0.2) -> int:
+        """Ping from a namespace and return how many answers came."""
+        seconds = count * interval + 2
+        command = f"ping -n -q -c {count} -i {interval} -W 1 -w {seconds:.0f} {address}"
+        out = self.inside(name, command, check=False, timeout=seconds + 30).stdout
+        return received(out)
+
+
+def received(ping: str) -> int:
+    """Return how many answers a ping's summary counts."""
+    found = re.search(r"(\d+) received", ping)
+    if not found:
+        raise AssertionError(f"ping said nothing of answers: {ping!r}")
+    return int(found[1])
+
+
+class Answer:
+    """One call's exit status and document."""
+
+    def __init__(self, result: "Result") -> None:
+        self.result = result
+        self.status = result.status
+        self.seconds = result.seconds
+        self.document: dict[str, Any] = json.loads(result.stdout) if result.stdout.strip() else {}
+
+    def succeeded(self) -> "Answer":
+        """Return itself, or fail with what the plugin said."""
+        assert self.status == 0, f"{self.result.command}: {self.result.stdout} {self.result.stderr}"
+        return self
+
+    def failed(self, code: int, *words: str) -> "Answer":
+        """Return itself if the call failed with this code and these words, and left one document and no traceback."""
+        assert self.status != 0, f"it succeeded: {self.result.stdout}"
+        assert self.document.get("code") == code, self.result.stdout
+        for word in words:
+            assert word in self.document["msg"], f"{word!r} is not in {self.document['msg']!r}"
+        assert "Traceback" not in self.result.stderr
+        return self
+
+
+def network(**changes: Any) -> dict[str, Any]:
+    """Return the plugin's config as a runtime hands it over; a key given as None is left out."""
+    config: dict[str, Any] = {
+        "cniVersion": "1.0.0",
+        "name": "db",
+        "type": "sriov-bond",
+        "pool": "db",
+        "vlan": 100,
+        "mode": "balance-xor",
+        "ipam": {"type": "host-local", "ranges": [[{"subnet": SUBNET, "rangeStart": "10.100.0.10"}], [{"subnet": SUBNET6}]]},
+    }
+    config.update(changes)
+    return {key: value for key, value in config.items() if value is not None}

@@ -1,0 +1,128 @@
+"""What the guest is given: a kernel, other people's CNI programs and runtimes, and our own executables."""
+
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.lab import cache, debian
+from tests.lab.steps import StepFailedError, run, step
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+CLIENTS = CHECKOUT / "tests/lab/clients"
+PRODUCT = CHECKOUT / "dist/root"
+
+BUILD_PACKAGES = (
+    "binutils",  # PyInstaller looks into libraries with objdump
+    f"libpython{sysconfig.get_python_version()}",  # Debian's python3 has its library built in, frozen ones have not
+)
+LAB_PACKAGES = (
+    *("kmod", "udev", "busybox-static", "pciutils", "binutils", "file", "e2fsprogs"),  # what virtme-ng and we need
+    *("iproute2", "iputils-ping", "iputils-arping", "ethtool", "iperf3", "procps"),  # what the tests look with
+    *("runc", "valgrind"),
+)
+
+# The reference plugins by their names; every other program of tests/lab/clients/go.mod is a client.
+RUNTIME = {"containerd", "ctr", "containerd-shim-runc-v2"}
+COMMANDS = {"cnitool"}
+
+
+@dataclass(frozen=True)
+class Supplies:
+    """Paths on this machine."""
+
+    kernel: Path
+    tools_image: Path
+
+
+def provide() -> Supplies:
+    """Return the lab's supplies, after installing, fetching and building what is not there yet."""
+    with cache.locked("lab"):
+        cache.sweep()
+        debian.install(LAB_PACKAGES)
+        debian.install_qemu()
+        kernel = debian.kernel()
+        return Supplies(kernel=kernel, tools_image=_tools(_clients(), _old_containerd()))
+
+
+def build_product(*, always: bool = False) -> Path:
+    """Return dist/root, frozen anew if the sources are not those that it was made of."""
+    recipe = CHECKOUT / "build/build.py"
+    if not recipe.exists():
+        raise StepFailedError(f"there is no {recipe.relative_to(CHECKOUT)}")
+    stamp = PRODUCT.with_name(".sources")
+    with cache.locked("build"):
+        sources = _product_sources()
+        if not always and PRODUCT.exists() and stamp.exists() and stamp.read_text() == sources:
+            return PRODUCT
+        debian.install(BUILD_PACKAGES)
+        stamp.unlink(missing_ok=True)
+        with step("Executables into dist/root"):
+            run([sys.executable, recipe], "build", cwd=CHECKOUT)
+        stamp.write_text(sources)
+    return PRODUCT
+
+
+def _product_sources() -> str:
+    folders = (CHECKOUT / "cni_sriov_bond", CHECKOUT / "build")
+    files = [path for folder in folders for path in folder.rglob("*") if path.is_file() and path.suffix != ".pyc"]
+    return cache.digest([*files, CHECKOUT / "pyproject.toml"], sys.version)
+
+
+def _clients() -> Path:
+    """Build the Go programs that tests/lab/clients/go.mod lists as tools, at the versions that it pins."""
+    go = Path(sys.executable).with_name("go")
+    version = subprocess.run([go, "version"], capture_output=True, text=True, check=True).stdout
+    sources = [path for path in CLIENTS.rglob("*") if path.is_file()]
+
+    def make(scratch: Path) -> None:
+        environment = {
+            **os.environ,
+            "CGO_ENABLED": "0",
+            "GOTOOLCHAIN": "local",  # the pinned one, never another fetched on the way
+            "GOFLAGS": "-mod=readonly -trimpath -buildvcs=false -modcacherw",
+            "GOMODCACHE": str(cache.root() / "go/modules"),
+            "GOCACHE": str(cache.root() / "go/objects"),
+        }
+        with step("CNI reference plugins, cnitool and containerd from Go sources (once; minutes)"):
+            run([go, "build", "-ldflags=-s -w", "-o", f"{scratch}/", "tool"], "clients", env=environment, cwd=CLIENTS)
+
+    return cache.entry(f"clients-{cache.digest(sources, version)}", make)
+
+
+def _old_containerd() -> Path:
+    """Unpack Debian's own containerd: installing it would start a daemon on this machine."""
+
+    def fetch(scratch: Path) -> None:
+        with step("Debian's containerd, unpacked for the guest"):
+            debian.Archive().unpack("containerd", scratch)
+
+    return cache.entry("debian-containerd", fetch)
+
+
+def _tools(clients: Path, old_containerd: Path) -> Path:
+    """Put the programs in a file system image: from 9p the guest starts them ten times as slowly."""
+
+    def make(scratch: Path) -> None:
+        with step("Image with the guest's programs"):
+            tree = scratch / "tree"
+            for path in clients.iterdir():
+                folder = "containerd-2" if path.name in RUNTIME else "bin" if path.name in COMMANDS else "cni"
+                (tree / folder).mkdir(parents=True, exist_ok=True)
+                shutil.copy2(path, tree / folder)
+            shutil.copytree(old_containerd / "usr/bin", tree / "containerd-1.6", symlinks=True)
+            filesystem_image(tree, scratch / "tools.ext4")
+            shutil.rmtree(tree)
+
+    return cache.entry(f"tools-{clients.name.removeprefix('clients-')}", make) / "tools.ext4"
+
+
+def filesystem_image(tree: Path, image: Path) -> None:
+    """Make an ext4 image of a tree. It is sparse, so there is no need to know how much room ext4 itself takes."""
+    content = sum(path.lstat().st_size for path in tree.rglob("*")) // 1024
+    mke2fs = shutil.which("mke2fs", path=f"{os.environ['PATH']}:/sbin:/usr/sbin") or "mke2fs"
+    options = ["-q", "-t", "ext4", "-O", "^has_journal", "-E", "root_owner=0:0"]
+    run([mke2fs, *options, "-d", tree, image, f"{2 * content + 32768}k"], "images")
