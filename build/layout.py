@@ -15,7 +15,8 @@ class Executable(NamedTuple):
 
     :param path: where it is found, in the tree.
     :param entry: the module whose ``main()`` gives the exit status.
-    :param short_lived: leave by ``_exit`` once done: tearing down the interpreter costs a quarter of a VERSION call.
+    :param short_lived: collect no garbage and leave by ``_exit``: tearing down the interpreter would cost a quarter of
+        a VERSION call.
     :param behind_link: keep the program among the contents and put a link at ``path``, for a program that is no plugin.
     """
 
@@ -40,4 +41,6 @@ EXCLUDED = (
     "_hashlib", "_lzma", "_multibytecodec", "_ssl", "_tkinter", "doctest", "lib2to3", "pdb", "pydoc", "readline",
     "setuptools", "sqlite3", "ssl", "tkinter", "unittest", "xml",
 )  # fmt: skip
-ENCODINGS = ("__init__", "aliases", "ascii", "cp437", "idna", "latin_1", "punycode", "utf_8", "utf_8_sig")
+# Compiled into every program (freeze.py), with all their submodules.
+PACKAGES = ("cni_sriov_bond",)
+ENCODINGS = ("__init__", "ascii", "cp437", "idna", "latin_1", "punycode", "utf_8", "utf_8_sig")

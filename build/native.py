@@ -1,4 +1,4 @@
-"""The two native parts that are built here: PyInstaller's bootloader and libpython, both from pinned, unchanged code."""
+"""The two native parts that are built here: PyInstaller's bootloader and libpython, both from unchanged code."""
 
 import hashlib
 import platform
@@ -8,6 +8,8 @@ import sys
 import sysconfig
 import tarfile
 from pathlib import Path
+
+import freeze
 
 HERE = Path(__file__).parent
 PYINSTALLER = "6.22.3"
@@ -43,17 +45,16 @@ def check_tools() -> None:
 
 
 def bootloader(work: Path) -> Path:
-    """Compile the bootloader of the pinned PyInstaller with our environment functions linked in."""
-    sources = _sources(work)
-    target = work / f"bootloader-{_digest(HERE / 'bootloader_env.c', HERE / 'native.py')}"
-    if target.is_file():
-        return target
+    """Compile the bootloader of the pinned PyInstaller with our environment and our frozen modules linked in."""
+    sources = [*sorted(_sources(work).glob("*.c")), HERE / "bootloader_env.c", HERE / "bootloader_frozen.c"]
+    (work / "frozen_modules.h").write_text(freeze.table(HERE.parent))
+    target = work / "bootloader"
     command = ["gcc", "-w", *_HARDENED, "-DNDEBUG", "-D_REENTRANT", "-D_DEFAULT_SOURCE", "-D_GNU_SOURCE"]
     command += [f"-DHAVE_{feature}" for feature in _FEATURES]
-    command += [f"-Wl,--wrap=pyi_{call}" for call in ("getenv", "setenv", "unsetenv")]
-    command += ["-o", f"{target}.new", *map(str, sorted(sources.glob("*.c"))), str(HERE / "bootloader_env.c")]
+    command += [f"-Wl,--wrap=pyi_{call}" for call in ("getenv", "setenv", "unsetenv", "pyconfig_preinit_python")]
+    command += [f"-I{work}", f"-I{sysconfig.get_path('include')}", "-o", str(target), *map(str, sources)]
     run([*command, "-l:libz.a", "-ldl"], work / "native.log", "compiling the bootloader")
-    return Path(f"{target}.new").rename(target)
+    return target
 
 
 def libpython(work: Path) -> Path:
