@@ -1,0 +1,105 @@
+"""What tests of the host side share: pools on disk, delegates that are real programs, network namespaces."""
+
+import contextlib
+import os
+import textwrap
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cni_sriov_bond import pool
+from cni_sriov_bond.netlink import Netlink
+from cni_sriov_bond.netns import Entered, Netns, Temporary
+from tests import oracle
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+REPOSITORY = Path(__file__).parent.parent
+
+
+def bond_entry(number: int) -> dict[str, Any]:
+    """Give an inventory's n-th bond, over NICs that no machine has."""
+    return {
+        "name": f"cbond{number}",
+        "mac": f"02:00:00:00:00:{number:02x}",
+        "ports": [
+            {"pci": f"ffff:0{nic}:10.{number % 8}", "name": f"VF{nic}{number}", "pf": f"ffff:0{nic}:00.0", "vf": number - 1}
+            for nic in (1, 2)
+        ],
+    }
+
+
+def make_pool(state_dir: Path, name: str = "db", size: int = 3) -> pool.Pool:
+    """Make a provisioned pool on disk, as `up` leaves it."""
+    made = pool.Pool(str(state_dir), name)
+    pool.make_directories(made)
+    bonds = [bond_entry(number) for number in range(1, size + 1)]
+    pool.write_inventory(made, {"version": 1, "pool": name, "boot_id": pool.boot_id(), "nics": [], "bonds": bonds})
+    return made
+
+
+def lease(where: pool.Pool, container_id: str = "c1", network: str = "net1", ifname: str = "eth0", **record: Any) -> pool.Lease:
+    """Acquire a bond for an attachment; the caller closes the lease."""
+    taken, _ = where.acquire(pool.Attachment(network, container_id, ifname), record)
+    return taken
+
+
+def program(directory: Path, name: str, body: str, interpreter: str = "/bin/sh") -> Path:
+    """Write an executable script."""
+    path = directory / name
+    path.write_text(f"#!{interpreter}\n{textwrap.dedent(body)}")
+    path.chmod(0o755)
+    return path
+
+
+def files(directory: Path) -> dict[str, bytes]:
+    """Give every file below a directory that says anything: lock files are empty, and stay."""
+    found = {str(path.relative_to(directory)): path.read_bytes() for path in directory.rglob("*") if path.is_file()}
+    return {name: content for name, content in found.items() if content}
+
+
+class Space:
+    """A network namespace with two doors: ours, and pyroute2's to prepare it and to look what ours did."""
+
+    def __init__(self, netns: Netns, ours: Netlink, theirs: "oracle.Route") -> None:
+        self.netns = netns
+        self.ours = ours
+        self.theirs = theirs
+
+    @property
+    def path(self) -> str:
+        """A path that leads other processes to it while this one lives."""
+        return f"/proc/{os.getpid()}/fd/{self.netns.fd}"
+
+    def index(self, name: str) -> int:
+        found: int = self.theirs.link_lookup(ifname=name)[0]
+        return found
+
+    def show(self, name: str) -> "oracle.Message":
+        """Give a device as pyroute2 reads it."""
+        return self.theirs.get_links(self.index(name))[0]
+
+    def write(self, path: str, value: str) -> None:
+        """Write a sysctl of the namespace."""
+        with Entered(self.netns):
+            Path("/proc/sys", path).write_text(value)
+
+
+@contextlib.contextmanager
+def space(name: str = "the test's namespace") -> "Iterator[Space]":
+    """Make a namespace that is gone after the block."""
+    with Temporary() as netns:
+        with Entered(netns):
+            ours, theirs = Netlink(name), oracle.Route()
+        with contextlib.closing(ours), contextlib.closing(theirs):
+            yield Space(netns, ours, theirs)
+
+
+@contextlib.contextmanager
+def cable(mtu: int = 1500) -> "Iterator[tuple[Space, Space]]":
+    """Make two namespaces joined by a veth pair that is up: `a` in the first, `b` in the second."""
+    with space("the left namespace") as left, space("the right namespace") as right:
+        left.theirs.link("add", ifname="a", kind="veth", mtu=mtu, peer={"ifname": "b", "net_ns_fd": right.netns.fd})
+        for one, name in ((left, "a"), (right, "b")):
+            one.theirs.link("set", index=one.index(name), state="up")
+        yield left, right

@@ -1,0 +1,126 @@
+"""The plugin's own check of a config says what the jsonschema library says."""
+
+import random
+from typing import Any
+
+import jsonschema
+import pytest
+
+from cni_sriov_bond import bonding, schema
+
+LIBRARY = jsonschema.Draft202012Validator(schema.NETWORK)
+PROPERTIES: dict[str, Any] = schema.NETWORK["properties"]
+
+
+def words_of(part: dict[str, Any]) -> list[Any]:
+    return [*part.get("enum", []), *words_of(part["items"])] if "items" in part else list(part.get("enum", []))
+
+
+def some_values() -> list[Any]:
+    """Every word and bound of the schema, its neighbours, and a value of every JSON type.
+
+    Whole numbers written as fractions (1.0) are left out: see the test of that name.
+    """
+    found: list[Any] = [None, True, False, "", "x", 0.5, -1, 2**70, [], {}, [None], [""], ["10.0.0.1"], [1], [["x"]]]
+    found += [["10.0.0.1"] * 16, ["10.0.0.1"] * 17, {"type": "host-local"}, {"type": None}, {"type": 5}, {"type": ""}]
+    for part in PROPERTIES.values():
+        found += words_of(part)
+        for bound in (part.get("minimum"), part.get("maximum")):
+            if bound is not None:
+                found += [bound - 1, bound, bound + 1, str(bound)]
+    return found
+
+
+VALUES = some_values()
+
+
+def heads(value: object) -> list[str]:
+    """Give the top-level keys that the library complains about."""
+    errors = LIBRARY.iter_errors(value)
+    return sorted({str(error.path[0]) if error.path else error.message for error in errors})
+
+
+def our_heads(value: object) -> list[str]:
+    found = set()
+    for issue in schema.issues(value, schema.NETWORK):
+        word = issue.split()[0].split(".")[0].split("[")[0]
+        found.add("'type' is a required property" if issue == "type is missing" else word)
+    return sorted(found)
+
+
+def test_the_schema_is_one() -> None:
+    """The schema itself is valid JSON Schema of 2020-12, and every key is described for the reader."""
+    jsonschema.Draft202012Validator.check_schema(schema.NETWORK)
+    assert [key for key, part in PROPERTIES.items() if not part.get("description")] == []
+
+
+@pytest.mark.parametrize("key", PROPERTIES)
+def test_verdict_on_each_key_is_the_librarys(key: str) -> None:
+    """Each key with each value of interest is accepted or refused as the library does, and both name the key."""
+    verdicts = set()
+    for value in VALUES:
+        config = {"type": "sriov-bond", key: value}
+        assert our_heads(config) == heads(config), config
+        verdicts.add(bool(heads(config)))
+    assert verdicts == {True, False}
+
+
+def test_verdict_on_whole_configs_is_the_librarys() -> None:
+    """Three thousand generated configs have all their bad keys named, no more and no less."""
+    dice = random.Random(5)
+    for _ in range(3000):
+        keys = dice.sample(sorted(PROPERTIES), dice.randrange(1, 12))
+        config = {key: dice.choice(VALUES) for key in keys}
+        if dice.random() < 0.8:
+            config["type"] = "sriov-bond"
+        config[f"x-{dice.randrange(9)}"] = dice.choice(VALUES)
+        assert our_heads(config) == heads(config), config
+
+
+@pytest.mark.parametrize("value", [None, True, 5, "x", [], ["type"]])
+def test_what_is_no_object_is_refused_by_both(value: object) -> None:
+    """A config of another type is one complaint."""
+    assert not LIBRARY.is_valid(value)
+    [issue] = schema.issues(value, schema.NETWORK)
+    assert issue.startswith("the config must be an object")
+
+
+@pytest.mark.parametrize("key", ["vlan", "miimon", "failOverMac"])
+def test_a_whole_number_written_as_a_fraction_is_refused(key: str) -> None:
+    """JSON Schema takes 1.0 for an integer; we do not, as Go's decoder does not, for the kernel gets no fractions."""
+    assert LIBRARY.is_valid({"type": "sriov-bond", key: 1.0})
+    [issue] = schema.issues({"type": "sriov-bond", key: 1.0}, schema.NETWORK)
+    assert issue.startswith(f"{key} must be ")
+
+
+def test_every_mistake_is_told_with_its_path_and_value() -> None:
+    """One call names each wrong key, what it had and what it may have."""
+    config = {"vlan": 4095, "mode": "fastest", "arp_ip_target": [1], "ipam": {"type": []}, "pool": "", "miimon": "100"}
+    assert schema.issues(config, schema.NETWORK) == [
+        "type is missing",
+        "pool must not be empty",
+        "vlan must be from 0 to 4094, not 4095",
+        f"mode must be one of {', '.join(bonding.MODES)}, not 'fastest'",
+        "miimon must be a whole number, not '100'",
+        "arp_ip_target[0] must be a string, not 1",
+        "ipam.type must be a string, not []",
+    ]
+
+
+def test_a_long_value_is_cut_in_the_sentence() -> None:
+    """A value of any size does not make a sentence of any size."""
+    [issue] = schema.issues({"type": "x", "vlan": "9" * 100000}, schema.NETWORK)
+    assert len(issue) < 120
+
+
+def test_words_of_the_schema_are_the_kernels() -> None:
+    """Where the schema lists words for a bonding option, they are the driver's, in the driver's order."""
+    names = {"failOverMac": "fail_over_mac"}
+    listed = 0
+    for key, part in PROPERTIES.items():
+        name = names.get(key, key)
+        if name in bonding.OPTIONS and "enum" in part:
+            words = [word for word in part["enum"] if isinstance(word, str)]
+            assert tuple(words) == bonding.OPTIONS[name][2], key
+            listed += 1
+    assert listed >= 5
