@@ -53,7 +53,7 @@ def encode(options: "dict[str, Any]") -> bytes:
     for name, value in options.items():
         if name in TARGETS:
             number, family = TARGETS[name]
-            entries = [wire.attribute(place, inet_pton(family, ip)) for place, ip in enumerate(value)]
+            entries = [wire.attribute(place, inet_pton(family, ip)) for place, ip in enumerate(value, 1)]
             parts.append(wire.nest(number, *entries))
         else:
             number, size, _ = OPTIONS[name]

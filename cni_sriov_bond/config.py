@@ -223,7 +223,8 @@ def _is_mac(mac: str) -> bool:
         octets = bytes.fromhex("".join(parts))
     except ValueError:
         return False
-    return len(parts) == 6 and all(len(part) == 2 for part in parts) and not octets[0] & 1 and any(octets)
+    # fromhex skips blanks, so two of them would pass for an octet.
+    return len(octets) == len(parts) == 6 and all(len(part) == 2 for part in parts) and not octets[0] & 1 and any(octets)
 
 
 def _is_name(text: str) -> bool:

@@ -138,8 +138,8 @@ def _list_issues(value: "list[Any]", schema: "dict[str, Any]", path: str) -> "li
 
 
 def _listed(value: object, choices: "list[Any]") -> bool:
-    # True == 1 in Python and not in JSON.
-    return not isinstance(value, bool) and value in choices
+    # True == 1 == 1.0 in Python; the kernel takes neither for a number.
+    return type(value) in (str, int) and value in choices
 
 
 def _shown(value: object) -> str:
