@@ -16,8 +16,9 @@ import time
 from fcntl import LOCK_EX, flock
 from pathlib import Path
 
+import licences
 import native
-from layout import CONTENTS, DOCUMENTS, EXECUTABLES
+from layout import CONTENTS, DOCUMENTS, EXECUTABLES, LIBRARY
 
 ROOT = Path(__file__).resolve().parent.parent
 DIST = ROOT / "dist"
@@ -117,6 +118,7 @@ def _lay_out(bin_directory: Path) -> Path:
     for name in ("LICENSE", "README.md", "CHANGELOG.md"):
         if (ROOT / name).is_file():
             shutil.copyfile(ROOT / name, documents / name)
+    licences.collect(contents / LIBRARY, documents / "licences")
     programs = {tree / executable.path for executable in EXECUTABLES}
     programs |= {contents / executable.name for executable in EXECUTABLES if executable.behind_link}
     for path in (tree, *tree.rglob("*")):

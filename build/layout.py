@@ -35,12 +35,13 @@ EXECUTABLES = (
     Executable("usr/local/sbin/sriov-bondctl", "cni_sriov_bond.admin.__main__", short_lived=False, behind_link=True),
 )
 
-# Nothing of ours uses these; each would bring libraries of several megabytes.
+# Nothing of ours uses these, and each would bring much: libraries of megabytes, or rich's syntax colouring and Markdown.
 EXCLUDED = (
     "_bz2", "_codecs_cn", "_codecs_hk", "_codecs_iso2022", "_codecs_jp", "_codecs_kr", "_codecs_tw", "_curses",
-    "_hashlib", "_lzma", "_multibytecodec", "_ssl", "_tkinter", "doctest", "lib2to3", "pdb", "pydoc", "readline",
-    "setuptools", "sqlite3", "ssl", "tkinter", "unittest", "xml",
+    "_hashlib", "_lzma", "_multibytecodec", "_ssl", "_tkinter", "doctest", "lib2to3", "markdown_it", "mdurl", "pdb",
+    "pydoc", "pygments", "readline", "setuptools", "sqlite3", "ssl", "tkinter", "unittest", "xml",
 )  # fmt: skip
+
 # Compiled into every program (freeze.py), with all their submodules.
 PACKAGES = ("cni_sriov_bond",)
 ENCODINGS = ("__init__", "ascii", "cp437", "idna", "latin_1", "punycode", "utf_8", "utf_8_sig")

@@ -1,6 +1,7 @@
 """The two native parts that are built here: PyInstaller's bootloader and libpython, both from unchanged code."""
 
 import hashlib
+import importlib.metadata
 import platform
 import shutil
 import subprocess
@@ -36,6 +37,12 @@ def run(command: list[str], log: Path, what: str) -> None:
 
 def check_tools() -> None:
     """Refuse an interpreter or a machine that cannot build, before anything is started."""
+    try:
+        installed = importlib.metadata.version("pyinstaller")
+    except importlib.metadata.PackageNotFoundError:
+        installed = "none"
+    if installed != PYINSTALLER:
+        raise BuildError(f"this recipe is for PyInstaller {PYINSTALLER} ({installed} is installed): pip install '.[dev]'")
     missing = [tool for tool in NEEDED if shutil.which(tool) is None]
     if missing or not _archive().is_file():
         what = " ".join(missing) or f"the static library of {sys.executable} ({_archive().name})"
