@@ -20,9 +20,6 @@ COMMAND = "usr/local/sbin/sriov-bondctl"
 CONTENTS = "opt/cni/bin/_sriov-bond"
 NEWEST_GLIBC = (2, 36)  # Debian 12's, which the tree is built on
 
-# A delegate that shows what it was given.
-DELEGATE = '#!/bin/sh\nexec env > "$(dirname "$0")/environment"\n'
-
 
 @pytest.fixture
 def copied(frozen: Path, tmp_path: Path) -> Path:
