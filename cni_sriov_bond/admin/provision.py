@@ -35,13 +35,14 @@ def up(state_dir: str, plan: PoolPlan, log: Log, report: Report) -> bool:
     release.reclaim(where, log)
     before = _inventory(where)
     _refuse_other_nics(where, before, nics)
-    changed = udevrules.write(plan.name, [pci for nic in nics for pci in nic.expected_vfs(size)])
+    # Before the VFs: igbvf gives up on a PF that was down when it came, and wants its driver loaded anew.
+    brought_up = [_bring_up(nic) for nic in nics]
+    changed = any(brought_up)
+    changed = udevrules.write(plan.name, [pci for nic in nics for pci in nic.expected_vfs(size)]) or changed
     made = [_make_vfs(where, nic, size, report) for nic in nics]
     # The bus may have laid them out otherwise: where the first VF is can depend on how many there are.
     udevrules.write(plan.name, [pci for nic in nics for pci in nic.vfs()])
     changed = any(made) or changed
-    brought_up = [_bring_up(nic) for nic in nics]
-    changed = any(brought_up) or changed
     inventory = _new_inventory(plan, nics, size, before, made, brought_up)
     leased = {entry.bond for entry in where.entries()}
     free = [bond for bond in map(pool.bond, inventory["bonds"]) if bond.name not in leased]

@@ -10,6 +10,7 @@ from rich.progress import Progress as Bars
 from rich.table import Table
 
 _SLOW = 1.0
+_WIDE = 160  # where no terminal limits a line
 
 
 class Progress:
@@ -56,7 +57,9 @@ def print_json(value: Any) -> None:
 
 def print_pools(pools: list[dict[str, Any]]) -> None:
     """Print what ``status.collect`` gave, one table a pool."""
-    console = Console(highlight=False)
+    console = Console(highlight=False, emoji=False)
+    if not console.is_terminal:
+        console.width = _WIDE
     if not pools:
         console.print("no pool is provisioned; write /etc/cni/sriov-bond.toml and run `sriov-bondctl up`")
     for pool in pools:
@@ -80,19 +83,24 @@ def _condition(nic: dict[str, Any]) -> str:
 _STYLES = {"free": "green", "ready": "cyan", "adding": "yellow", "draining": "yellow", "broken": "red"}
 
 
+def _short(container_id: str) -> str:
+    """Give a container id as people read it: runtimes' are 64 hex digits behind a namespace."""
+    return container_id if len(container_id) <= 25 else container_id[:24] + "…"
+
+
 def _table(pool: dict[str, Any]) -> Table:
     table = Table(box=None, pad_edge=True, header_style="bold")
-    for column in ("BOND", "STATE", "PORTS", "MAC", "NETWORK", "CONTAINER", "INTERFACE", "VLAN", "ADDRESSES"):
-        table.add_column(column, overflow="fold", no_wrap=column in ("BOND", "STATE", "MAC"))
+    for column in ("BOND", "STATE", "PORTS", "VLAN", "ADDRESSES", "CONTAINER", "INTERFACE", "NETWORK"):
+        table.add_column(column, overflow="fold", no_wrap=column in ("BOND", "STATE", "PORTS", "VLAN"))
     for bond in pool["bonds"]:
         lease = bond.get("lease")
         ports = " ".join(port["name"] for port in bond["ports"])
         state = f"[{_STYLES[bond['state']]}]{bond['state']}[/]"
-        row = [bond["name"], state, ports, bond["mac"]]
+        row = [bond["name"], state, ports]
         if lease:
             vlan = "" if lease["vlan"] is None else str(lease["vlan"])
-            row += [lease["network"], lease["container_id"], lease["ifname"], vlan, " ".join(lease["ips"])]
+            row += [vlan, "\n".join(lease["ips"]), _short(lease["container_id"]), lease["ifname"], lease["network"]]
         elif "problem" in bond:
-            row += ["", bond["problem"], "", "", ""]
+            row += ["", bond["problem"]]
         table.add_row(*row)
     return table

@@ -26,9 +26,6 @@ cd /var/lib/cni && find . -type f -not -path './results/*' -not -name lock -not 
     echo "$file $(sha256sum < "$file" | cut -c1-16)"
 done
 """
-# What may differ between two looks at the same state.
-_VOLATILE = ("ifindex", "operstate", "flags", "txqlen", "stats64", "link_index")
-_VF_STATE = ("mac", "vlan_list", "spoofchk", "trust", "link_state", "rate", "min_tx_rate", "max_tx_rate")
 
 
 @dataclass(frozen=True)
@@ -60,8 +57,9 @@ def look(guest: "Guest") -> Snapshot:
         kept["kind"] = link.get("linkinfo", {}).get("info_kind")
         kept["vfs"] = [{key: value for key, value in vf.items() if key != "stats"} for vf in link.get("vfinfo_list", [])]
         links[link.get("parentdev") or link["ifname"]] = kept
-    last = tuple(line for line in files.splitlines() if not line.startswith("./networks/") or "last_reserved_ip" not in line)
-    return Snapshot(links, tuple(spaces.split()), last, tuple(promiscuous))
+    # host-local remembers the last address that it gave: that is its own business, and no leak.
+    kept_files = tuple(line for line in files.splitlines() if "/last_reserved_ip" not in line)
+    return Snapshot(links, tuple(spaces.split()), kept_files, tuple(promiscuous))
 
 
 class Product:
@@ -123,9 +121,7 @@ class Product:
         """Have containers (bare namespaces) on a network for a while; their DEL must succeed."""
         with self.netns(*names) as paths:
             try:
-                yield [
-                    self.call("ADD", config, name, path).succeeded() for name, path in zip(names, paths, strict=True)
-                ]
+                yield [self.call("ADD", config, name, path).succeeded() for name, path in zip(names, paths, strict=True)]
             finally:
                 for name, path in zip(names, paths, strict=True):
                     self.call("DEL", config, name, path).succeeded()

@@ -1,0 +1,52 @@
+"""Fixtures of the tests that use the product in the lab."""
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.lab.product import Product, Snapshot, look
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.lab.lab import Lab
+
+
+@pytest.fixture(scope="session")
+def installed(lab: "Lab") -> Product:
+    """Return the product in the guest, with no pool yet."""
+    return Product(lab.guest)
+
+
+@pytest.fixture(scope="session")
+def provisioned(installed: Product) -> "Iterator[Product]":
+    """Return the product with the pool db of seven bonds, made once for all tests that use it."""
+    installed.provision()
+    yield installed
+    if installed.guest.lost is None:
+        installed.ctl("down")
+
+
+@pytest.fixture
+def product(provisioned: Product) -> "Iterator[Product]":
+    """Return the product with its pool; the host must be after the test as it was before, seen from outside."""
+    before = look(provisioned.guest)
+    assert before.leases == []
+    yield provisioned
+    after = look(provisioned.guest)
+    assert changes(before, after) == []
+
+
+def changes(before: Snapshot, after: Snapshot) -> list[str]:
+    """Say what differs between two looks at the host."""
+    found = []
+    for name in sorted({*before.links, *after.links}):
+        was, now = before.links.get(name), after.links.get(name)
+        if was != now:
+            found.append(f"{name}: {was} became {now}")
+    if before.namespaces != after.namespaces:
+        found.append(f"namespaces {before.namespaces} became {after.namespaces}")
+    if before.files != after.files:
+        found.append(f"files {before.files} became {after.files}")
+    found += [f"{name} is promiscuous" for name in after.promiscuous if name in ("enp1s0", "enp2s0")]
+    return found

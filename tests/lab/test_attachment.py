@@ -1,0 +1,161 @@
+"""ADD, CHECK and DEL through the built executable and through cnitool, seen from the container and from the wire."""
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.lab.product import PEER, PEER6, Product, look, network
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.lab.lab import Lab
+
+
+@pytest.fixture
+def conflist(product: Product) -> "Iterator[Product]":
+    """Have the network db in the directory that clients read."""
+    config = network()
+    plugin = {key: value for key, value in config.items() if key not in ("cniVersion", "name")}
+    text = json.dumps({"cniVersion": "1.0.0", "name": "db", "plugins": [plugin]})
+    product.guest.write("/etc/cni/net.d/db.conflist", text)
+    yield product
+    product.guest.sh("rm /etc/cni/net.d/db.conflist")
+
+
+def test_cnitool_adds_checks_and_deletes(conflist: Product) -> None:
+    guest = conflist.guest
+    with conflist.netns("box") as (path,):
+        result = guest.sh(f"CNI_PATH=/opt/cni/bin cnitool add db {path}").json()
+        guest.sh(f"CNI_PATH=/opt/cni/bin cnitool check db {path}")
+        assert conflist.pings("box", PEER) == 3
+        assert conflist.pings("box", PEER6) == 3
+        guest.sh(f"CNI_PATH=/opt/cni/bin cnitool del db {path}; CNI_PATH=/opt/cni/bin cnitool del db {path}")
+    (interface,) = result["interfaces"]
+    assert (interface["name"], interface["sandbox"], interface["vlan"]) == ("eth0", path, 100)
+    assert [ip["interface"] for ip in result["ips"]] == [0, 0]
+
+
+def test_the_container_has_a_bond_of_both_vfs_with_what_was_asked(product: Product) -> None:
+    with product.attached(network(mtu=1400, mode="active-backup"), "c1") as (answer,):
+        links = {link["ifname"]: link for link in product.guest.sh("ip -n c1 -d -j link").json()}
+        (bond,) = (one for one in product.status()["bonds"] if one["state"] == "ready")
+        assert set(links) == {"lo", "eth0", *(port["name"] for port in bond["ports"])}
+        assert links["eth0"]["linkinfo"]["info_kind"] == "bond"
+        assert links["eth0"]["linkinfo"]["info_data"]["mode"] == "active-backup"
+        for port in bond["ports"]:
+            assert links[port["name"]]["master"] == "eth0"
+            assert "UP" in links[port["name"]]["flags"]
+        assert {link["mtu"] for name, link in links.items() if name != "lo"} == {1400}
+        assert {link["address"] for name, link in links.items() if name != "lo"} == {bond["mac"]}
+        assert answer.document["interfaces"][0]["mac"] == bond["mac"]
+        host = look(product.guest).links
+        for port in bond["ports"]:
+            assert host[port["pf"]]["vfs"][port["vf"]]["vlan_list"] == [{"vlan": 100}]
+            assert port["pci"] not in host
+        assert links["eth0"]["ifindex"] < min(links[port["name"]]["ifindex"] for port in bond["ports"])
+
+
+def test_its_vlan_is_reached_at_once_and_no_other(product: Product) -> None:
+    """The first ping after ADD is answered; an address of VLAN 200 on the same bond gets nothing."""
+    with product.attached(network(), "c1"):
+        assert product.pings("c1", PEER, count=1) == 1
+        assert product.pings("c1", PEER6, count=1) == 1
+        product.guest.sh("ip -n c1 addr add 10.200.0.9/24 dev eth0")
+        assert product.pings("c1", "10.200.0.1", count=2) == 0
+
+
+def test_two_containers_on_one_vlan_meet_and_on_two_do_not(product: Product) -> None:
+    other = network(name="other", vlan=200, ipam={"type": "host-local", "ranges": [[{"subnet": "10.200.0.0/24"}]]})
+    with product.attached(network(), "c1", "c2") as (first, second), product.attached(other, "c3"):
+        theirs = [ip["address"].split("/")[0] for ip in second.document["ips"]]
+        for address in theirs:
+            assert product.pings("c1", address) == 3
+        product.guest.sh("ip -n c3 addr add 10.100.0.99/24 dev eth0")
+        assert product.pings("c3", theirs[0], count=2) == 0
+        assert product.pings("c3", "10.200.0.1") == 3
+        assert first.document["ips"] != second.document["ips"]
+
+
+def test_addresses_are_announced(lab: "Lab", product: Product) -> None:
+    """The world hears a gratuitous ARP and an unsolicited neighbour advertisement of what a container got."""
+    listen = "timeout 25 ip netns exec world tcpdump -l -n -i br0.100 'arp or (icmp6 and ip6[40] == 136)'"
+    heard = lab.guest.spawn(listen)
+    with product.attached(network(), "c1") as (answer,):
+        mac = answer.document["interfaces"][0]["mac"]
+        four, six = (ip["address"].split("/")[0] for ip in answer.document["ips"])
+        assert product.pings("c1", PEER) == 3
+    said = heard.stop().stdout
+    assert f"Request who-has {four} " in said
+    assert f"tell {four}" in said
+    assert f"tgt is {six}" in said, said
+    assert mac
+
+
+def test_routes_and_gateway_are_as_the_delegate_says(product: Product) -> None:
+    ipam = {**network()["ipam"], "routes": [{"dst": "0.0.0.0/0"}, {"dst": "10.9.0.0/16", "gw": "10.100.0.2"}, {"dst": "::/0"}]}
+    with product.attached(network(ipam=ipam), "c1") as (answer,):
+        routes = {route["dst"]: route for route in product.guest.sh("ip -n c1 -j route").json()}
+        assert routes["default"]["gateway"] == PEER
+        assert routes["10.9.0.0/16"]["gateway"] == "10.100.0.2"
+        six = {route["dst"]: route for route in product.guest.sh("ip -n c1 -6 -j route").json()}
+        assert six["default"]["gateway"] == PEER6
+        assert {route["dst"] for route in answer.document["routes"]} == {"0.0.0.0/0", "10.9.0.0/16", "::/0"}
+
+
+def test_without_a_delegate_the_bond_has_no_address(product: Product) -> None:
+    with product.attached(network(ipam=None, vlan=None), "c1") as (answer,):
+        assert "ips" not in answer.document
+        assert "vlan" not in answer.document["interfaces"][0]
+        product.guest.sh("ip -n c1 addr add 10.100.0.77/24 dev eth0")
+        assert product.pings("c1", PEER, count=2) == 0, "untagged, it is on no VLAN of the world"
+
+
+def test_the_config_may_give_the_mac(product: Product) -> None:
+    with product.attached(network(mac="02:00:00:aa:bb:cc"), "c1") as (answer,):
+        assert answer.document["interfaces"][0]["mac"] == "02:00:00:aa:bb:cc"
+        links = product.guest.sh("ip -n c1 -j link").json()
+        assert [link["address"] for link in links if link["ifname"] != "lo"] == ["02:00:00:aa:bb:cc"] * 3
+        assert product.pings("c1", PEER) == 3
+
+
+SPOIL = {
+    "port": ("ip -n c1 link set {port1} nomaster", "is not a port of eth0"),
+    "port down": ("ip -n c1 link set {port2} down", "the port {port2} is down"),
+    "mode": ("ip -n c1 link set eth0 type bond xmit_hash_policy layer2", "xmit_hash_policy layer2, not layer3+4"),
+    "VLAN": ("ip link set enp2s0 vf {vf} vlan 101", "has vlan 101, not 100"),
+    "MAC at the PF": ("ip link set enp1s0 vf {vf} mac 02:00:00:00:00:77", "mac 02:00:00:00:00:77"),
+    "address": ("ip -n c1 addr del {ip} dev eth0", "has not the address {ip}"),
+    "down": ("ip -n c1 link set eth0 down", "eth0 is down"),
+    "MTU": ("ip -n c1 link set eth0 mtu 1300", "has the MTU 1300, not 1500"),
+    "spoof check": ("ip link set enp1s0 vf {vf} spoofchk off", "has spoofchk 0, not 1"),
+}
+
+
+def test_check_passes_right_after_add_and_names_what_differs(product: Product) -> None:
+    for what, (spoil, says) in SPOIL.items():
+        with product.attached(network(), "c1") as (answer,):
+            config = {**network(), "prevResult": answer.document}
+            product.call("CHECK", config, "c1", "/run/netns/c1").succeeded()
+            (bond,) = (one for one in product.status()["bonds"] if one["state"] == "ready")
+            names: dict[str, Any] = {
+                "port1": bond["ports"][0]["name"],
+                "port2": bond["ports"][1]["name"],
+                "vf": bond["ports"][0]["vf"],
+                "ip": answer.document["ips"][0]["address"],
+            }
+            product.guest.sh(spoil.format(**names))
+            answer = product.call("CHECK", config, "c1", "/run/netns/c1")
+            assert answer.status != 0, f"{what} was not noticed"
+            answer.failed(103, says.format(**names))
+
+
+def test_no_pf_is_ever_promiscuous(lab: "Lab", product: Product) -> None:
+    lab.guest.sh("dmesg -C")
+    with product.attached(network(), "c1"):
+        product.pings("c1", PEER)
+        assert not {"enp1s0", "enp2s0"} & set(look(lab.guest).promiscuous)
+    said = lab.guest.sh("dmesg").stdout
+    assert "enp1s0: entered promiscuous" not in said
+    assert "enp2s0: entered promiscuous" not in said

@@ -1,0 +1,144 @@
+"""``sriov-bondctl up``, ``down`` and ``status``."""
+
+import re
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.lab.product import HOST_FILE, NICS, POOL, Product, look, network
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.lab.lab import Lab
+
+
+@pytest.fixture
+def bare(lab: "Lab", installed: Product) -> "Iterator[Product]":
+    """Return the product on a host with no pool; whatever the test makes is taken away."""
+    for pool in installed.ctl("status", "--json").json()["pools"]:
+        installed.ctl("down", pool["name"])
+    lab.guest.sh("".join(f"ip link set {nic} down\n" for nic in NICS))
+    yield installed
+    installed.ctl("down")
+    for nic in NICS:
+        assert lab.guest.read(f"/sys/class/net/{nic}/device/sriov_numvfs") == "0\n"
+
+
+def test_up_makes_named_pairs_with_one_mac_each_and_down_takes_them_away(bare: Product) -> None:
+    before = look(bare.guest)
+    bare.provision(3)
+    pool = bare.status()
+    assert [bond["name"] for bond in pool["bonds"]] == ["cbond1", "cbond2", "cbond3"]
+    assert [port["name"] for bond in pool["bonds"] for port in bond["ports"]] == ["VF11", "VF21", "VF12", "VF22", "VF13", "VF23"]
+    links = look(bare.guest).links
+    for bond in pool["bonds"]:
+        for port in bond["ports"]:
+            vf = links[port["pci"]]
+            assert (vf["ifname"], vf["address"], vf["up"]) == (port["name"], bond["mac"], False)
+            assert links[port["pf"]]["vfs"][port["vf"]]["address"] == bond["mac"]
+            assert not vf.get("altnames")
+        assert int(bond["mac"][:2], 16) & 3 == 2, "locally administered, unicast"
+    assert len({bond["mac"] for bond in pool["bonds"]}) == 3
+    bare.ctl("down")
+    assert look(bare.guest) == before
+
+
+def test_up_twice_changes_nothing_and_macs_come_back_after_down(bare: Product) -> None:
+    bare.provision(2)
+    first = look(bare.guest)
+    inventory = bare.guest.read("/var/lib/cni/sriov-bond/db/pool.json")
+    again = bare.ctl("up")
+    assert "nothing to change" in again.stdout
+    assert look(bare.guest) == first
+    bare.ctl("down")
+    bare.ctl("up")
+    assert bare.guest.read("/var/lib/cni/sriov-bond/db/pool.json") == inventory
+
+
+def test_up_repairs_names_macs_and_altnames(bare: Product) -> None:
+    bare.provision(1)
+    first = look(bare.guest)
+    bare.guest.sh("ip link set VF11 name oops; ip link property add dev oops altname container-eth0; ip link set oops up")
+    bare.ctl("up")
+    assert bare.guest.run("ip -br link show VF11").status == 0
+    bare.guest.sh("ip link set VF11 down")
+    assert look(bare.guest) == first
+
+
+def test_a_nic_that_offers_fewer_is_refused_and_says_what_it_offers(bare: Product) -> None:
+    bare.guest.write(HOST_FILE, POOL.format(vfs=63))
+    refused = bare.ctl("up", check=False)
+    assert refused.status == 1
+    assert "asks for 63 VFs per NIC, but enp1s0 offers 7, enp2s0 offers 7" in refused.stderr
+    assert bare.guest.read("/sys/class/net/enp1s0/device/sriov_numvfs") == "0\n"
+
+
+def test_a_nic_that_is_none_is_refused_and_says_which_there_are(bare: Product) -> None:
+    bare.guest.write(HOST_FILE, '[pools.db]\npfs = ["enp1s0", "eth7"]\n')
+    refused = bare.ctl("up", check=False)
+    assert refused.status == 1
+    assert "there is no NIC eth7; NICs with SR-IOV here: enp1s0 (0000:01:00.0), enp2s0 (0000:02:00.0)" in refused.stderr
+    bare.guest.write(HOST_FILE, '[pools.db]\npfs = ["enp1s0", "lo"]\n')
+    assert bare.ctl("up", check=False).status == 1
+
+
+def test_another_number_is_refused_while_vfs_are_used_by_somebody(bare: Product) -> None:
+    bare.guest.sh("ip link set enp1s0 up; echo 2 > /sys/class/net/enp1s0/device/sriov_numvfs; udevadm settle")
+    vf = bare.guest.sh("ls /sys/class/net/enp1s0/device/virtfn1/net").stdout.strip()
+    bare.guest.sh(f"ip link set {vf} up")
+    bare.guest.write(HOST_FILE, POOL.format(vfs=3))
+    refused = bare.ctl("up", check=False)
+    assert refused.status == 1
+    assert "enp1s0 has 2 VFs, not 3" in refused.stderr
+    assert f"{vf} (up)" in refused.stderr
+    bare.guest.sh(f"ip link set {vf} down")
+    bare.ctl("up")
+    assert len(bare.states()) == 3
+
+
+def test_pci_addresses_name_nics_and_patterns_name_vfs_and_bonds(bare: Product) -> None:
+    lines = ('pfs = ["0000:02:00.0", "0000:01:00.0"]', "vfs = 1", 'vf_name = "pool{nic}-{vf}"', 'bond_name = "b{n}"')
+    bare.guest.write(HOST_FILE, "\n".join(("[pools.web]", *lines)))
+    bare.ctl("up")
+    (bond,) = bare.ctl("status", "--json", "web").json()["pools"][0]["bonds"]
+    assert bond["name"] == "b1"
+    assert [(port["name"], port["pf"]) for port in bond["ports"]] == [("pool1-1", "0000:02:00.0"), ("pool2-1", "0000:01:00.0")]
+
+
+def test_nothing_is_taken_away_while_a_lease_lives(bare: Product) -> None:
+    bare.provision(2)
+    config = network(ipam=None)
+    with bare.attached(config, "kept"):
+        held = look(bare.guest)
+        for words, run in (
+            (("down",), lambda: bare.ctl("down", check=False)),
+            (("up",), lambda: (bare.guest.write(HOST_FILE, POOL.format(vfs=3)), bare.ctl("up", check=False))[1]),
+        ):
+            refused = run()
+            assert refused.status == 1, words
+            assert re.search(r"while bonds are leased: cbond1 by container kept eth0 \(ready\)", refused.stderr), refused.stderr
+        bare.guest.write(HOST_FILE, POOL.format(vfs=2))
+        assert "nothing to change" in bare.ctl("up").stdout
+        assert look(bare.guest) == held
+
+
+def test_status_is_a_table_for_people(bare: Product) -> None:
+    bare.provision(1)
+    with bare.attached(network(), "c1"):
+        table = bare.ctl("status").stdout
+    assert "pool db: 0 of 1 bonds free" in table
+    assert re.search(r"cbond1 +ready +VF11 VF21 +100 +10\.100\.0\.\d+/24 +c1 +eth0 +db", table), table
+    assert re.search(r"NIC 1 +enp1s0 +0000:01:00\.0 +up", table)
+
+
+def test_udev_and_network_manager_are_kept_off(bare: Product) -> None:
+    bare.provision(1)
+    said = bare.guest.sh("udevadm test-builtin net_setup_link /sys/class/net/VF11 2>&1; udevadm info /sys/class/net/VF11").stdout
+    assert "10-sriov-bond-db.link" in said
+    assert "NM_UNMANAGED=1" in said
+
+
+@pytest.mark.parametrize("words", [["--help"], ["up", "--help"], ["status", "--help"]])
+def test_help_says_what_a_command_does(installed: Product, words: list[str]) -> None:
+    assert "usage: sriov-bondctl" in installed.ctl(*words).stdout
