@@ -45,6 +45,7 @@ class Lab:
 
     def close(self) -> None:
         """End the lab."""
+        self._qmp.close()
         self.guest.close()
 
 
@@ -53,13 +54,12 @@ def boot(supplies: "Supplies", product: "Path | None", *, terminal: bool = False
     kvm = working_kvm(supplies.kernel)
     accelerator = "KVM" if kvm else "emulated"
     with step(f"Booting the guest ({accelerator}, kernel {kernel_image(supplies.kernel).name.partition('-')[2]})"):
-        with tempfile.TemporaryDirectory(prefix="sriov-bond-product.") as folder:
-            images = {"tools": supplies.tools_image}
-            if product is not None:
-                images["product"] = Path(folder) / "product.ext4"
-                filesystem_image(product, images["product"])
-            # QEMU has opened its disks by then, so the folder may go.
-            machine = Machine(supplies.kernel, images, kvm=kvm, terminal=terminal)
+        folder = Path(tempfile.mkdtemp(prefix="sriov-bond-lab."))
+        images = {"tools": supplies.tools_image}
+        if product is not None:
+            images["product"] = folder / "product.ext4"
+            filesystem_image(product, images["product"])
+        machine = Machine(folder, supplies.kernel, images, kvm=kvm, terminal=terminal)
         return Lab(Guest(machine))
 
 

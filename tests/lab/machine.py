@@ -39,9 +39,8 @@ HARDWARE = (
     *("-netdev", "hubport,hubid=1,id=a1", "-netdev", "hubport,hubid=2,id=b1"),
     *("-device", "virtio-net-pci,id=worldA,netdev=a1,mac=52:54:00:00:00:a2"),
     *("-device", "virtio-net-pci,id=worldB,netdev=b1,mac=52:54:00:00:00:b2"),
-    # A port that leads nowhere takes every packet: without it a hub makes the world's NIC wait for a host's NIC that is
-    # administratively down (NETDEV WATCHDOG in the guest), which no switch does.
-    *("-netdev", "hubport,hubid=1,id=a2", "-netdev", "hubport,hubid=2,id=b2"),
+    # While a host's NIC is administratively down, its hub makes the world's NIC wait (NETDEV WATCHDOG in the guest; it
+    # goes on by itself later). No third port on the hub, which would take every packet: with one, VFs get no link.
 )
 
 
@@ -53,13 +52,22 @@ class Channels:
     qmp: socket.socket
     terminal: socket.socket | None
 
+    def close(self) -> None:
+        """Close them all."""
+        for channel in (self.agent, self.qmp, self.terminal):
+            if channel is not None:
+                channel.close()
+
 
 class Machine:
     """A running QEMU. It ends with this object's `kill`, and at the latest with this process."""
 
-    def __init__(self, kernel: Path, images: "dict[str, Path]", *, kvm: bool, terminal: bool = False) -> None:
-        """Start QEMU; `images` become disks that the guest finds as /dev/disk/by-id/virtio-NAME."""
-        self.folder = Path(tempfile.mkdtemp(prefix="sriov-bond-lab."))
+    def __init__(self, folder: Path, kernel: Path, images: "dict[str, Path]", *, kvm: bool, terminal: bool = False) -> None:
+        """Start QEMU; `images` become disks that the guest finds as /dev/disk/by-id/virtio-NAME.
+
+        `folder` is for what the machine needs while it runs, and goes away with it.
+        """
+        self.folder = folder
         self.console = cache.log(f"console-{os.getpid()}")
         names = ("agent", "qmp", "terminal") if terminal else ("agent", "qmp")
         listeners = {name: socket.socket(socket.AF_UNIX) for name in names}
@@ -71,7 +79,8 @@ class Machine:
             script = f"exec bash {shlex.quote(str(INSIDE / 'init.sh'))} {shlex.quote(str(INSIDE))}"
             options = [*HARDWARE, *self._disks(images), *self._ports(terminal=terminal)]
             self.process = _start(_plan(self.folder, kernel, script, options, kvm=kvm))
-            threading.Thread(target=self._keep_console, daemon=True).start()
+            self._console_keeper = threading.Thread(target=self._keep_console, daemon=True)
+            self._console_keeper.start()
             connections = {name: self._accept(name, listener) for name, listener in listeners.items()}
             self.channels = Channels(connections["agent"], connections["qmp"], connections.get("terminal"))
         except BaseException:
@@ -86,6 +95,9 @@ class Machine:
         if process := getattr(self, "process", None):
             process.kill()
             process.wait(20)
+            self._console_keeper.join(20)
+        if channels := getattr(self, "channels", None):
+            channels.close()
         shutil.rmtree(self.folder, ignore_errors=True)
         if not keep_console:
             self.console.unlink(missing_ok=True)
@@ -103,7 +115,7 @@ class Machine:
         # Through a pipe: QEMU opens its output once for each of its parts, and they would overwrite each other's.
         stream = self.process.stdout
         assert stream is not None
-        with self.console.open("wb", buffering=0) as file:
+        with stream, self.console.open("wb", buffering=0) as file:
             while chunk := os.read(stream.fileno(), 65536):
                 file.write(chunk)
 

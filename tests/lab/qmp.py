@@ -34,6 +34,10 @@ class Qmp:
                 # Anything else is an event that nobody waits for.
         raise LabError(f"QEMU went away during {command}")
 
+    def close(self) -> None:
+        """Let go of the connection."""
+        self._file.close()
+
     def set_link(self, device: str, *, up: bool) -> None:
         """Plug in or pull the cable of a NIC."""
         self.execute("set_link", name=device, up=up)

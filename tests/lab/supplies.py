@@ -21,7 +21,7 @@ BUILD_PACKAGES = (
 )
 LAB_PACKAGES = (
     *("kmod", "udev", "busybox-static", "pciutils", "binutils", "file", "e2fsprogs"),  # what virtme-ng and we need
-    *("iproute2", "iputils-ping", "iputils-arping", "ethtool", "iperf3", "procps"),  # what the tests look with
+    *("iproute2", "iputils-ping", "iputils-arping", "ethtool", "iperf3", "procps", "tcpdump"),  # what the tests look with
     *("runc", "valgrind"),
 )
 

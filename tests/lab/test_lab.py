@@ -3,7 +3,6 @@
 import socket
 import threading
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 import pytest
@@ -98,6 +97,7 @@ def test_pulled_cable_takes_the_carrier_away(lab: "Lab") -> None:
         lab.guest.sh("ip link set enp1s0 down; ip link set enp2s0 down")
 
 
+HELLO = b'{"hello": "6.12"}\n'
 BOND = """
 for pf in enp1s0 enp2s0; do
     ip link set $pf up
@@ -142,7 +142,7 @@ def test_bond_made_by_hand_reaches_its_vlan_and_no_other(lab: "Lab") -> None:
     assert lab.guest.run(f"{ping} 10.200.0.1").status == 1
 
 
-class _PaperMachine:
+class PaperMachine:
     """A machine that is only a socket, so that losing it costs no boot."""
 
     def __init__(self) -> None:
@@ -155,38 +155,46 @@ class _PaperMachine:
 
     def kill(self, *, keep_console: bool = False) -> None:
         self.killed.set()
+        self.far_end.close()
+
+    def guest(self, boot_deadline: float = 10.0) -> Guest:
+        return Guest(cast("Machine", self), boot_deadline=boot_deadline)
 
 
-def _paper_guest(machine: _PaperMachine) -> Guest:
-    machine.far_end.sendall(b'{"hello": "6.12"}\n')
-    return Guest(cast("Machine", machine))
+@pytest.fixture
+def machine() -> "Iterator[PaperMachine]":
+    paper = PaperMachine()
+    yield paper
+    paper.far_end.close()
+    paper.channels.close()
 
 
-def test_guest_that_goes_away_is_lost_for_those_who_wait_and_who_come_later() -> None:
-    machine = _PaperMachine()
-    guest = _paper_guest(machine)
+def test_guest_that_goes_away_is_lost_for_those_who_wait_and_who_come_later(machine: PaperMachine) -> None:
+    machine.far_end.sendall(HELLO)
+    guest = machine.guest()
     process = guest.spawn(["sleep", "1000"])
-    machine.far_end.close()
-    for attempt in (process.wait, lambda: guest.run(["true"])):
-        with pytest.raises(LostGuestError, match=r"lost guest: its agent went away; Kernel panic"):
-            attempt()
+    machine.far_end.shutdown(socket.SHUT_RDWR)
+    reason = r"lost guest: its agent went away; Kernel panic"
+    with pytest.raises(LostGuestError, match=reason):
+        process.wait()
+    with pytest.raises(LostGuestError, match=reason):
+        guest.run(["true"])
     assert machine.killed.is_set()
 
 
-def test_guest_that_does_not_answer_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_guest_that_does_not_answer_is_lost(machine: PaperMachine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tests.lab.guest.GRACE", 0.1)
-    guest = _paper_guest(_PaperMachine())
+    machine.far_end.sendall(HELLO)
     with pytest.raises(LostGuestError, match=r"lost guest: it does not answer any more \(asked for: true\)"):
-        guest.run(["true"], timeout=0.1)
+        machine.guest().run(["true"], timeout=0.1)
 
 
-def test_guest_that_does_not_boot_is_lost() -> None:
+def test_guest_that_does_not_boot_is_lost(machine: PaperMachine) -> None:
     with pytest.raises(LostGuestError, match=r"lost guest: it did not boot within 0.1 s; Kernel panic"):
-        Guest(cast("Machine", _PaperMachine()), boot_deadline=0.1)
+        machine.guest(boot_deadline=0.1)
 
 
-def test_machine_that_ends_before_it_is_up_is_lost(tmp_path: Path) -> None:
-    machine = _PaperMachine()
-    machine.far_end.close()
+def test_machine_that_ends_before_it_is_up_is_lost(machine: PaperMachine) -> None:
+    machine.far_end.shutdown(socket.SHUT_RDWR)
     with pytest.raises(LostGuestError, match=r"lost guest: it ended before it was up"):
-        Guest(cast("Machine", machine))
+        machine.guest()
