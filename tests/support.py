@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from cni_sriov_bond import pool
 from cni_sriov_bond.netlink import Netlink
-from cni_sriov_bond.netns import Entered, Netns, Temporary
+from cni_sriov_bond.netns import Entered, Netns, Temporary, own
 from tests import oracle
 
 if TYPE_CHECKING:
@@ -56,6 +56,16 @@ def files(directory: Path) -> dict[str, bytes]:
     """Give every file below a directory that says anything: lock files are empty, and stay."""
     found = {str(path.relative_to(directory)): path.read_bytes() for path in directory.rglob("*") if path.is_file()}
     return {name: content for name, content in found.items() if content}
+
+
+@contextlib.contextmanager
+def own_namespace() -> "Iterator[Netns]":
+    """Hold this process's own namespace open."""
+    here = own()
+    try:
+        yield here
+    finally:
+        here.close()
 
 
 class Space:

@@ -8,7 +8,7 @@ import pytest
 
 from cni_sriov_bond import jsontext
 
-ALPHABET = "abzAZ09 \t\n\r\"\\/\b\f\x00\x1f\x7f\xa0éß漢😀\u2028\ud800\udfff\ufeff{}[]:,"
+ALPHABET = 'abzAZ09 \t\n\r"\\/\b\f\x00\x1f\x7f\xa0éß漢😀\u2028\ud800\udfff\ufeff{}[]:,'
 
 
 def refuse(word: str) -> object:
@@ -69,7 +69,7 @@ def test_altered_documents_are_judged_as_json_judges_them() -> None:
             expected = reference(text)
         except ValueError:
             refused += 1
-            with pytest.raises(ValueError, match="."):
+            with pytest.raises(ValueError, match=r"."):
                 jsontext.loads(text)
         else:
             assert jsontext.loads(text) == expected
@@ -119,7 +119,7 @@ def test_the_last_of_equal_keys_wins() -> None:
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), [float("-inf")]])
 def test_what_json_has_not_is_not_written(value: object) -> None:
     """NaN and the infinities are refused rather than written as words that no parser takes."""
-    with pytest.raises(ValueError, match="."):
+    with pytest.raises(ValueError, match=r"."):
         jsontext.dumps(value)
 
 

@@ -1,0 +1,346 @@
+"""What the plugin makes of environment and config: the order of the checks, and every mistake at once."""
+
+import json
+from typing import Any
+
+import pytest
+
+from cni_sriov_bond import __main__, config
+from cni_sriov_bond.errors import (
+    DECODING_FAILURE,
+    INCOMPATIBLE_VERSION,
+    INVALID_CONFIG,
+    INVALID_ENVIRONMENT,
+    CniError,
+)
+
+ENVIRONMENT = {
+    "CNI_COMMAND": "ADD",
+    "CNI_CONTAINERID": "c1",
+    "CNI_NETNS": "/run/netns/c1",
+    "CNI_IFNAME": "eth0",
+    "CNI_PATH": "/opt/cni/bin",
+}
+
+
+def call(**changes: str) -> config.Call:
+    return config.parse_call({**ENVIRONMENT, **changes})
+
+
+def network(**keys: Any) -> config.Network:
+    value = {"cniVersion": "1.0.0", "name": "net1", "type": "sriov-bond", **keys}
+    data = json.dumps(value).encode()
+    return config.parse_network(data, config.parse_json(data), "1.0.0")
+
+
+def refusal(**keys: Any) -> str:
+    with pytest.raises(CniError) as refused:
+        network(**keys)
+    assert refused.value.code == INVALID_CONFIG
+    return refused.value.msg
+
+
+# -- the environment (E3 to E10)
+
+
+@pytest.mark.parametrize(
+    ("verb", "missing"),
+    [
+        ("ADD", "CNI_CONTAINERID,CNI_NETNS,CNI_IFNAME,CNI_PATH"),
+        ("CHECK", "CNI_CONTAINERID,CNI_NETNS,CNI_IFNAME,CNI_PATH"),
+        ("DEL", "CNI_CONTAINERID,CNI_IFNAME,CNI_PATH"),
+        ("GC", "CNI_PATH"),
+        ("STATUS", "CNI_PATH"),
+    ],
+)
+def test_all_missing_variables_are_named_at_once(verb: str, missing: str) -> None:
+    """Each verb's missing variables are listed in the order of the reference (E3, E4, E5, E7)."""
+    with pytest.raises(CniError) as refused:
+        config.parse_call({"CNI_COMMAND": verb})
+    assert refused.value.code == INVALID_ENVIRONMENT
+    assert refused.value.msg == f"required env variables [{missing}] missing"
+
+
+def test_an_empty_variable_is_a_missing_one() -> None:
+    """An empty value is named like one that is not there (E8)."""
+    with pytest.raises(CniError, match=r"\[CNI_NETNS,CNI_PATH\]"):
+        call(CNI_NETNS="", CNI_PATH="")
+
+
+def test_del_needs_no_netns() -> None:
+    """The normal DEL has no CNI_NETNS (E4, D4)."""
+    assert call(CNI_COMMAND="DEL", CNI_NETNS="").netns == ""
+
+
+@pytest.mark.parametrize("name", ["a", "0", "c-1_2.3", "k8s.io-" + "f" * 64, "x" * 4096])
+def test_container_ids_of_runtimes_pass(name: str) -> None:
+    """What containerd, nerdctl and cnitool send is taken (E9)."""
+    config.check_identifiers(call(CNI_CONTAINERID=name))
+
+
+@pytest.mark.parametrize("name", ["_a", "-a", ".a", "../x", "ab\n", "a b", "é", "a/b", "a:b", "\udcff", "\u0661"])
+def test_a_bad_container_id_is_refused_and_shown(name: str) -> None:
+    """A container id that is no name is refused, a trailing line end included, with the value in the details (E9)."""
+    with pytest.raises(CniError) as refused:
+        config.check_identifiers(call(CNI_CONTAINERID=name))
+    assert (refused.value.code, refused.value.msg) == (INVALID_ENVIRONMENT, "invalid characters in containerID")
+    assert refused.value.details == name
+
+
+@pytest.mark.parametrize("name", ["e", "eth0", "net1", "a" * 15, "é" * 7, "x@y", "eth0.100"])
+def test_device_names_pass(name: str) -> None:
+    """A name that the kernel takes for a device is taken (E10)."""
+    config.check_identifiers(call(CNI_IFNAME=name))
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("a" * 16, "longer than 15 bytes"),
+        ("é" * 8, "longer than 15 bytes"),
+        ("a/b", "not one for a device"),
+        ("a:b", "not one for a device"),
+        (".", "not one for a device"),
+        ("..", "not one for a device"),
+        ("a b", "not one for a device"),
+        ("a\u00a0b", "not one for a device"),
+        ("a\u2003b", "not one for a device"),
+        ("eth0\n", "not one for a device"),
+        ("a\x01", "not one for a device"),
+        ("lo", "loopback"),
+    ],
+)
+def test_a_bad_interface_name_is_refused_and_shown(name: str, words: str) -> None:
+    """A name that is no device's is refused before anything is done, bytes counted and Unicode space known (E10)."""
+    with pytest.raises(CniError, match=words) as refused:
+        config.check_identifiers(call(CNI_IFNAME=name))
+    assert refused.value.code == INVALID_ENVIRONMENT
+    assert "CNI_IFNAME" in refused.value.msg
+    assert name == "lo" or repr(name) in refused.value.msg
+
+
+# -- the document (C1 to C11)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [b"", b"  \n", b"{", b"{}x", b"{}{}", b"\xef\xbb\xbf{}", b"[]", b'"x"', b"5", b"true", b"NaN", b"{'name':'x'}", b"\x00"],
+)
+def test_what_is_no_object_is_refused(text: bytes) -> None:
+    """Anything but one JSON object is a decoding failure that says what it is (C1)."""
+    with pytest.raises(CniError, match=r"^error unmarshall network config: .") as refused:
+        config.parse_json(text)
+    assert refused.value.code == DECODING_FAILURE
+
+
+@pytest.mark.parametrize("text", [b"null", b"{}", b'{"name":""}', b'{"name":null}'])
+def test_a_missing_network_name_is_told(text: bytes) -> None:
+    """No name, an empty one and null are one mistake (C2, C3)."""
+    with pytest.raises(CniError, match=r"^missing network name$") as refused:
+        config.parse_json(text)
+    assert refused.value.code == INVALID_CONFIG
+
+
+@pytest.mark.parametrize("name", ["../x", "_a", "a b", "a/b", "net\n", "é", "a\udcffb"])
+def test_a_bad_network_name_is_refused_and_shown(name: str) -> None:
+    """A name with foreign letters is refused, with the value in the details (C3)."""
+    with pytest.raises(CniError, match=r"^invalid characters found in network name$") as refused:
+        config.parse_json(json.dumps({"name": name}).encode())
+    assert (refused.value.code, refused.value.details) == (INVALID_CONFIG, name)
+
+
+@pytest.mark.parametrize(
+    "text", [b'{"name":5}', b'{"name":["a"]}', b'{"name":"a","cniVersion":1}', b'{"name":"a","cniVersion":[]}']
+)
+def test_a_name_or_version_of_another_type_is_a_decoding_failure(text: bytes) -> None:
+    """A number for a name or a version is a document of another kind (C3, C5)."""
+    with pytest.raises(CniError, match="must be a string") as refused:
+        config.parse_json(text)
+    assert refused.value.code == DECODING_FAILURE
+
+
+def test_bad_utf8_is_replaced() -> None:
+    """A byte that is no UTF-8 becomes U+FFFD, as in Go, wherever it does no harm (C10)."""
+    assert config.parse_json(b'{"name":"a","x":"\xff\xfe"}')["x"] == "\ufffd\ufffd"
+    with pytest.raises(CniError, match="invalid characters found in network name"):
+        config.parse_json(b'{"name":"a\xff"}')
+
+
+def test_wide_encodings_are_not_guessed() -> None:
+    """UTF-16 is refused: json.loads would have guessed it from the bytes (C10)."""
+    with pytest.raises(CniError, match="error unmarshall"):
+        config.parse_json('{"name":"a"}'.encode("utf-16"))
+
+
+# -- the version (C4, C6, K1, S1, G1)
+
+
+@pytest.mark.parametrize("value", [{}, {"cniVersion": ""}, {"cniVersion": None}])
+def test_no_version_is_the_first_one(value: dict[str, Any]) -> None:
+    """A config without a version is of 0.1.0 (C4)."""
+    assert config.check_version(value, "ADD") == "0.1.0"
+
+
+@pytest.mark.parametrize("version", config.VERSIONS)
+def test_every_listed_version_is_served(version: str) -> None:
+    """ADD and DEL take each version that VERSION lists (V2)."""
+    assert config.check_version({"cniVersion": version}, "ADD") == version
+    assert config.check_version({"cniVersion": version}, "DEL") == version
+
+
+@pytest.mark.parametrize("version", ["9.9.9", "1.0", "banana", "1.0.0 ", "v1.0.0", "0.3", "1.2.0"])
+@pytest.mark.parametrize("verb", ["ADD", "DEL", "CHECK"])
+def test_an_unknown_version_is_refused_with_the_known_ones(version: str, verb: str) -> None:
+    """The version must be one of ours to the letter; the details say both (C6)."""
+    with pytest.raises(CniError, match=r"^incompatible CNI versions$") as refused:
+        config.check_version({"cniVersion": version}, verb)
+    assert refused.value.code == INCOMPATIBLE_VERSION
+    assert refused.value.details.startswith(f'config is "{version}", plugin supports ["0.1.0" "0.2.0"')
+
+
+@pytest.mark.parametrize(
+    ("verb", "last_refused", "first_served"),
+    [("CHECK", "0.3.1", "0.4.0"), ("GC", "1.0.0", "1.1.0"), ("STATUS", "1.0.0", "1.1.0")],
+)
+def test_a_verb_is_refused_below_its_version(verb: str, last_refused: str, first_served: str) -> None:
+    """CHECK, GC and STATUS are there from their version on (K1, G1, S1)."""
+    with pytest.raises(CniError, match=f"{last_refused} does not allow {verb}") as refused:
+        config.check_version({"cniVersion": last_refused}, verb)
+    assert refused.value.code == INCOMPATIBLE_VERSION
+    assert config.check_version({"cniVersion": first_served}, verb) == first_served
+
+
+def test_versions_are_listed_once_in_effect() -> None:
+    """VERSION answers from a list of its own, to import nothing; it is the config's list."""
+    assert config.VERSIONS == __main__._VERSIONS
+
+
+# -- our keys (C7, C13)
+
+
+def test_a_config_without_a_key_of_ours_is_safe_and_whole() -> None:
+    """Left alone, a network hashes flows over both NICs, checks spoofing, trusts nobody and leaves the VLAN as it is."""
+    found = network()
+    assert (found.name, found.version, found.pool, found.delegate) == ("net1", "1.0.0", "", "")
+    assert found.bond == {"mode": 2, "xmit_hash_policy": 1}
+    assert found.vf == {"spoofchk": 1, "trust": 0}
+    assert (found.vlan, found.mtu, found.mac, found.dns, found.prev_result) == (None, None, "", {}, None)
+    assert (found.link_monitor, found.log_level, found.log_file) == ("auto", "warning", "")
+
+
+def test_every_key_reaches_its_place() -> None:
+    """Words become the kernel's numbers, bond-cni's spelling the kernel's name."""
+    found = network(
+        pool="db", vlan=100, vlanQoS=5, vlanProto="802.1AD", mac="02:AA:bb:00:00:01", spoofchk="off", trust="on",
+        link_state="disable", min_tx_rate=10, max_tx_rate=100, mtu=9000, mode="active-backup", failOverMac="active",
+        arp_interval=100, arp_ip_target=["10.0.0.1"], linkMonitor="arp", lacp_rate="fast", min_links=1, updelay=200,
+        ipam={"type": "host-local", "subnet": "10.0.0.0/24"}, dns={"nameservers": ["10.0.0.1"]}, logLevel="debug",
+    )  # fmt: skip
+    assert found.vf == {
+        "vlan": 100, "vlan_qos": 5, "vlan_proto": 0x88A8, "spoofchk": 0, "trust": 1, "link_state": 2,
+        "min_tx_rate": 10, "max_tx_rate": 100,
+    }  # fmt: skip
+    assert found.bond == {
+        "mode": 1, "fail_over_mac": 1, "arp_interval": 100, "arp_ip_target": ["10.0.0.1"], "lacp_rate": 1, "min_links": 1,
+        "updelay": 200,
+    }  # fmt: skip
+    assert (found.pool, found.vlan, found.mac, found.mtu) == ("db", 100, "02:aa:bb:00:00:01", 9000)
+    assert (found.delegate, found.dns, found.log_level) == ("host-local", {"nameservers": ["10.0.0.1"]}, "debug")
+
+
+def test_vlan_has_three_values() -> None:
+    """Absent leaves the VF alone, 0 is untagged, and a number is that VLAN with the usual protocol."""
+    assert "vlan" not in network().vf
+    assert network(vlan=0).vf["vlan"] == 0
+    assert network(vlan=4094).vf | {} == {"vlan": 4094, "vlan_qos": 0, "vlan_proto": 0x8100, "spoofchk": 1, "trust": 0}
+
+
+def test_null_is_as_good_as_absent() -> None:
+    """A key that a template left null has its default."""
+    found = network(vlan=None, ipam=None, dns=None, mode=None, mac=None, prevResult=None)
+    assert (found.vlan, found.delegate, found.dns, found.bond["mode"], found.mac) == (None, "", {}, 2, "")
+
+
+@pytest.mark.parametrize("ipam", [{}, {"type": ""}, {"subnet": "10.0.0.0/24"}])
+def test_ipam_without_a_type_is_no_ipam(ipam: dict[str, str]) -> None:
+    """An ipam without a type asks for no addresses (I10)."""
+    assert network(ipam=ipam).delegate == ""
+
+
+def test_unknown_keys_are_ignored() -> None:
+    """Keys of runtimes and of other plugins are no mistake (C7)."""
+    network(capabilities={"ips": True}, args={"cni": {}}, cniVersions=["1.0.0"], runtimeConfig={}, x=1, disableCheck=True)
+
+
+def test_the_delegates_bytes_are_untouched() -> None:
+    """White space, key order and bad UTF-8 are kept for the delegate (I3)."""
+    data = b' {"type":"sriov-bond" , "name":"a","x":"\xff","name":"b"}\n'
+    assert config.parse_network(data, config.parse_json(data), "1.0.0").raw == data
+
+
+@pytest.mark.parametrize(
+    ("keys", "words"),
+    [
+        ({"pool": "../etc"}, "pool '../etc' is no name of a pool"),
+        ({"pool": ".."}, "pool '..' is no name"),
+        ({"pool": "a/b"}, "pool 'a/b' is no name"),
+        ({"pool": "p" * 65}, "is no name of a pool"),
+        ({"mac": "zz:00:00:00:00:00"}, "mac 'zz:00:00:00:00:00' is not the MAC"),
+        ({"mac": "02:11:22:33:44"}, "is not the MAC"),
+        ({"mac": "02:11:22:33:44:55:66"}, "is not the MAC"),
+        ({"mac": "021122334455"}, "is not the MAC"),
+        ({"mac": "02:11:22:33:44:  "}, "is not the MAC"),
+        ({"mac": "2:11:22:33:44:55"}, "is not the MAC"),
+        ({"mac": ""}, "is not the MAC"),
+        ({"mac": "01:00:5e:00:00:01"}, "is not the MAC of one host"),
+        ({"mac": "ff:ff:ff:ff:ff:ff"}, "is not the MAC of one host"),
+        ({"mac": "00:00:00:00:00:00"}, "is not the MAC of one host"),
+        ({"arp_ip_target": ["10.0.0.256"]}, "arp_ip_target '10.0.0.256' is no address"),
+        ({"arp_ip_target": ["fd00::1"]}, "arp_ip_target 'fd00::1' is no address"),
+        ({"arp_ip_target": ["10.0.0.1\0"]}, "is no address"),
+        ({"ns_ip6_target": ["10.0.0.1"]}, "ns_ip6_target '10.0.0.1' is no address"),
+        ({"arp_interval": 100}, "arp_interval needs arp_ip_target"),
+        ({"arp_interval": 100, "miimon": 100, "arp_ip_target": ["10.0.0.1"]}, "arp_interval and miimon exclude"),
+        ({"arp_interval": 100, "mode": "802.3ad", "arp_ip_target": ["10.0.0.1"]}, "the mode 802.3ad has no ARP monitor"),
+        ({"arp_interval": 100, "mode": "balance-alb", "arp_ip_target": ["10.0.0.1"]}, "balance-alb has no ARP monitor"),
+        ({"vlanQoS": 3}, "need a vlan"),
+        ({"vlanQoS": 3, "vlan": 0}, "need a vlan"),
+        ({"vlanProto": "802.1ad"}, "need a vlan"),
+        ({"min_tx_rate": 11, "max_tx_rate": 10}, "min_tx_rate 11 is above max_tx_rate 10"),
+        ({"vlan": 4095}, "vlan must be from 0 to 4094, not 4095"),
+        ({"vlan": "100"}, "vlan must be a whole number"),
+        ({"vlan": True}, "vlan must be a whole number, not true"),
+        ({"mode": "active_backup"}, "mode must be one of"),
+        ({"mode": 1}, "mode must be a string"),
+        ({"ipam": "host-local"}, "ipam must be an object"),
+        ({"ipam": {"type": 5}}, "ipam.type must be a string"),
+        ({"prevResult": []}, "prevResult must be an object"),
+        ({"type": None}, "type is missing"),
+    ],
+)
+def test_a_mistake_is_named_with_its_value(keys: dict[str, Any], words: str) -> None:
+    """A wrong key is named with what it had and what it should be, and the network is named too (C13)."""
+    message = refusal(**keys)
+    assert message.startswith("network 'net1': ")
+    assert words in message
+
+
+def test_all_mistakes_of_one_kind_are_told_at_once() -> None:
+    """Types and ranges are told together, and so are the formats and what does not go together."""
+    message = refusal(vlan=4095, mode="x", ipam=[], spoofchk="yes", miimon=-1)
+    assert [word in message for word in ("vlan", "mode", "ipam", "spoofchk", "miimon")] == [True] * 5
+    message = refusal(pool="a/b", mac="x", arp_ip_target=["x", "y"], vlanQoS=1, min_tx_rate=2, max_tx_rate=1)
+    for words in ("pool", "mac", "arp_ip_target 'x'", "arp_ip_target 'y'", "vlanQoS", "min_tx_rate"):
+        assert words in message
+
+
+@pytest.mark.parametrize("name", ["db", "0", "a.b_c-d", "p" * 64])
+def test_names_of_pools(name: str) -> None:
+    """What can be one directory's name is a pool's name."""
+    assert config.is_pool_name(name)
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", ".a", "-a", "_a", "a/b", "a b", "a\n", "é", "p" * 65])
+def test_what_is_no_name_of_a_pool(name: str) -> None:
+    """What could lead out of the state directory, or is too long, is none."""
+    assert not config.is_pool_name(name)

@@ -1,0 +1,252 @@
+"""The delegate is a program of somebody else's: it is given what the contract says, and nothing that it does stops us."""
+
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import pytest
+
+from cni_sriov_bond import ipam
+from cni_sriov_bond.errors import DELEGATE_FAILED, INVALID_CONFIG, TRY_AGAIN_LATER, CniError
+from tests.support import own_namespace, program
+
+CONFIG = b' {"name":"net1", "x":"\xff\xfe\x00","ipam":{"type":"ipam"}}\n'
+ANSWER = '{"cniVersion":"1.0.0","ips":[{"address":"10.0.0.5/24"}]}'
+
+
+def run(path: Path, verb: str = "ADD", config: bytes = CONFIG, seconds: float = 20.0, **environ: str) -> str:
+    return ipam.run(str(path), verb, environ, config, seconds)
+
+
+def failure(path: Path, **more: Any) -> CniError:
+    with pytest.raises(CniError) as failed:
+        run(path, **more)
+    return failed.value
+
+
+# -- finding it (I1, I11)
+
+
+def test_the_first_file_of_that_name_is_taken(tmp_path: Path) -> None:
+    """Directories are looked through in order; empty elements, missing directories and directories of that name are not it."""
+    for name in ("a", "b", "c"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "a" / "ipam").mkdir()
+    for name in ("b", "c"):
+        program(tmp_path / name, "ipam", "exit 0")
+    path = f"::{tmp_path}/nowhere:{tmp_path}/a:{tmp_path}/b:{tmp_path}/c:"
+    assert ipam.find("ipam", path) == f"{tmp_path}/b/ipam"
+
+
+def test_a_link_is_followed(tmp_path: Path) -> None:
+    """Plugins may be links to one program."""
+    program(tmp_path, "all", "exit 0")
+    (tmp_path / "ipam").symlink_to("all")
+    assert ipam.find("ipam", str(tmp_path)) == f"{tmp_path}/ipam"
+
+
+@pytest.mark.parametrize("kind", ["../ipam", "/bin/sh", "a/b", ".", "..", "a\0b"])
+def test_a_name_that_is_a_path_is_refused(kind: str, tmp_path: Path) -> None:
+    """The delegate is found in CNI_PATH and nowhere else (contract 4, 30)."""
+    with pytest.raises(CniError, match="invalid plugin name") as refused:
+        ipam.find(kind, str(tmp_path))
+    assert refused.value.code == INVALID_CONFIG
+    assert repr(kind) in refused.value.msg
+
+
+def test_we_are_not_our_own_delegate(tmp_path: Path) -> None:
+    """The plugin's own name as ipam.type is refused even where such a file is (I11)."""
+    program(tmp_path, "sriov-bond", "exit 0")
+    with pytest.raises(CniError, match=r"ipam.type is sriov-bond itself") as refused:
+        ipam.find("sriov-bond", str(tmp_path))
+    assert refused.value.code == INVALID_CONFIG
+
+
+def test_a_delegate_that_is_nowhere_is_told_with_where_it_was_sought(tmp_path: Path) -> None:
+    """The error names the plugin and the directories (contract 4, 28)."""
+    with pytest.raises(CniError, match=rf"failed to find plugin 'host-local' in path \[{tmp_path} /x\]") as refused:
+        ipam.find("host-local", f"{tmp_path}:/x")
+    assert refused.value.code == INVALID_CONFIG
+
+
+# -- what it is given (I2, I3)
+
+
+def test_it_has_our_environment_but_for_the_verb(tmp_path: Path) -> None:
+    """Every variable is passed on as it came, odd bytes included, and CNI_COMMAND is the verb."""
+    path = program(tmp_path, "ipam", "import os,json; print(json.dumps({k.decode('latin-1'): v.decode('latin-1') "
+                   "for k, v in os.environb.items() if k != b'LC_CTYPE'}))", f"{sys.executable} -I")  # fmt: skip
+    given = {"CNI_COMMAND": "ADD", "CNI_ARGS": "IgnoreUnknown=1;A=b=c", "TRACEPARENT": "00-1", "ODD": "\udcff\n=", "EMPTY": ""}
+    said = json.loads(ipam.run(str(path), "DEL", given, CONFIG))
+    assert said == {**given, "CNI_COMMAND": "DEL", "ODD": "\xff\n="}
+
+
+def test_it_has_an_empty_environment_where_we_have(tmp_path: Path) -> None:
+    """Nothing is added to the environment but the verb."""
+    path = program(tmp_path, "ipam", "cat /proc/$$/environ")
+    assert run(path) == "CNI_COMMAND=ADD\0"
+
+
+@pytest.mark.parametrize("size", [0, 1, 100, 65536, 65537, 1000000])
+def test_it_reads_the_configs_bytes_untouched(tmp_path: Path, size: int) -> None:
+    """Whatever the size, what it reads is what we were given."""
+    config = os.urandom(size)
+    path = program(tmp_path, "ipam", f"cat > {tmp_path}/got")
+    run(path, config=config)
+    assert (tmp_path / "got").read_bytes() == config
+
+
+def test_it_has_no_descriptor_of_ours(tmp_path: Path) -> None:
+    """Locks, sockets and namespaces stay with us: it has its three pipes and no more (P6)."""
+    body = """
+        import os
+        for fd in os.listdir("/proc/self/fd"):
+            if os.path.exists(f"/proc/self/fd/{fd}"):
+                print(fd)
+        """
+    path = program(tmp_path, "ipam", body, f"{sys.executable} -I")
+    inherited = {
+        fd for fd in os.listdir("/proc/self/fd") if os.path.exists(f"/proc/self/fd/{fd}") and os.get_inheritable(int(fd))
+    }
+    with (tmp_path / "open").open("w"), own_namespace():
+        assert set(run(path).split()) == {"0", "1", "2"} | inherited
+
+
+def test_it_has_the_signals_of_a_fresh_process(tmp_path: Path) -> None:
+    """Python ignores SIGPIPE; a delegate that relies on it must not hang in a pipeline."""
+    path = program(tmp_path, "ipam", "grep SigIgn /proc/self/status")
+    ignored = int(run(path).split()[1], 16)
+    assert not ignored >> (signal.SIGPIPE - 1) & 1
+    assert not ignored >> (signal.SIGXFSZ - 1) & 1
+
+
+# -- what it says (I6, I8, I9)
+
+
+def test_its_answer_is_what_it_printed(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Its output is given back as it is; its complaints go to our standard error, and nothing to our output (I9)."""
+    path = program(tmp_path, "ipam", f"echo warn >&2; echo '{ANSWER}'")
+    assert run(path) == ANSWER + "\n"
+    shown = capfd.readouterr()
+    assert (shown.out, shown.err) == ("", "warn\n")
+
+
+@pytest.mark.parametrize("code", [1, 11, 999])
+def test_its_own_error_is_kept(tmp_path: Path, code: int) -> None:
+    """Code, msg and details are passed on as they are: 11 stays 11 (I6)."""
+    said = json.dumps({"cniVersion": "1.0.0", "code": code, "msg": "no addresses \u00e9", "details": "range full"})
+    path = program(tmp_path, "ipam", f"cat >/dev/null; echo '{said}'; echo noise >&2; exit 1")
+    failed = failure(path)
+    assert (failed.code, failed.msg, failed.details) == (code, "no addresses \u00e9", "range full")
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ("echo no space left >&2; exit 3", "failed with status 3 at ADD: no space left"),
+        ("echo usage: ipam; exit 2", "failed with status 2 at ADD: usage: ipam"),
+        ("exit 1", "failed with status 1 at ADD"),
+        ('echo \'{"code":0,"msg":"permission denied"}\'; exit 1', "failed with status 1 at ADD: {"),
+        ("echo '[]'; exit 1", "failed with status 1 at ADD: []"),
+        ("kill -SEGV $$", "died of signal 11 at ADD"),
+        ("kill -KILL $$", "died of signal 9 at ADD"),
+        (f"echo '{ANSWER}'; exit 1", "failed with status 1 at ADD"),
+    ],
+)
+def test_a_failure_without_words_of_its_own_is_told_in_ours(tmp_path: Path, body: str, words: str) -> None:
+    """Who failed, how, at which verb, and the end of what it said (contract 4, 32)."""
+    failed = failure(program(tmp_path, "ipam", body))
+    assert failed.code == DELEGATE_FAILED
+    assert failed.msg.startswith(f"the IPAM plugin ipam {words}")
+
+
+def test_only_the_end_of_a_long_complaint_is_told(tmp_path: Path) -> None:
+    """A kilobyte of trace does not make a kilobyte of sentence, and its end is what tells."""
+    failed = failure(program(tmp_path, "ipam", "seq 1 1000 >&2; echo the reason >&2; exit 1"))
+    assert failed.msg.endswith("the reason")
+    assert len(failed.msg) < 500
+
+
+def test_a_program_that_cannot_be_run_is_told(tmp_path: Path) -> None:
+    """A file that is not executable, or has no interpreter, names itself and the reason (contract 4, 31)."""
+    path = program(tmp_path, "ipam", "exit 0")
+    path.chmod(0o644)
+    failed = failure(path)
+    assert (failed.code, failed.msg) == (DELEGATE_FAILED, f"cannot run the IPAM plugin {path}: Permission denied")
+    failed = failure(program(tmp_path, "other", "exit 0", interpreter="/no/such/shell"))
+    assert failed.msg == f"cannot run the IPAM plugin {tmp_path}/other: No such file or directory"
+
+
+def test_descriptors_are_given_back_whatever_happens(tmp_path: Path) -> None:
+    """Success, failure, a kill and a program that cannot be run leave no pipe open and no child unwaited."""
+    before = sorted(os.listdir("/proc/self/fd"))
+    run(program(tmp_path, "good", "cat"))
+    failure(program(tmp_path, "bad", "exit 1"))
+    failure(program(tmp_path, "slow", "exec tail -f /dev/null"), seconds=0.1)
+    failure(tmp_path / "nowhere")
+    assert sorted(os.listdir("/proc/self/fd")) == before
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)
+
+
+# -- what it may do to us (contract 4, 35)
+
+
+def test_one_that_hangs_is_killed_at_the_deadline(tmp_path: Path) -> None:
+    """It is killed when its time is over, and the error says so and that it may be tried again."""
+    path = program(tmp_path, "ipam", f"echo $$ > {tmp_path}/pid; exec tail -f /dev/null")
+    start = monotonic()
+    failed = failure(path, seconds=1.0)
+    assert 1.0 <= monotonic() - start < 5
+    assert (failed.code, failed.msg) == (
+        TRY_AGAIN_LATER,
+        "the IPAM plugin ipam did not answer within 1 s at ADD and was killed",
+    )
+    assert not Path("/proc", (tmp_path / "pid").read_text().strip()).exists()
+
+
+def test_what_one_that_hangs_said_is_shown(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Its last words on standard error are the operator's best hint."""
+    failure(program(tmp_path, "ipam", "echo waiting for dhcp >&2; exec tail -f /dev/null"), seconds=0.5)
+    assert capfd.readouterr().err == "waiting for dhcp\n"
+
+
+def test_one_that_prints_without_end_is_killed(tmp_path: Path) -> None:
+    """Over a megabyte it is killed rather than our memory filled; that is no matter of trying again."""
+    failed = failure(program(tmp_path, "ipam", "cat >/dev/null; exec yes"))
+    assert (failed.code, failed.msg) == (DELEGATE_FAILED, "the IPAM plugin ipam printed more than 1 MiB at ADD and was killed")
+
+
+def test_much_output_and_much_input_do_not_lock_each_other(tmp_path: Path) -> None:
+    """It may print before it reads and read while it prints, each far above what a pipe holds."""
+    config = bytes(500000)
+    path = program(tmp_path, "ipam", "head -c 300000 /dev/zero | tr '\\0' x; head -c 300000 /dev/zero | tr '\\0' x >&2; wc -c")
+    assert run(path, config=config).removeprefix("x" * 300000).strip() == "500000"
+
+
+@pytest.mark.parametrize("body", ["exec echo '{}'", "exec <&-; echo '{}'", "head -c 1 >/dev/null; echo '{}'"])
+def test_one_that_does_not_read_its_input_is_heard(tmp_path: Path, body: str) -> None:
+    """Not reading a config larger than a pipe is its right, and no error (P8)."""
+    assert run(program(tmp_path, "ipam", body), config=bytes(1000000)) == "{}\n"
+
+
+def test_a_daemon_that_it_leaves_behind_does_not_hold_us(tmp_path: Path) -> None:
+    """We end with the process and not with its pipes, and have all that it printed (P6)."""
+    path = program(tmp_path, "ipam", f"tail -f /dev/null & echo $! > {tmp_path}/pid; echo '{ANSWER}'; exit 0")
+    start = monotonic()
+    try:
+        assert run(path, seconds=30) == ANSWER + "\n"
+        assert monotonic() - start < 10
+    finally:
+        os.kill(int((tmp_path / "pid").read_text()), signal.SIGKILL)
+
+
+def test_an_answer_larger_than_a_pipe_is_whole(tmp_path: Path) -> None:
+    """What is left in the pipe when the process ends is read."""
+    path = program(tmp_path, "ipam", "head -c 900000 /dev/zero | tr '\\0' x")
+    for _ in range(5):
+        assert run(path) == "x" * 900000

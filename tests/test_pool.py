@@ -1,0 +1,429 @@
+"""The pool on disk: one bond for one attachment, whatever other processes do and whatever a crash left."""
+
+import contextlib
+import fcntl
+import os
+import subprocess
+import sys
+from pathlib import Path
+from time import monotonic
+from typing import TYPE_CHECKING
+
+import pytest
+
+from cni_sriov_bond import pool
+from cni_sriov_bond.errors import IO_FAILURE, POOL_UNUSABLE, TRY_AGAIN_LATER, CniError
+from tests.support import REPOSITORY, lease, make_pool
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+WHO = pool.Attachment("net1", "c1", "eth0")
+
+# A process of its own that leases a bond, says which, and keeps it until its input ends.
+ACQUIRE = """
+import sys
+from cni_sriov_bond import pool
+from cni_sriov_bond.errors import CniError
+where = pool.Pool(sys.argv[1], "db")
+sys.stdin.readline()
+try:
+    taken, bond = where.acquire(pool.Attachment("net1", sys.argv[2], "eth0"), {})
+except CniError as refused:
+    print(refused.code, refused.msg)
+else:
+    taken.save(pool.READY)
+    print(0, bond.name)
+"""
+
+# A process that holds a lock until its input ends.
+HOLD = """
+import fcntl, sys
+file = open(sys.argv[1], "a")
+fcntl.flock(file, fcntl.LOCK_EX)
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+def names_of_leases(where: pool.Pool) -> list[str]:
+    return sorted(os.listdir(where.leases))
+
+
+# -- acquiring
+
+
+def test_bonds_are_leased_in_their_order_until_none_is_left(tmp_path: Path) -> None:
+    """Each attachment gets the next free bond; one more is told that the pool is empty and who has the bonds (A6)."""
+    where = make_pool(tmp_path, size=3)
+    with contextlib.ExitStack() as kept:
+        for number in (1, 2, 3):
+            taken, bond = where.acquire(pool.Attachment("net1", f"c{number}", "eth0"), {})
+            kept.callback(taken.close)
+            assert bond.name == f"cbond{number}"
+        with pytest.raises(CniError) as refused:
+            where.acquire(pool.Attachment("net1", "c4", "eth0"), {})
+    assert refused.value.code == TRY_AGAIN_LATER
+    for words in ("pool db is empty", "all 3 bonds", "cbond1 by c1 eth0", "cbond2 by c2 eth0", "cbond3 by c3 eth0"):
+        assert words in refused.value.msg
+
+
+def test_a_long_list_of_holders_is_cut(tmp_path: Path) -> None:
+    """With many holders the sentence names some and counts the rest, and cuts long container ids."""
+    where = make_pool(tmp_path, size=63)
+    for number in range(63):
+        lease(where, f"{number:064}").close()
+    with pytest.raises(CniError, match="and 60 more") as refused:
+        where.acquire(WHO, {})
+    assert len(refused.value.msg) < 300
+
+
+def test_an_attachment_is_not_given_a_second_bond(tmp_path: Path) -> None:
+    """The same network, container and interface again is an error that names the bond it has (A3)."""
+    where = make_pool(tmp_path)
+    lease(where).close()
+    with pytest.raises(CniError, match="container c1 interface eth0 of network 'net1' has the bond cbond1") as refused:
+        where.acquire(WHO, {})
+    assert refused.value.code == POOL_UNUSABLE
+    assert len(names_of_leases(where)) == 1
+
+
+@pytest.mark.parametrize("other", [("net2", "c1", "eth0"), ("net1", "c2", "eth0"), ("net1", "c1", "eth1")])
+def test_attachments_differ_in_each_of_their_parts(tmp_path: Path, other: tuple[str, str, str]) -> None:
+    """Another network, container or interface is another attachment."""
+    where = make_pool(tmp_path)
+    lease(where).close()
+    taken, bond = where.acquire(pool.Attachment(*other), {})
+    taken.close()
+    assert bond.name == "cbond2"
+
+
+def test_parts_of_an_attachment_do_not_run_together() -> None:
+    """Where one part ends and the next begins is a part of the key."""
+    keys = {pool.Attachment(*parts).key for parts in (("a", "bc", "d"), ("ab", "c", "d"), ("a", "b", "cd"), ("a", "bcd", ""))}
+    assert len(keys) == 4
+
+
+def test_foreign_names_do_not_become_paths(tmp_path: Path) -> None:
+    """Names that would lead elsewhere, or are too long for a file, are hashed (contract 4, 9 and 14)."""
+    where = make_pool(tmp_path)
+    for who in (pool.Attachment("../../x", "/" * 5000, "\udcff"), pool.Attachment("n" * 300, "c", "e")):
+        where.acquire(who, {})[0].close()
+    assert all(len(name) < 100 and "/" not in name for name in names_of_leases(where))
+    assert os.listdir(tmp_path) == ["db"]
+
+
+def test_parallel_processes_never_get_one_bond(tmp_path: Path) -> None:
+    """Of 24 processes at once on 16 bonds, 16 get one each and 8 are told that there is none (A10, contract 4, 45)."""
+    make_pool(tmp_path, size=16)
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-c", ACQUIRE, str(tmp_path), f"c{number}"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            cwd=REPOSITORY,
+            text=True,
+        )
+        for number in range(24)
+    ]
+    for process in started:  # all wait for this line, so that they run at once
+        assert process.stdin
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    answers = [process.communicate()[0].split(maxsplit=1) for process in started]
+    given = [words[1].strip() for words in answers if words[0] == "0"]
+    assert sorted(given) == sorted(f"cbond{number}" for number in range(1, 17))
+    assert [words[0] for words in answers].count(str(TRY_AGAIN_LATER)) == 8
+
+
+def test_a_freed_bond_is_leased_again(tmp_path: Path) -> None:
+    """After its lease is erased the bond is the next one's."""
+    where = make_pool(tmp_path, size=1)
+    first = lease(where)
+    first.save(pool.READY)
+    first.erase()
+    first.close()
+    second = lease(where, "c2")
+    assert (second.entry.bond, second.record["container_id"]) == ("cbond1", "c2")
+    second.close()
+
+
+# -- the record
+
+
+def test_a_lease_says_whose_it_is_and_when_it_was_made(tmp_path: Path) -> None:
+    """What DEL needs is on disk before acquire returns: bond, attachment, boot and what the caller added."""
+    where = make_pool(tmp_path)
+    taken = lease(where, extra={"é": [1, "\udcff"]})
+    taken.close()
+    [entry] = where.entries()
+    record = where.read(entry)
+    assert record is not None
+    assert (record["pool"], record["bond"], record["extra"]) == ("db", "cbond1", {"é": [1, "\udcff"]})
+    assert (record["network"], record["container_id"], record["ifname"]) == ("net1", "c1", "eth0")
+    assert (record["boot_id"], record["pid"]) == (pool.boot_id(), os.getpid())
+
+
+def test_the_state_is_in_the_files_name(tmp_path: Path) -> None:
+    """A listing alone tells which bonds are leased and how far; a change of state is one rename."""
+    where = make_pool(tmp_path)
+    taken = lease(where)
+    for state in (pool.ADDING, pool.READY, pool.DRAINING):
+        taken.save(state)
+        assert names_of_leases(where) == [f"cbond1.{WHO.key}.{state}"]
+    taken.close()
+    [entry] = where.entries()
+    assert (entry.bond, entry.key, entry.state) == ("cbond1", WHO.key, pool.DRAINING)
+
+
+def test_draining_keeps_record_and_bond(tmp_path: Path) -> None:
+    """A lease whose VFs are not home stays as it was written, and nobody gets its bond."""
+    where = make_pool(tmp_path, size=1)
+    taken = lease(where, extra=1)
+    taken.drain()
+    taken.close()
+    found = pool.find(str(tmp_path), WHO)
+    assert found is not None
+    assert (found.entry.state, found.record["extra"]) == (pool.DRAINING, 1)
+    found.close()
+    with pytest.raises(CniError, match="pool db is empty"):
+        where.acquire(pool.Attachment("net1", "c2", "eth0"), {})
+
+
+def test_what_is_saved_is_for_root_alone(tmp_path: Path) -> None:
+    """Directories are 0700 and files 0600, for a lease holds the network's config."""
+    where = make_pool(tmp_path / "state")
+    taken = lease(where)
+    taken.save(pool.READY)
+    taken.close()
+    modes = {path.is_dir(): path.stat().st_mode & 0o777 for path in (tmp_path / "state").rglob("*")}
+    assert modes == {True: 0o700, False: 0o600}
+    assert (tmp_path / "state").stat().st_mode & 0o777 == 0o700
+
+
+def test_writing_leaves_no_temporary_file(tmp_path: Path) -> None:
+    """Saving again and again leaves one file; a dead writer's leftover is not taken for a lease."""
+    where = make_pool(tmp_path)
+    taken = lease(where)
+    for _ in range(3):
+        taken.save(pool.READY)
+    Path(where.leases, f".cbond2.{WHO.key}.adding.12345").write_text("{")
+    assert [entry.bond for entry in where.entries()] == ["cbond1"]
+    taken.erase()
+    taken.close()
+    assert where.entries() == []
+
+
+def test_a_record_that_cannot_be_written_leaves_the_old_one(tmp_path: Path) -> None:
+    """When the directory is gone from under a writer the error names the file, and nothing half-written is there."""
+    where = make_pool(tmp_path)
+    taken = lease(where)
+    Path(where.leases).rename(tmp_path / "away")
+    Path(where.leases).write_text("a file in place of the directory")
+    with pytest.raises(CniError, match=r"cannot write .*/leases/cbond1\..*: Not a directory") as refused:
+        taken.save(pool.READY)
+    taken.close()
+    assert refused.value.code == IO_FAILURE
+    assert [path.name for path in (tmp_path / "away").iterdir()] == [f"cbond1.{WHO.key}.adding"]
+
+
+# -- finding
+
+
+def test_a_lease_is_found_by_its_attachment_in_any_pool(tmp_path: Path) -> None:
+    """The config may name another pool by now: the attachment alone finds its lease (D10)."""
+    make_pool(tmp_path, "aa")
+    lease(make_pool(tmp_path, "zz")).close()
+    found = pool.find(str(tmp_path), WHO)
+    assert found is not None
+    assert (found.pool.name, str(found)) == ("zz", "bond cbond1 of pool zz")
+    found.close()
+    assert pool.find(str(tmp_path), pool.Attachment("net1", "c2", "eth0")) is None
+
+
+@pytest.mark.parametrize("state_dir", ["absent", "file", "empty"])
+def test_nothing_is_found_where_nothing_is(tmp_path: Path, state_dir: str) -> None:
+    """No state directory, or a file in its place, has no leases and no pools, and is no error (D3, D11)."""
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "file").write_text("")
+    assert pool.find(str(tmp_path / state_dir), WHO) is None
+    assert pool.names(str(tmp_path / state_dir)) == []
+
+
+def test_an_erased_lease_is_taken_by_nobody(tmp_path: Path) -> None:
+    """Whoever waited for a bond whose lease is gone meanwhile gets None, and the bond stays unlocked."""
+    where = make_pool(tmp_path)
+    taken = lease(where)
+    entry = taken.entry
+    taken.erase()
+    taken.close()
+    assert where.take(entry) is None
+    os.close(where.lock_bond("cbond1", seconds=0))
+
+
+def test_a_bond_with_a_new_owner_is_not_given_to_the_old_one(tmp_path: Path) -> None:
+    """A late DEL of the old attachment does not get the new owner's lease."""
+    where = make_pool(tmp_path, size=1)
+    old = lease(where)
+    entry = old.entry
+    old.erase()
+    old.close()
+    lease(where, "c2").close()
+    assert where.take(entry) is None
+    assert pool.find(str(tmp_path), WHO) is None
+
+
+# -- locks
+
+
+@contextlib.contextmanager
+def holder(path: str) -> "Iterator[int]":
+    """Run a process that holds a lock until the block ends, and give its pid."""
+    command = [sys.executable, "-c", HOLD, path]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout and process.stdin
+        assert process.stdout.readline() == "held\n"
+        yield process.pid
+        process.stdin.close()
+
+
+def test_a_lock_that_is_held_names_its_holder(tmp_path: Path) -> None:
+    """After the deadline the error says which process has the pool, and that it may be tried again (A6)."""
+    where = make_pool(tmp_path)
+    start = monotonic()
+    with holder(f"{where.path}/lock") as pid, pytest.raises(CniError) as refused:
+        where.lock(seconds=0.2)
+    assert 0.2 <= monotonic() - start < 5
+    assert refused.value.code == TRY_AGAIN_LATER
+    assert refused.value.msg == f"pool db is in use by process {pid}; try again later"
+
+
+def test_a_bond_in_use_names_its_holder(tmp_path: Path) -> None:
+    """Taking a lease that another process works on ends after the deadline, naming bond, pool and process."""
+    where = make_pool(tmp_path)
+    taken = lease(where)
+    taken.close()
+    with (
+        holder(f"{where.path}/bonds/cbond1") as pid,
+        pytest.raises(CniError, match=f"bond cbond1 of pool db is in use by process {pid}"),
+    ):
+        where.take(taken.entry, seconds=0)
+
+
+def test_a_lock_is_free_once_its_holder_died(tmp_path: Path) -> None:
+    """The kernel gives a dead process's lock back: nothing has to be cleaned up."""
+    where = make_pool(tmp_path)
+    with holder(f"{where.path}/lock") as pid:
+        os.kill(pid, 9)
+        os.close(where.lock(seconds=5))
+
+
+def test_a_lease_is_locked_while_it_is_open(tmp_path: Path) -> None:
+    """From acquire to close nobody else can work on the bond; closing twice does no harm."""
+    where = make_pool(tmp_path)
+    taken = lease(where)
+    with open(f"{where.path}/bonds/cbond1") as file, pytest.raises(BlockingIOError):
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    taken.close()
+    taken.close()
+    os.close(where.lock_bond("cbond1", seconds=0))
+
+
+# -- damage
+
+
+def test_a_pool_that_was_never_made_is_told_with_those_that_were(tmp_path: Path) -> None:
+    """A wrong name of a pool shows the right ones and the command that makes one."""
+    make_pool(tmp_path, "db")
+    make_pool(tmp_path, "web")
+    with pytest.raises(CniError) as refused:
+        pool.Pool(str(tmp_path), "d").acquire(WHO, {})
+    assert refused.value.code == POOL_UNUSABLE
+    for words in ("pool 'd' is not provisioned", "there is db, web", "sriov-bondctl up"):
+        assert words in refused.value.msg
+    with pytest.raises(CniError, match="there is none yet"):
+        pool.Pool(str(tmp_path / "nowhere"), "d").inventory()
+
+
+DAMAGED = {
+    "empty": b"",
+    "cut": b'{"version": 1, "bonds": [{"na',
+    "zeros": bytes(100),
+    "no text": b"\xff\xfe\x00",
+    "list": b"[]",
+    "other version": b'{"version": 2, "bonds": []}',
+    "no bonds": b'{"version": 1}',
+    "bonds of another type": b'{"version": 1, "bonds": {}}',
+    "bond without ports": b'{"version": 1, "bonds": [{"name": "cbond1", "mac": "02:00:00:00:00:01"}]}',
+    "bond of another type": b'{"version": 1, "bonds": [5]}',
+    "ports of another type": b'{"version": 1, "bonds": [{"name": "cbond1", "mac": "", "ports": [null]}]}',
+}
+
+
+@pytest.mark.parametrize("kind", DAMAGED)
+def test_a_damaged_inventory_is_named_with_its_remedy(tmp_path: Path, kind: str) -> None:
+    """No bond is given from an inventory that cannot be trusted; the error names the file and the command (contract 4, 46)."""
+    where = make_pool(tmp_path)
+    Path(where.path, "pool.json").write_bytes(DAMAGED[kind])
+    with pytest.raises(CniError, match="sriov-bondctl up") as refused:
+        where.acquire(WHO, {})
+    assert refused.value.code == POOL_UNUSABLE
+    assert f"{where.path}/pool.json" in refused.value.msg
+    assert where.entries() == []
+
+
+@pytest.mark.parametrize("kind", ["empty", "cut", "zeros", "no text", "list", "other version"])
+def test_a_damaged_lease_is_named(tmp_path: Path, kind: str) -> None:
+    """A lease that cannot be read is an error naming the file, its bond stays leased, and its lock is given back."""
+    where = make_pool(tmp_path, size=1)
+    taken = lease(where)
+    taken.save(pool.READY)
+    taken.close()
+    path = Path(where.leases, f"cbond1.{WHO.key}.ready")
+    path.write_bytes(DAMAGED[kind])
+    with pytest.raises(CniError, match=str(path)) as refused:
+        pool.find(str(tmp_path), WHO)
+    assert refused.value.code == POOL_UNUSABLE
+    os.close(where.lock_bond("cbond1", seconds=0))
+    with pytest.raises(CniError):
+        where.acquire(pool.Attachment("net1", "c2", "eth0"), {})
+
+
+def test_two_names_of_one_lease_count_as_one(tmp_path: Path) -> None:
+    """Should a crash leave two files of a lease, the further state counts, and erasing frees the bond for good."""
+    where = make_pool(tmp_path, size=1)
+    taken = lease(where)
+    taken.save(pool.READY)
+    taken.close()
+    Path(where.leases, f"cbond1.{WHO.key}.draining").write_bytes(Path(where.leases, taken.entry.file).read_bytes())
+    Path(where.leases, f"cbond1.{WHO.key}.adding").write_text("")
+    [entry] = where.entries()
+    assert entry.state == pool.DRAINING
+    found = pool.find(str(tmp_path), WHO)
+    assert found is not None
+    found.erase()
+    found.close()
+    assert where.entries() == []
+
+
+@pytest.mark.parametrize("name", ["lock", "bonds", "leases"])
+def test_a_directory_that_cannot_be_used_is_an_error_that_names_it(tmp_path: Path, name: str) -> None:
+    """A file where a directory should be, or the other way round, is told with its path, and nothing is leased."""
+    where = make_pool(tmp_path)
+    path = Path(where.path, name)
+    if path.is_dir():
+        path.rmdir()
+        path.write_text("")
+    else:
+        path.mkdir()
+    with pytest.raises(CniError, match=f"{where.path}/{name}|leases of pool db") as refused:
+        where.acquire(WHO, {})
+    assert refused.value.code == IO_FAILURE
+
+
+def test_directories_that_cannot_be_made_are_an_error_that_names_them(tmp_path: Path) -> None:
+    """Provisioning below a file says which directory could not be made."""
+    (tmp_path / "file").write_text("")
+    with pytest.raises(CniError, match=f"cannot make the directory {tmp_path}/file/state") as refused:
+        make_pool(tmp_path / "file" / "state")
+    assert refused.value.code == IO_FAILURE

@@ -1,0 +1,299 @@
+"""Results of every version, built and read; how ours joins a chain's."""
+
+import json
+from typing import Any
+
+import pytest
+
+from cni_sriov_bond import result
+from cni_sriov_bond.config import VERSIONS
+from cni_sriov_bond.errors import DECODING_FAILURE, INVALID_CONFIG, CniError
+
+OLD = ("0.1.0", "0.2.0")
+MIDDLE = ("0.3.0", "0.3.1", "0.4.0")
+SANDBOX = "/proc/42/../42/ns/net"
+VALUE: dict[str, Any] = {
+    "interfaces": [{"name": "eth0", "mac": "02:00:00:00:00:01", "mtu": 9000, "sandbox": SANDBOX, "vlan": 100}],
+    "ips": [
+        {"address": "10.0.0.5/24", "gateway": "10.0.0.1", "interface": 0},
+        {"address": "10.0.0.6/24", "interface": 0},
+        {"address": "fd00::5/64", "gateway": "fd00::1", "interface": 0},
+    ],
+    "routes": [
+        {"dst": "0.0.0.0/0", "gw": "10.0.0.1"},
+        {"dst": "10.9.0.0/16", "mtu": 1400, "advmss": 1360, "priority": 5, "table": 0, "scope": 0},
+        {"dst": "::/0", "gw": "fd00::1"},
+    ],
+    "dns": {"nameservers": ["10.0.0.2"]},
+}
+
+
+def built(version: str, value: dict[str, Any] | None = None) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(result.build(value or VALUE, version))
+    return found
+
+
+def parsed(value: object, version: str = "1.0.0") -> dict[str, Any]:
+    return result.parse(json.dumps(value), version, "the IPAM plugin x")
+
+
+# -- building
+
+
+@pytest.mark.parametrize("version", OLD)
+def test_first_versions_have_one_address_of_each_family(version: str) -> None:
+    """0.1.0 and 0.2.0: ip4 and ip6, routes under their family, nothing of interfaces (R1)."""
+    assert built(version) == {
+        "cniVersion": version,
+        "ip4": {
+            "ip": "10.0.0.5/24",
+            "gateway": "10.0.0.1",
+            "routes": [{"dst": "0.0.0.0/0", "gw": "10.0.0.1"}, {"dst": "10.9.0.0/16"}],
+        },
+        "ip6": {"ip": "fd00::5/64", "gateway": "fd00::1", "routes": [{"dst": "::/0", "gw": "fd00::1"}]},
+        "dns": {"nameservers": ["10.0.0.2"]},
+    }
+
+
+@pytest.mark.parametrize("version", OLD)
+def test_first_versions_drop_routes_of_a_family_without_address(version: str) -> None:
+    """A route whose family has no address has no place in these versions (R1)."""
+    found = built(version, {**VALUE, "ips": VALUE["ips"][:1], "dns": {}})
+    assert "ip6" not in found
+    assert found["dns"] == {}
+    assert [route["dst"] for route in found["ip4"]["routes"]] == ["0.0.0.0/0", "10.9.0.0/16"]
+
+
+@pytest.mark.parametrize("version", OLD)
+def test_first_versions_cannot_do_without_an_address(version: str) -> None:
+    """Without an address these versions have no result, and the error says what to do (R1, A9)."""
+    with pytest.raises(CniError, match=f"version {version} must have an address") as refused:
+        result.build({**VALUE, "ips": []}, version)
+    assert refused.value.code == INVALID_CONFIG
+
+
+@pytest.mark.parametrize("version", MIDDLE)
+def test_middle_versions_say_the_family_of_each_address(version: str) -> None:
+    """0.3.0 to 0.4.0: ips have a version, interfaces and routes no later keys (R2, R5)."""
+    assert built(version) == {
+        "cniVersion": version,
+        "interfaces": [{"name": "eth0", "mac": "02:00:00:00:00:01", "sandbox": SANDBOX, "vlan": 100}],
+        "ips": [
+            {"version": "4", "address": "10.0.0.5/24", "gateway": "10.0.0.1", "interface": 0},
+            {"version": "4", "address": "10.0.0.6/24", "interface": 0},
+            {"version": "6", "address": "fd00::5/64", "gateway": "fd00::1", "interface": 0},
+        ],
+        "routes": [{"dst": "0.0.0.0/0", "gw": "10.0.0.1"}, {"dst": "10.9.0.0/16"}, {"dst": "::/0", "gw": "fd00::1"}],
+        "dns": {"nameservers": ["10.0.0.2"]},
+    }
+
+
+def test_version_1_0_0_has_no_family_and_no_mtu() -> None:
+    """1.0.0: ips without a version, interfaces without an MTU (R3)."""
+    found = built("1.0.0")
+    assert [sorted(ip) for ip in found["ips"]] == [
+        ["address", "gateway", "interface"],
+        ["address", "interface"],
+        ["address", "gateway", "interface"],
+    ]
+    assert found["interfaces"] == [{"name": "eth0", "mac": "02:00:00:00:00:01", "sandbox": SANDBOX, "vlan": 100}]
+    assert found["routes"][1] == {"dst": "10.9.0.0/16"}
+
+
+def test_version_1_1_0_has_all() -> None:
+    """1.1.0: the MTU, and a route's extras, of which table 0 and scope 0 are meant (R4)."""
+    assert built("1.1.0") == {"cniVersion": "1.1.0", **VALUE}
+
+
+@pytest.mark.parametrize("version", [version for version in VERSIONS if version not in OLD])
+def test_what_is_empty_is_left_out(version: str) -> None:
+    """Without addresses, routes and dns a result is its interfaces (R3)."""
+    found = built(version, {**VALUE, "ips": [], "routes": [], "dns": {}})
+    assert sorted(found) == ["cniVersion", "interfaces"]
+
+
+@pytest.mark.parametrize("version", [version for version in VERSIONS if version not in OLD])
+def test_the_sandbox_is_as_the_runtime_said_it(version: str) -> None:
+    """CHECK of other plugins compares strings: the path is not made prettier (R8)."""
+    assert built(version)["interfaces"][0]["sandbox"] == SANDBOX
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_result_is_one_line_and_says_its_version(version: str) -> None:
+    """Every result has the config's version (R9), whatever the delegate's was."""
+    text = result.build(VALUE, version)
+    assert "\n" not in text
+    assert json.loads(text)["cniVersion"] == version
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_what_is_built_can_be_read_again(version: str) -> None:
+    """Reading a result of any version gives the form of 1.1.0, as far as the version could say it (R5, R6)."""
+    found = result.parse(result.build(VALUE, version), "1.1.0", "we")
+    if version == "1.1.0":
+        assert found == VALUE
+    assert [ip["address"] for ip in found["ips"]][0::2][:1] == ["10.0.0.5/24"]
+    assert {ip["address"] for ip in found["ips"]} <= {ip["address"] for ip in VALUE["ips"]}
+    assert {"dst": "::/0", "gw": "fd00::1"} in found["routes"]
+    assert not any("version" in ip for ip in found["ips"])
+    assert found["dns"] == VALUE["dns"]
+
+
+# -- reading what a delegate or a plugin before us said
+
+
+def test_old_results_become_new_ones() -> None:
+    """0.2.0's ip4 and ip6 become ips, and their routes one list (R6)."""
+    old = {"cniVersion": "0.2.0", "ip4": {"ip": "10.0.0.5/24", "gateway": "10.0.0.1", "routes": [{"dst": "0.0.0.0/0"}]}}
+    assert parsed(old) == {
+        "interfaces": [],
+        "ips": [{"address": "10.0.0.5/24", "gateway": "10.0.0.1"}],
+        "routes": [{"dst": "0.0.0.0/0"}],
+        "dns": {},
+    }
+
+
+def test_the_version_of_0_4_0_addresses_is_dropped() -> None:
+    """From 1.0.0 on an address has no version key (R6)."""
+    assert parsed({"cniVersion": "0.4.0", "ips": [{"version": "4", "address": "10.0.0.5/24"}]})["ips"] == [
+        {"address": "10.0.0.5/24"}
+    ]
+
+
+def test_a_result_without_a_version_is_of_the_configs() -> None:
+    """No version, an empty one and null are the config's (R9, I5)."""
+    for said in ({}, {"cniVersion": ""}, {"cniVersion": None}):
+        assert parsed({**said, "ip4": {"ip": "10.0.0.5/24"}}, "0.2.0")["ips"] == [{"address": "10.0.0.5/24"}]
+        assert parsed({**said, "ips": [{"address": "10.0.0.5/24"}]}, "1.0.0")["ips"] == [{"address": "10.0.0.5/24"}]
+
+
+def test_empty_and_null_members_are_tolerated() -> None:
+    """An empty gateway or gw, null lists and dns are as if absent (R7)."""
+    said = {
+        "cniVersion": "1.0.0",
+        "ips": [{"address": "10.0.0.5/24", "gateway": ""}],
+        "routes": [{"dst": "0.0.0.0/0", "gw": None}],
+        "interfaces": None,
+        "dns": None,
+    }
+    assert parsed(said) == {
+        "interfaces": [],
+        "ips": [{"address": "10.0.0.5/24"}],
+        "routes": [{"dst": "0.0.0.0/0"}],
+        "dns": {},
+    }
+    assert parsed({"cniVersion": "1.0.0", "ips": None, "routes": None})["ips"] == []
+
+
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        ("", "unexpected end of JSON input"),
+        ("Killed", "no JSON value"),
+        ("[]", "no JSON object"),
+        ("null", "no JSON object"),
+        ('{"cniVersion":"9.9.9"}', "version '9.9.9', which we do not know"),
+        ('{"cniVersion":5}', "version 5, which we do not know"),
+        ('{"ips":[{}]}', "'address' is missing"),
+        ('{"ips":[{"address":"10.0.0.5"}]}', "'10.0.0.5' is no address with a prefix length"),
+        ('{"ips":[{"address":"10.0.0.5/33"}]}', "'10.0.0.5/33' is no address with a prefix length"),
+        ('{"ips":[{"address":"10.0.0.5/-1"}]}', "."),
+        ('{"ips":[{"address":"10.0.0.5/+1"}]}', "."),
+        ('{"ips":[{"address":"10.0.0.5/"}]}', "."),
+        ('{"ips":[{"address":"10.0.0/24"}]}', "."),
+        ('{"ips":[{"address":"fd00::5/129"}]}', "no address with a prefix length"),
+        ('{"ips":[{"address":"fe80::1%eth0/64"}]}', "."),
+        ('{"ips":[{"address":5}]}', "."),
+        ('{"ips":[null]}', "."),
+        ('{"ips":{"a":1}}', "."),
+        ('{"ips":"x"}', "."),
+        ('{"ips":[{"address":"10.0.0.5/24","gateway":"10.0.0.1/24"}]}', "."),
+        ('{"ips":[{"address":"10.0.0.5/24","gateway":7}]}', "."),
+        ('{"routes":[{}]}', "'dst' is missing"),
+        ('{"routes":[{"dst":"default"}]}', "."),
+        ('{"routes":[{"dst":"10.0.0.0/8","gw":"here"}]}', "."),
+        ('{"routes":[null]}', "."),
+        ('{"routes":[{"dst":"10.0.0.0/8","mtu":"big"}]}', "mtu"),
+        ('{"routes":[{"dst":"10.0.0.0/8","priority":-1}]}', "priority"),
+        ('{"routes":[{"dst":"10.0.0.0/8","table":4294967296}]}', "table"),
+        ('{"routes":[{"dst":"10.0.0.0/8","scope":256}]}', "scope"),
+        ('{"routes":[{"dst":"10.0.0.0/8","advmss":true}]}', "advmss"),
+        ('{"interfaces":[null]}', "."),
+        ('{"interfaces":[5]}', "."),
+        ('{"dns":"10.0.0.2"}', "."),
+        ('{"cniVersion":"0.2.0","ip4":{"gateway":"10.0.0.1"}}', "'ip' is missing"),
+        ('{"cniVersion":"0.2.0","ip4":"10.0.0.5/24"}', "."),
+    ],
+)
+def test_what_is_no_result_is_refused_with_author_and_reason(said: str, reason: str) -> None:
+    """Garbage names its author and what is wrong with it, and shows itself in the details (I8, R7)."""
+    with pytest.raises(CniError, match=f"^the IPAM plugin x gave no CNI result: .*{reason}") as refused:
+        result.parse(said, "1.0.0", "the IPAM plugin x")
+    assert refused.value.code == DECODING_FAILURE
+    assert refused.value.details == said
+
+
+def test_a_long_answer_is_cut_in_the_details() -> None:
+    """A megabyte of garbage does not go to the runtime's log."""
+    with pytest.raises(CniError) as refused:
+        result.parse("x" * 1000000, "1.0.0", "x")
+    assert len(refused.value.details) <= 500
+
+
+@pytest.mark.parametrize(
+    ("text", "family", "size"),
+    [("10.0.0.5/24", 2, 4), ("0.0.0.0/0", 2, 4), ("fd00::/8", 10, 16), ("::ffff:1.2.3.4/128", 10, 16)],
+)
+def test_a_cidr_is_taken_apart(text: str, family: int, size: int) -> None:
+    """Family, packed address and prefix length come from the text, which is kept."""
+    found = result.Cidr(text)
+    assert (found.family, len(found.ip), found.prefix, found.text) == (family, size, int(text.split("/")[1]), text)
+
+
+# -- chains
+
+
+def test_alone_our_result_is_the_result() -> None:
+    """Without a plugin before us nothing is added."""
+    assert result.join(None, VALUE) == VALUE
+
+
+def test_after_another_plugin_ours_is_appended() -> None:
+    """What was there stays in its place, ours follows, and our addresses point at our interface (A8)."""
+    before = parsed(
+        {
+            "cniVersion": "0.4.0",
+            "interfaces": [{"name": "br0", "mac": "x"}, {"name": "net1", "mac": "y", "sandbox": SANDBOX}],
+            "ips": [{"version": "4", "address": "172.16.0.2/24", "interface": 1}],
+            "routes": [{"dst": "0.0.0.0/0"}],
+            "dns": {"nameservers": ["9.9.9.9"]},
+        }
+    )
+    kept = json.loads(json.dumps(before))
+    found = result.join(before, VALUE)
+    assert [one["name"] for one in found["interfaces"]] == ["br0", "net1", "eth0"]
+    assert [(ip["address"], ip["interface"]) for ip in found["ips"]] == [
+        ("172.16.0.2/24", 1),
+        ("10.0.0.5/24", 2),
+        ("10.0.0.6/24", 2),
+        ("fd00::5/64", 2),
+    ]
+    assert [route["dst"] for route in found["routes"]] == ["0.0.0.0/0", "0.0.0.0/0", "10.9.0.0/16", "::/0"]
+    assert found["dns"] == {"nameservers": ["10.0.0.2"]}
+    assert (before, VALUE["ips"][0]["interface"]) == (kept, 0)
+
+
+def test_the_chains_dns_stays_when_we_have_none() -> None:
+    """Our empty dns does not erase what an earlier plugin said."""
+    before = parsed({"cniVersion": "1.0.0", "dns": {"nameservers": ["9.9.9.9"]}})
+    assert result.join(before, {**VALUE, "dns": {}})["dns"] == {"nameservers": ["9.9.9.9"]}
+
+
+# -- errors
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_an_error_document_has_its_four_members(version: str) -> None:
+    """Code, msg and details with the version that was asked for, also for text that is no Unicode (section 1)."""
+    found = json.loads(result.error(7, "wrong: \udcff", "é", version))
+    assert found == {"cniVersion": version, "code": 7, "msg": "wrong: \udcff", "details": "é"}
