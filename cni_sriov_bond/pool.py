@@ -127,7 +127,8 @@ class Lease:
 
     def erase(self) -> None:
         """Give the bond back: the last thing done for an attachment."""
-        _unlink(f"{self.pool.leases}/{self.entry.file}")
+        for state in reversed(_STATES):  # a crash may have left two, and the one that counts goes last
+            _unlink(f"{self.pool.leases}/{Entry(self.entry.bond, self.entry.key, state).file}")
         _sync(self.pool.leases)
 
     def close(self) -> None:
@@ -173,10 +174,13 @@ class Pool:
                 f"the inventory {self.path}/pool.json is damaged ({damaged}); run `sriov-bondctl up` to write it anew",
             ) from None
         if not isinstance(value, dict) or value.get("version") != 1 or not isinstance(value.get("bonds"), list):
-            raise CniError(
-                POOL_UNUSABLE, f"the inventory {self.path}/pool.json is not one of this version; run `sriov-bondctl up`"
-            )
+            raise self._foreign()
         return value
+
+    def _foreign(self) -> CniError:
+        return CniError(
+            POOL_UNUSABLE, f"the inventory {self.path}/pool.json is not one of this version; run `sriov-bondctl up`"
+        )
 
     def _unknown(self) -> str:
         others = names(os.path.dirname(self.path))
@@ -184,8 +188,15 @@ class Pool:
         return f"pool {self.name!r} is not provisioned ({have}); name it in /etc/cni/sriov-bond.toml and run `sriov-bondctl up`"
 
     def bonds(self) -> list[Bond]:
-        """Give the bonds of the inventory in their order."""
-        return [bond(value) for value in self.inventory()["bonds"]]
+        """Give the bonds of the inventory in their order.
+
+        :raises CniError: POOL_UNUSABLE as ``inventory`` does, and for a bond that is none.
+        """
+        value = self.inventory()
+        try:
+            return [bond(one) for one in value["bonds"]]
+        except (KeyError, TypeError):
+            raise self._foreign() from None
 
     def entries(self) -> list[Entry]:
         """Give every lease's entry, one per lease."""
@@ -418,7 +429,10 @@ def _write(directory: str, name: str, text: str, durable: bool = True) -> None:
             os.close(fd)
         os.rename(temporary, f"{directory}/{name}")
     except OSError as failed:
-        _unlink(temporary)
+        try:
+            os.unlink(temporary)
+        except OSError:
+            pass  # what stopped the writing may stop this too
         raise CniError(IO_FAILURE, f"cannot write {directory}/{name}: {failed.strerror}") from None
 
 

@@ -57,8 +57,8 @@ def release(
     """
     outcome = Outcome()
     record = lease.record
-    ports = pool.bond(record["ports_of"]).ports
-    if record["boot_id"] == pool.boot_id() and record.get("before"):
+    if record["boot_id"] == pool.boot_id() and record.get("before"):  # else the kernel was not touched, or forgot
+        ports = pool.bond(record["ports_of"]).ports
         if target is not None and [target.dev, target.ino] == record["netns"]["id"]:
             _attempt(outcome, lambda: _take_apart(target, record, ports))
         missing = sriov.wait_home(ports, seconds)
