@@ -1,7 +1,7 @@
 """Run the IPAM delegate as the contract has it: the untouched config, our environment, its own words in an error."""
 
 import os
-from _signal import SIGKILL
+from _signal import SIGKILL, SIGPIPE, SIGXFSZ
 from select import POLLIN, POLLOUT, poll
 from stat import S_ISREG
 from time import monotonic
@@ -58,7 +58,9 @@ def run(executable: str, command: str, environ: "Mapping[str, str]", config: byt
     if talk.errors:
         os.write(2, talk.errors)
     if not finished:
-        reason = f"did not answer within {seconds:.0f} s" if talk.size <= _MOST_OUTPUT else "printed more than 1 MiB"
+        if talk.size > _MOST_OUTPUT:
+            raise CniError(DELEGATE_FAILED, f"the IPAM plugin {name} printed more than 1 MiB at {command} and was killed")
+        reason = f"did not answer within {seconds:.0f} s"
         raise CniError(TRY_AGAIN_LATER, f"the IPAM plugin {name} {reason} at {command} and was killed")
     text = talk.output.decode("utf-8", "replace")
     if status:
@@ -73,7 +75,8 @@ def _start(executable: str, environ: "Mapping[str, str]") -> tuple[int, int, int
     mine = [pipes[0][1], pipes[1][0], pipes[2][0]]
     actions = [(os.POSIX_SPAWN_DUP2, fd, number) for number, fd in enumerate(theirs)]
     try:
-        pid = os.posix_spawn(executable, [executable], environ, file_actions=actions)
+        # Python ignores these two, and what is ignored stays so over exec.
+        pid = os.posix_spawn(executable, [executable], environ, file_actions=actions, setsigdef=(SIGPIPE, SIGXFSZ))
     except OSError as failed:
         for fd in mine:
             os.close(fd)

@@ -30,9 +30,9 @@ class Cidr:
         self.text = text
         self.family = family_of(ip)
         self.ip = inet_pton(self.family, ip)
-        self.prefix = int(prefix)
-        if not slash or not prefix.isdecimal() or self.prefix > len(self.ip) * 8:
+        if not slash or not prefix.isdecimal() or int(prefix) > len(self.ip) * 8:
             raise ValueError(f"{text!r} is no address with a prefix length")
+        self.prefix = int(prefix)
 
 
 def family_of(ip: str) -> int:
@@ -74,6 +74,7 @@ def normal(value: "dict[str, Any]", default_version: str) -> "dict[str, Any]":
     for route in routes:
         Cidr(route["dst"])
         _bare(route.get("gw"))
+        _numbers(route)
     interfaces = [dict(one) for one in value.get("interfaces") or ()]
     return {"interfaces": interfaces, "ips": ips, "routes": routes, "dns": dict(value.get("dns") or {})}
 
@@ -81,6 +82,13 @@ def normal(value: "dict[str, Any]", default_version: str) -> "dict[str, Any]":
 def _bare(ip: str | None) -> None:
     if ip:
         inet_pton(family_of(ip), ip)
+
+
+def _numbers(route: "dict[str, Any]") -> None:
+    for key in _ROUTE_KEYS:
+        value, most = route.get(key, 0), 255 if key == "scope" else 0xFFFFFFFF
+        if type(value) is not int or not 0 <= value <= most:
+            raise ValueError(f"{key} of the route {route['dst']} must be a number from 0 to {most}, not {value!r}")
 
 
 def _known(entry: "dict[str, Any]", *keys: str) -> "dict[str, Any]":
