@@ -12,40 +12,30 @@ LINK: Any = _rtnl.ifinfmsg.ifinfmsg
 ADDRESS: Any = _rtnl.ifaddrmsg.ifaddrmsg
 ROUTE: Any = _rtnl.rtmsg.rtmsg
 
+
+def _like(base: Any, **changes: Any) -> Any:
+    """Give a message class of pyroute2 with something changed; it must not use what was compiled for its base."""
+    fresh = {"_nlmsg_base__compiled_nla": False, "_nlmsg_base__compiled_ft": False}
+    return type(base.__name__, (base,), {**fresh, **changes})
+
+
 _bond: Any = LINK.ifinfo.data_map["bond"]
 _vfinfo: Any = LINK.vflist.vfinfo
-
-
-class _Bond(_bond):  # type: ignore[misc]
-    # The kernel's uapi/linux/if_link.h has four options more than pyroute2 0.9.7 knows.
-    nla_map = (
-        *_bond.nla_map,
-        ("IFLA_BOND_PEER_NOTIF_DELAY", "uint32"),
-        ("IFLA_BOND_AD_LACP_ACTIVE", "uint8"),
-        ("IFLA_BOND_MISSED_MAX", "uint8"),
-        ("IFLA_BOND_NS_IP6_TARGET", "*ipaddr"),
-    )
-
-
-class _Vfinfo(_vfinfo):  # type: ignore[misc]
-    class vf_vlist(_vfinfo.vf_vlist):  # type: ignore[misc]  # noqa: N801
-        class ivvi(_vfinfo.vf_vlist.ivvi):  # type: ignore[misc]  # noqa: N801
-            # pyroute2 leaves out the padding at the end of struct ifla_vf_vlan_info. Kernels since 1aec77b2bb2e (2024) refuse
-            # an attribute smaller than that struct, and iproute2 sends all of it.
-            fields = (*_vfinfo.vf_vlist.ivvi.fields, ("padding", "H"))
-
-
-class _Vflist(LINK.vflist):  # type: ignore[misc]
-    vfinfo = _Vfinfo
-
-
-class FullLink(LINK):  # type: ignore[misc]
-    """pyroute2's link message with what it lacks."""
-
-    vflist = _Vflist
-
-    class ifinfo(LINK.ifinfo):  # type: ignore[misc]  # noqa: N801
-        data_map = {**LINK.ifinfo.data_map, "bond": _Bond}  # noqa: RUF012
+_vlist: Any = _vfinfo.vf_vlist
+# The kernel's uapi/linux/if_link.h has four options more than pyroute2 0.9.7 knows.
+_new_options = (
+    ("IFLA_BOND_PEER_NOTIF_DELAY", "uint32"),
+    ("IFLA_BOND_AD_LACP_ACTIVE", "uint8"),
+    ("IFLA_BOND_MISSED_MAX", "uint8"),
+    ("IFLA_BOND_NS_IP6_TARGET", "*ipaddr"),
+)
+_ifinfo = _like(LINK.ifinfo, data_map={**LINK.ifinfo.data_map, "bond": _like(_bond, nla_map=(*_bond.nla_map, *_new_options))})
+# pyroute2 leaves out the padding at the end of struct ifla_vf_vlan_info. Kernels since 1aec77b2bb2e (2024) refuse an
+# attribute smaller than that struct, and iproute2 sends all of it.
+_ivvi = _like(_vlist.ivvi, fields=(*_vlist.ivvi.fields, ("padding", "H")))
+_vflist = _like(LINK.vflist, vfinfo=_like(_vfinfo, vf_vlist=_like(_vlist, ivvi=_ivvi)))
+# pyroute2's message about a device, with what it lacks.
+FULL_LINK = _like(LINK, ifinfo=_ifinfo, vflist=_vflist)
 
 
 def encode(message: Message, kind: int, flags: int, fields: dict[str, int], attributes: list[Any], sequence: int) -> bytes:

@@ -26,7 +26,7 @@ Attributes = list[tuple[str, Any]]
 
 
 def same(
-    ours: bytes, request: tuple[int, int], fields: dict[str, int], attributes: Attributes, kind: Any = oracle.FullLink
+    ours: bytes, request: tuple[int, int], fields: dict[str, int], attributes: Attributes, kind: Any = oracle.FULL_LINK
 ) -> None:
     sequence = 4711
     number, flags = request
@@ -67,7 +67,7 @@ LINK_REQUESTS: dict[str, tuple[bytes, tuple[int, int], dict[str, int], Attribute
     ),
     "drop an altname": (
         wire.drop_altname_body(3, "enp1s0v0"),
-        (wire.RTM_DELLINKPROP, wire.NLM_ACK | wire.NLM_EXCL),
+        (wire.RTM_DELLINKPROP, wire.NLM_ACK),
         {"index": 3},
         [("IFLA_PROP_LIST", {"attrs": [("IFLA_ALT_IFNAME", "enp1s0v0")]})],
     ),
@@ -212,7 +212,7 @@ def test_dump_request_is_pyroute2s(kind: int, message: Any, family: int) -> None
 
 
 def newlink(attributes: Attributes, **fields: int) -> bytes:
-    whole = oracle.encode(oracle.FullLink, wire.RTM_NEWLINK, 0, fields, attributes, 1)
+    whole = oracle.encode(oracle.FULL_LINK, wire.RTM_NEWLINK, 0, fields, attributes, 1)
     [(kind, _, _, body)] = wire.messages(whole)
     assert kind == wire.RTM_NEWLINK
     return body
