@@ -112,7 +112,7 @@ class Netlink:
         for name in link.altnames:
             body = wire.drop_altname_body(link.index, name)
             try:
-                self._ask(wire.RTM_DELLINKPROP, wire.NLM_ACK | wire.NLM_EXCL, body, f"drop the name {name}")
+                self._ask(wire.RTM_DELLINKPROP, wire.NLM_ACK, body, f"drop the name {name}")
             except KernelError as refused:
                 if refused.errno != ENOENT:
                     raise
