@@ -39,8 +39,9 @@ HARDWARE = (
     *("-netdev", "hubport,hubid=1,id=a1", "-netdev", "hubport,hubid=2,id=b1"),
     *("-device", "virtio-net-pci,id=worldA,netdev=a1,mac=52:54:00:00:00:a2"),
     *("-device", "virtio-net-pci,id=worldB,netdev=b1,mac=52:54:00:00:00:b2"),
-    # While a host's NIC is administratively down, its hub makes the world's NIC wait (NETDEV WATCHDOG in the guest; it
-    # goes on by itself later). No third port on the hub, which would take every packet: with one, VFs get no link.
+    # A port that leads nowhere takes every packet: without it a hub makes the world's NIC wait for a host's NIC that is
+    # administratively down (NETDEV WATCHDOG in the guest), which no switch does.
+    *("-netdev", "hubport,hubid=1,id=a2", "-netdev", "hubport,hubid=2,id=b2"),
 )
 
 
