@@ -1,0 +1,128 @@
+"""The host file: what it may say, and every mistake in it at once."""
+
+from pathlib import Path
+
+import pytest
+
+from cni_sriov_bond.admin import hostfile
+from cni_sriov_bond.errors import INVALID_CONFIG, IO_FAILURE, CniError
+
+TWO = 'pfs = ["enp1s0", "enp2s0"]'
+
+
+def read(tmp_path: Path, text: str | bytes) -> list[hostfile.PoolPlan]:
+    path = tmp_path / "sriov-bond.toml"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return hostfile.read(str(path))
+
+
+def refusal(tmp_path: Path, text: str | bytes) -> str:
+    with pytest.raises(CniError) as refused:
+        read(tmp_path, text)
+    assert refused.value.code == INVALID_CONFIG
+    assert refused.value.msg.startswith(f"{tmp_path}/sriov-bond.toml")
+    return refused.value.msg
+
+
+def test_two_nics_are_enough(tmp_path: Path) -> None:
+    """A pool needs its NICs named and no more: as many VFs as they have, called as the paper calls them."""
+    [plan] = read(tmp_path, f"[pools.db]\n{TWO}\n")
+    assert plan == hostfile.PoolPlan("db", ("enp1s0", "enp2s0"), (1, 2), None, "VF{nic}{vf}", "cbond{n}")
+
+
+def test_every_key_is_taken(tmp_path: Path) -> None:
+    """Number of VFs and both name patterns are the operator's if he says so."""
+    text = f'[pools.db]\n{TWO}\nvfs = 63\nvf_name = "p{{nic}}v{{vf}}"\nbond_name = "bond{{n:03}}"\n'
+    [plan] = read(tmp_path, text)
+    assert (plan.vfs, plan.vf_name, plan.bond_name) == (63, "p{nic}v{vf}", "bond{n:03}")
+    assert read(tmp_path, f'[pools.db]\n{TWO}\nvfs = "max"\n')[0].vfs is None
+
+
+def test_nics_are_numbered_over_the_whole_file(tmp_path: Path) -> None:
+    """VFs' names are one space, so the second pool's NICs go on counting; a pool may have more than two."""
+    text = f'[pools.db]\n{TWO}\n[pools.web]\npfs = ["0000:03:00.0", "c", "d"]\n[pools.x]\npfs = ["e", "f"]\n'
+    plans = read(tmp_path, text)
+    assert [(plan.name, plan.nics) for plan in plans] == [("db", (1, 2)), ("web", (3, 4, 5)), ("x", (6, 7))]
+    assert plans[1].pfs == ("0000:03:00.0", "c", "d")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "it has no [pools.NAME] table"),
+        ("pools = 5", "it has no [pools.NAME] table"),
+        ("[pools]", "it has no [pools.NAME] table"),
+        (f"[db]\n{TWO}", "unknown key 'db'; pools are tables [pools.NAME]"),
+        ("[pools]\ndb = 5", "pools.db: it must be a table"),
+        ("[pools.db]", "pools.db: pfs must be a list of NICs"),
+        ('[pools.db]\npfs = "enp1s0"', "pfs must be a list of NICs"),
+        ("[pools.db]\npfs = [1, 2]", "pfs must be a list of NICs"),
+        ('[pools.db]\npfs = ["a", "b/c"]', "pfs must be a list of NICs"),
+        ('[pools.db]\npfs = ["a", ""]', "pfs must be a list of NICs"),
+        ('[pools.db]\npfs = ["enp1s0"]', "pfs must name two NICs, one on each switch, not 1"),
+        ("[pools.db]\npfs = []", "pfs must name two NICs"),
+        ('[pools.db]\npfs = ["a", "a"]', "the NIC a is in two pools or twice in one"),
+        (f"[pools.a]\n{TWO}\n[pools.b]\npfs = ['enp2s0', 'x']", "the NIC enp2s0 is in two pools"),
+        (f"[pools.db]\n{TWO}\nvfs = 0", 'vfs must be a number from 1 or "max", not 0'),
+        (f"[pools.db]\n{TWO}\nvfs = true", "vfs must be a number from 1"),
+        (f"[pools.db]\n{TWO}\nvfs = 'all'", "vfs must be a number from 1"),
+        (f"[pools.db]\n{TWO}\nvfs = 6.0", "vfs must be a number from 1"),
+        (f"[pools.db]\n{TWO}\nmtu = 9000", "unknown key 'mtu'; known are bond_name, pfs, vf_name, vfs"),
+        (f'[pools."a/b"]\n{TWO}', "its name must be of letters"),
+        (f'[pools.".."]\n{TWO}', "its name must be of letters"),
+        (f'[pools."{"p" * 65}"]\n{TWO}', "its name must be of letters"),
+        (f'[pools.db]\n{TWO}\nvf_name = "vf{{vf}}"', "vf_name must have {nic} and {vf}"),
+        (f'[pools.db]\n{TWO}\nvf_name = "{{nic}}{{vf}}{{x}}"', "vf_name must be a pattern with {nic} and {vf}"),
+        (f'[pools.db]\n{TWO}\nvf_name = "{{nic}}{{vf"', "vf_name must be a pattern"),
+        (f'[pools.db]\n{TWO}\nvf_name = "{{nic.a}}{{vf}}"', "vf_name must be a pattern"),
+        (f"[pools.db]\n{TWO}\nvf_name = 5", "vf_name must be a pattern"),
+        (f'[pools.db]\n{TWO}\nbond_name = "bond"', "bond_name must have {n}"),
+        (f'[pools.db]\n{TWO}\nbond_name = "{{}}"', "bond_name must be a pattern with {n}"),
+        (f'[pools.db]\n{TWO}\nbond_name = "a-long-name-for-{{n}}"', "does not give device names: at most 15 letters"),
+        (f'[pools.db]\n{TWO}\nbond_name = "b.{{n}}"', "does not give device names"),
+        (f'[pools.db]\n{TWO}\nbond_name = "b/{{n}}"', "does not give device names"),
+        (f'[pools.db]\n{TWO}\nbond_name = "b {{n}}"', "does not give device names"),
+        (f'[pools.db]\n{TWO}\nvf_name = "VF{{nic:06}}x{{vf:09}}"', "does not give device names"),
+        (f'[pools.db]\n{TWO}\nbond_name = "{{n:%Y}}"', "bond_name must be a pattern"),
+        ("[pools.db", "is no TOML"),
+        (f"[pools.db]\n{TWO}\n[pools.db]\n{TWO}", "is no TOML"),
+        (b"\xff\xfe", "is no TOML"),
+    ],
+)
+def test_a_mistake_is_named_with_its_place(tmp_path: Path, text: str | bytes, words: str) -> None:
+    """Each mistake names the file, the pool and the key, and says what would be right."""
+    assert words in refusal(tmp_path, text)
+
+
+def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:
+    """Mistakes of several pools are one error."""
+    message = refusal(tmp_path, "x = 1\n[pools.a]\npfs = ['e']\nvfs = 0\n[pools.b]\nbond_name = 'b'\n")
+    for words in ("'x'", "pools.a: pfs", "pools.a: vfs", "pools.b: pfs", "pools.b: bond_name"):
+        assert words in message
+
+
+@pytest.mark.parametrize("numbers", ["{nic}{vf}", "{vf}{nic}"])
+def test_names_that_run_together_are_refused(tmp_path: Path, numbers: str) -> None:
+    """Digits side by side would call VF 1 of NIC 11 and VF 11 of NIC 1 alike, where a file has so many NICs."""
+    pools = "".join(f'[pools.p{number}]\npfs = ["a{number}", "b{number}"]\nvf_name = "v{numbers}"\n' for number in range(6))
+    assert "vf_name" in refusal(tmp_path, pools)
+    assert len(read(tmp_path, pools.replace(numbers, "{nic}x{vf}"))) == 6
+
+
+def test_bonds_of_two_pools_may_have_one_name(tmp_path: Path) -> None:
+    """A bond's name is known by its pool; only VFs are devices of the host."""
+    assert len(read(tmp_path, f"[pools.a]\n{TWO}\n[pools.b]\npfs = ['x', 'y']\n")) == 2
+
+
+def test_a_missing_file_is_told_with_an_example(tmp_path: Path) -> None:
+    """Who has no host file yet is shown one."""
+    with pytest.raises(CniError, match=r"there is no .*/none.toml; write one, e\.g\.:  \[pools\.db\]  pfs = ") as refused:
+        hostfile.read(str(tmp_path / "none.toml"))
+    assert refused.value.code == IO_FAILURE
+
+
+def test_a_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:
+    """A directory in its place is an error that names it."""
+    with pytest.raises(CniError, match=f"cannot read {tmp_path}: Is a directory") as refused:
+        hostfile.read(str(tmp_path))
+    assert refused.value.code == IO_FAILURE

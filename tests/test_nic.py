@@ -1,0 +1,149 @@
+"""A NIC as sysfs tells it, over a tree of files like the kernel's."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from cni_sriov_bond import sriov
+from cni_sriov_bond.admin.nic import Nic
+from cni_sriov_bond.errors import IO_FAILURE, POOL_UNUSABLE, CniError
+
+PF = "0000:01:00.0"
+
+
+@pytest.fixture
+def devices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A directory in the place of /sys/bus/pci/devices: the one path of the host that a test cannot lay out itself."""
+    monkeypatch.setattr(sriov, "PCI_DEVICES", str(tmp_path))
+    return tmp_path
+
+
+def add_device(devices: Path, pci: str, name: str = "", driver: str = "") -> Path:
+    path = devices / pci
+    path.mkdir()
+    if name:
+        (path / "net" / name).mkdir(parents=True)
+    if driver:
+        (path / "driver").symlink_to(f"../../../../bus/pci/drivers/{driver}")
+    return path
+
+
+def add_pf(devices: Path, pci: str = PF, name: str = "enp1s0", total: int = 7, offset: int = 128, stride: int = 2) -> Path:
+    path = add_device(devices, pci, name, "igb")
+    values = {"sriov_totalvfs": total, "sriov_numvfs": 0, "sriov_offset": offset, "sriov_stride": stride}
+    for attribute, value in values.items():
+        (path / attribute).write_text(f"{value}\n")
+    return path
+
+
+def make_vfs(devices: Path, pf: Path, addresses: list[str], drivers: int = 99) -> None:
+    """Do what the kernel does at a write to sriov_numvfs; only the first ``drivers`` get a network device."""
+    for number, pci in enumerate(addresses):
+        add_device(devices, pci, f"vf{number}" if number < drivers else "")
+        (pf / f"virtfn{number}").symlink_to(f"../{pci}")
+    (pf / "sriov_numvfs").write_text(f"{len(addresses)}\n")
+
+
+def test_a_nic_is_known_by_its_pci_address(devices: Path) -> None:
+    """Name, number of VFs and how many there could be are read from its directory."""
+    add_pf(devices, total=63)
+    nic = Nic(PF, 2)
+    assert (nic.pci, nic.name, nic.number, nic.total, nic.count) == (PF, "enp1s0", 2, 63, 0)
+
+
+def test_its_vfs_are_listed_in_their_order(devices: Path) -> None:
+    """VF 10 comes after VF 9 though its link sorts before, and each is known by its address."""
+    pf = add_pf(devices, total=12)
+    addresses = [f"0000:01:{16 + number // 4:02x}.{number % 4 * 2}" for number in range(12)]
+    make_vfs(devices, pf, addresses)
+    assert Nic(PF, 1).vfs() == addresses
+
+
+@pytest.mark.parametrize(
+    ("pf", "offset", "stride", "expected"),
+    [
+        # Intel 82576 (igb): the datasheet's 10.0, 10.2, 10.4; its second port has the odd functions.
+        ("0000:01:00.0", 128, 2, ["0000:01:10.0", "0000:01:10.2", "0000:01:10.4", "0000:01:10.6", "0000:01:11.0"]),
+        ("0000:01:00.1", 128, 2, ["0000:01:10.1", "0000:01:10.3", "0000:01:10.5", "0000:01:10.7", "0000:01:11.1"]),
+        # A NIC whose VFs follow it function by function.
+        ("0000:3b:00.0", 2, 1, ["0000:3b:00.2", "0000:3b:00.3", "0000:3b:00.4", "0000:3b:00.5", "0000:3b:00.6"]),
+        # Over the end of a bus.
+        ("0001:3b:1f.7", 1, 1, ["0001:3c:00.0", "0001:3c:00.1", "0001:3c:00.2", "0001:3c:00.3", "0001:3c:00.4"]),
+    ],
+)
+def test_addresses_of_vfs_are_known_before_they_are_made(
+    devices: Path, pf: str, offset: int, stride: int, expected: list[str]
+) -> None:
+    """First VF offset and VF stride give each VF's address, as PCI's SR-IOV chapter has it."""
+    add_pf(devices, pf, offset=offset, stride=stride)
+    assert Nic(pf, 1).expected_vfs(5) == expected
+
+
+def test_the_number_of_vfs_is_written(devices: Path) -> None:
+    """Setting the count writes the number where the kernel reads it."""
+    path = add_pf(devices)
+    Nic(PF, 1).count = 5
+    assert (path / "sriov_numvfs").read_text() == "5"
+
+
+def test_a_number_that_the_kernel_refuses_is_told(devices: Path) -> None:
+    """The error names NIC, number, reason, and what the NIC offers."""
+    path = add_pf(devices, total=7)
+    nic = Nic(PF, 1)
+    (path / "sriov_numvfs").unlink()
+    (path / "sriov_numvfs").mkdir()
+    with pytest.raises(CniError, match=r"enp1s0 cannot have 9 VFs: Is a directory; it offers 7") as refused:
+        nic.count = 9
+    assert refused.value.code == IO_FAILURE
+
+
+def test_vfs_without_a_network_device_are_told_after_the_wait(devices: Path) -> None:
+    """The wait ends when all have one, or with those that have none."""
+    pf = add_pf(devices)
+    addresses = ["0000:01:10.0", "0000:01:10.2", "0000:01:10.4"]
+    make_vfs(devices, pf, addresses, drivers=2)
+    nic = Nic(PF, 1)
+    assert nic.wait_for_vfs(0) == ["0000:01:10.4"]
+    (devices / "0000:01:10.4" / "net" / "eth7").mkdir(parents=True)
+    assert nic.wait_for_vfs(30) == []
+
+
+def test_a_nic_that_is_not_there_is_told_with_those_that_are(devices: Path) -> None:
+    """A name or address that no NIC has is answered with the NICs that have SR-IOV."""
+    add_pf(devices)
+    add_device(devices, "0000:02:00.0", "eth9", "e1000")
+    for asked in ("enp9s0", "0000:09:00.0"):
+        with pytest.raises(CniError, match=rf"{asked}.*NICs with SR-IOV here: enp1s0 \({PF}\)$") as refused:
+            Nic(asked, 1)
+        assert refused.value.code == POOL_UNUSABLE
+
+
+def test_a_nic_without_sriov_is_told_so(devices: Path) -> None:
+    """A NIC that has none, or has it off in the firmware, says so rather than that a file is missing."""
+    add_device(devices, "0000:02:00.0", "eth9", "e1000")
+    with pytest.raises(CniError, match=r"eth9 \(0000:02:00.0\) has no SR-IOV, or it is off.*no NIC with SR-IOV is here"):
+        Nic("0000:02:00.0", 1)
+
+
+def test_a_nic_without_a_driver_is_told_so(devices: Path) -> None:
+    """A PCI device that is there but has no network device here is not taken."""
+    add_device(devices, PF)
+    with pytest.raises(CniError, match=f"the NIC {PF} has no network device here"):
+        Nic(PF, 1)
+
+
+def test_an_attribute_that_cannot_be_read_is_told(devices: Path) -> None:
+    """The error names the attribute and the NIC."""
+    path = add_pf(devices)
+    (path / "sriov_offset").unlink()
+    with pytest.raises(CniError, match="cannot read sriov_offset of enp1s0: No such file or directory"):
+        Nic(PF, 1).expected_vfs(1)
+
+
+def test_a_driver_and_a_device_are_found_by_pci_address(devices: Path) -> None:
+    """The driver's name is its link's last part; what is not there is an empty name."""
+    add_device(devices, "0000:01:10.0", "VF11", "igbvf")
+    add_device(devices, "0000:01:10.2")
+    names = {pci: (sriov.netdev(pci), sriov.driver(pci)) for pci in (*sorted(os.listdir(devices)), "0000:09:00.0")}
+    assert names == {"0000:01:10.0": ("VF11", "igbvf"), "0000:01:10.2": ("", ""), "0000:09:00.0": ("", "")}
