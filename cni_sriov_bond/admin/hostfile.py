@@ -9,6 +9,7 @@ from cni_sriov_bond.errors import INVALID_CONFIG, IO_FAILURE, CniError
 
 DEFAULT_PATH = "/etc/cni/sriov-bond.toml"
 MAX = "max"
+_MOST_VFS = 255
 _KEYS = {"pfs", "vfs", "vf_name", "bond_name"}
 
 
@@ -72,9 +73,23 @@ def _plans(path: str, document: dict[str, Any]) -> list[PoolPlan]:
             )
     used = [pf for plan in plans for pf in plan.pfs]
     found += [f"the NIC {pf} is in two pools or twice in one" for pf in sorted({pf for pf in used if used.count(pf) > 1})]
+    found += _doubles(plans)
     if found:
         raise CniError(INVALID_CONFIG, f"{path}: {'; '.join(found)}")
     return plans
+
+
+def _doubles(plans: list[PoolPlan]) -> list[str]:
+    """Say which two VFs would have one name: "VF111" is VF 11 of NIC 1, and with eleven NICs also VF 1 of NIC 11."""
+    seen: dict[str, str] = {}
+    for plan in plans:
+        for nic in plan.nics:
+            for number in range(1, (plan.vfs or _MOST_VFS) + 1):
+                name, this = plan.vf_name.format(nic=nic, vf=number), f"VF {number} of NIC {nic}"
+                if seen.setdefault(name, this) != this:
+                    return [f"pools.{plan.name}: vf_name {plan.vf_name!r} calls both {seen[name]} and {this} {name}; put a "
+                            "letter between {nic} and {vf}"]  # fmt: skip
+    return []
 
 
 def _issues(name: str, table: Any) -> list[str]:
