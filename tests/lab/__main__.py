@@ -37,9 +37,8 @@ def test(arguments: list[str], origin: Path) -> int:
 
 
 def build(arguments: list[str], origin: Path) -> int:
-    """Freeze the executables, changed or not."""
-    product = supplies.build_product(always=True)
-    print(f"The executables are in {product.relative_to(supplies.CHECKOUT)}")
+    """Freeze the executables."""
+    supplies.build_product()
     return 0
 
 
