@@ -61,8 +61,7 @@ def _run(version: list[str]) -> None:
     from cni_sriov_bond.log import Log
 
     environ = {
-        key.decode("utf-8", "surrogateescape"): value.decode("utf-8", "surrogateescape")
-        for key, value in _outer_environment().items()
+        key.decode("utf-8", "surrogateescape"): value.decode("utf-8", "surrogateescape") for key, value in posix.environ.items()
     }
     call = config.parse_call(environ)
     data = _stdin()
@@ -79,17 +78,6 @@ def _run(version: list[str]) -> None:
         plugin.add(call, network, log, lambda text: _write(1, text + "\n"))
     else:
         verbs[call.command](call, network, log)
-
-
-def _outer_environment() -> dict[bytes, bytes]:
-    """Give the environment as the runtime set it: what PyInstaller's start added is undone for the delegate."""
-    environ = {key: value for key, value in posix.environ.items() if not key.startswith(b"_PYI_")}
-    if getattr(sys, "frozen", False):
-        original = environ.pop(b"LD_LIBRARY_PATH_ORIG", None)
-        environ.pop(b"LD_LIBRARY_PATH", None)
-        if original is not None:
-            environ[b"LD_LIBRARY_PATH"] = original
-    return environ
 
 
 def _stdin() -> bytes:

@@ -1,6 +1,6 @@
 """The options of the kernel's bonding driver: their names, numbers and words, as bytes and back."""
 
-import struct
+import _struct as struct
 from _socket import inet_ntop, inet_pton
 
 from cni_sriov_bond import wire

@@ -1,6 +1,6 @@
 """Run the IPAM delegate as the contract has it: the untouched config, our environment, its own words in an error."""
 
-import os
+import posix as os  # os itself costs an ADD 4 million instructions
 from _signal import SIGKILL, SIGPIPE, SIGXFSZ
 from select import POLLIN, POLLOUT, poll
 from stat import S_ISREG
@@ -45,7 +45,7 @@ def run(executable: str, command: str, environ: "Mapping[str, str]", config: byt
     :param config: the network config's untouched bytes.
     :raises CniError: with the delegate's own code and words when it gave them, else DELEGATE_FAILED or TRY_AGAIN_LATER.
     """
-    name = os.path.basename(executable)
+    name = executable.rpartition("/")[2]
     pid, to, out, err = _start(executable, {**environ, "CNI_COMMAND": command})
     talk = _Talk(pid, to, config, out, err)
     try:

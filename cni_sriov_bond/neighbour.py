@@ -4,7 +4,7 @@ Raw frames, because the kernel announces an address only when a device comes up 
 Frames: RFC 826 and RFC 5227 (ARP announcement), RFC 4861 4.3 and 4.4 (neighbour solicitation and advertisement).
 """
 
-import struct
+import _struct as struct
 from _socket import AF_PACKET, SOCK_CLOEXEC, SOCK_RAW
 from _socket import socket as Socket
 from time import monotonic

@@ -1,7 +1,7 @@
 """A network namespace as a value: open, verify, identify, enter and leave."""
 
 import _ctypes
-import os
+import posix as os  # os itself costs an ADD 4 million instructions
 from errno import ENOENT, ENOTDIR
 from fcntl import ioctl
 

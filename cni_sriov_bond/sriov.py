@@ -3,7 +3,7 @@
 VFs are known by PCI address. Their names change: a VF comes home under the name that the container gave it.
 """
 
-import os
+import posix as os  # os itself costs an ADD 4 million instructions
 from errno import EEXIST
 from time import monotonic, sleep
 
@@ -43,7 +43,7 @@ def netdev(pci: str) -> str:
 def driver(pci: str) -> str:
     """Give the name of the driver that a PCI device is bound to, or ""."""
     try:
-        return os.path.basename(os.readlink(f"{PCI_DEVICES}/{pci}/driver"))
+        return os.readlink(f"{PCI_DEVICES}/{pci}/driver").rpartition("/")[2]
     except OSError:
         return ""
 

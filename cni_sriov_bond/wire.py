@@ -4,7 +4,7 @@ Attribute numbers are those of the kernel's uapi headers (if_link.h, if_addr.h, 
 compared byte for byte with pyroute2 by tests/test_wire.py.
 """
 
-import struct
+import _struct as struct
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -104,9 +104,9 @@ def test_vfs_without_a_network_device_are_told_after_the_wait(devices: Path) -> 
     addresses = ["0000:01:10.0", "0000:01:10.2", "0000:01:10.4"]
     make_vfs(devices, pf, addresses, drivers=2)
     nic = Nic(PF, 1)
-    assert nic.wait_for_vfs(0) == ["0000:01:10.4"]
+    assert nic.wait_for_vfs(0, set()) == ["0000:01:10.4"]
     (devices / "0000:01:10.4" / "net" / "eth7").mkdir(parents=True)
-    assert nic.wait_for_vfs(30) == []
+    assert nic.wait_for_vfs(30, set()) == []
 
 
 def test_a_nic_that_is_not_there_is_told_with_those_that_are(devices: Path) -> None:

@@ -68,11 +68,11 @@ class Nic:
         ids = [own + offset + stride * place for place in range(number)]
         return [f"{domain}:{one >> 8:02x}:{one >> 3 & 31:02x}.{one & 7}" for one in ids]
 
-    def wait_for_vfs(self, seconds: float) -> list[str]:
-        """Wait until every VF has a network device; give those that have none by then and are not in use elsewhere."""
+    def wait_for_vfs(self, seconds: float, away: set[str]) -> list[str]:
+        """Wait until every VF that is not away has a network device, and give those that have none by then."""
         deadline = monotonic() + seconds
         while True:
-            missing = [pci for pci in self.vfs() if not sriov.netdev(pci)]
+            missing = [pci for pci in self.vfs() if pci not in away and not sriov.netdev(pci)]
             if not missing or monotonic() > deadline:
                 return missing
             sleep(_POLL)

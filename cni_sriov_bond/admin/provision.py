@@ -39,7 +39,8 @@ def up(state_dir: str, plan: PoolPlan, log: Log, report: Report) -> bool:
     brought_up = [_bring_up(nic) for nic in nics]
     changed = any(brought_up)
     changed = udevrules.write(plan.name, [pci for nic in nics for pci in nic.expected_vfs(size)]) or changed
-    made = [_make_vfs(where, nic, size, report) for nic in nics]
+    away = _away(where)
+    made = [_make_vfs(where, nic, size, away, report) for nic in nics]
     # The bus may have laid them out otherwise: where the first VF is can depend on how many there are.
     udevrules.write(plan.name, [pci for nic in nics for pci in nic.vfs()])
     changed = any(made) or changed
@@ -132,10 +133,10 @@ def _refuse_other_nics(where: pool.Pool, before: dict[str, Any] | None, nics: li
         _refuse_leases(where, f"the NICs of pool {where.name} cannot be changed")
 
 
-def _make_vfs(where: pool.Pool, nic: Nic, size: int, report: Report) -> bool:
+def _make_vfs(where: pool.Pool, nic: Nic, size: int, away: set[str], report: Report) -> bool:
     """Give a NIC its VFs; what it has already, if the number is right, stays."""
     if nic.count == size:
-        _wait(nic, report)
+        _wait(nic, away, report)
         return False
     if nic.count:
         what = f"{nic.name} has {nic.count} VFs, not {size}, and the kernel can only take all away and make new ones; it cannot"
@@ -146,19 +147,24 @@ def _make_vfs(where: pool.Pool, nic: Nic, size: int, report: Report) -> bool:
         nic.count = 0
     report(f"{nic.name}: making {size} VFs", 0, size)
     nic.count = size
-    _wait(nic, report)
+    _wait(nic, away, report)
     return True
 
 
-def _wait(nic: Nic, report: Report) -> None:
+def _wait(nic: Nic, away: set[str], report: Report) -> None:
+    """Wait for the network devices of a NIC's VFs, but for those that are with containers."""
     count = nic.count
-    missing = nic.wait_for_vfs(0)
-    seconds = _VF_SECONDS + _MORE_PER_VF * count
-    for _ in range(int(seconds)):
+    for _ in range(int(_VF_SECONDS + _MORE_PER_VF * count)):
+        missing = nic.wait_for_vfs(1, away)
         report(f"{nic.name}: waiting for its VFs", count - len(missing), count)
         if not missing:
             return
-        missing = nic.wait_for_vfs(1)
+
+
+def _away(where: pool.Pool) -> set[str]:
+    """Give the PCI addresses of the VFs that leases hold."""
+    records = [where.read(entry) for entry in where.entries()]
+    return {port["pci"] for record in records if record and "ports_of" in record for port in record["ports_of"]["ports"]}
 
 
 def _used(nic: Nic) -> list[str]:

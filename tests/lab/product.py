@@ -22,7 +22,8 @@ PEER, PEER6 = "10.100.0.1", "fd00:100::1"
 _LOOK = """
 ip -d -j link; echo
 ip netns list | awk '{print $1}' | sort; echo --
-cd /var/lib/cni && find . -type f -not -path './results/*' -not -name lock -not -path '*/bonds/*' | sort | while read -r file; do
+cd /var/lib/cni
+find . -type f -not -path './results/*' -not -name lock -not -path '*/bonds/*' | sort | while read -r file; do
     echo "$file $(sha256sum < "$file" | cut -c1-16)"
 done
 """
@@ -179,7 +180,10 @@ def network(**changes: Any) -> dict[str, Any]:
         "pool": "db",
         "vlan": 100,
         "mode": "balance-xor",
-        "ipam": {"type": "host-local", "ranges": [[{"subnet": SUBNET, "rangeStart": "10.100.0.10"}], [{"subnet": SUBNET6}]]},
+        "ipam": {
+            "type": "host-local",
+            "ranges": [[{"subnet": SUBNET, "rangeStart": "10.100.0.10"}], [{"subnet": SUBNET6}]],
+        },
     }
     config.update(changes)
     return {key: value for key, value in config.items() if value is not None}

@@ -33,7 +33,7 @@ def test_cnitool_adds_checks_and_deletes(conflist: Product) -> None:
         assert conflist.pings("box", PEER6) == 3
         guest.sh(f"CNI_PATH=/opt/cni/bin cnitool del db {path}; CNI_PATH=/opt/cni/bin cnitool del db {path}")
     (interface,) = result["interfaces"]
-    assert (interface["name"], interface["sandbox"], interface["vlan"]) == ("eth0", path, 100)
+    assert (interface["name"], interface["sandbox"]) == ("eth0", path)
     assert [ip["interface"] for ip in result["ips"]] == [0, 0]
 
 
