@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from cni_sriov_bond import __main__, config
+from cni_sriov_bond import config
 from cni_sriov_bond.errors import (
     DECODING_FAILURE,
     INCOMPATIBLE_VERSION,
@@ -208,11 +208,6 @@ def test_a_verb_is_refused_below_its_version(verb: str, last_refused: str, first
         config.check_version({"cniVersion": last_refused}, verb)
     assert refused.value.code == INCOMPATIBLE_VERSION
     assert config.check_version({"cniVersion": first_served}, verb) == first_served
-
-
-def test_versions_are_listed_once_in_effect() -> None:
-    """VERSION answers from a list of its own, to import nothing; it is the config's list."""
-    assert config.VERSIONS == __main__._VERSIONS
 
 
 # -- our keys (C7, C13)

@@ -2,11 +2,15 @@
 
 import json
 import random
+import re
+import subprocess
+import sys
 from typing import Any
 
 import pytest
 
 from cni_sriov_bond import jsontext
+from tests.support import REPOSITORY
 
 ALPHABET = 'abzAZ09 \t\n\r"\\/\b\f\x00\x1f\x7f\xa0éß漢😀\u2028\ud800\udfff\ufeff{}[]:,'
 
@@ -102,6 +106,20 @@ def test_altered_documents_are_judged_as_json_judges_them() -> None:
 def test_what_is_not_one_document_is_refused_with_a_reason(text: str, reason: str) -> None:
     """Each mistake is a ValueError that says what is wrong (C1, C11)."""
     with pytest.raises(ValueError, match=reason):
+        jsontext.loads(text)
+
+
+@pytest.mark.parametrize("text", ["{", '{"a"', '{"a":1', '{"a":1,', "[1", '"x', '"\\u12"', '"\\x"', "{}x", ""])
+def test_bad_text_has_its_reason_where_json_was_never_imported(text: str) -> None:
+    """The scanner takes its errors from the json package, which the plugin does not import (C1)."""
+    code = (
+        'import sys; from cni_sriov_bond import jsontext; jsontext.loads(\'[1.5,"a",{"b":null}]\')\n'
+        "assert 'json' not in sys.modules\n"
+        "try: jsontext.loads(sys.argv[1])\nexcept ValueError as reason: print(reason)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, text], capture_output=True, text=True, cwd=REPOSITORY, check=True)
+    assert len(done.stdout) > 10
+    with pytest.raises(ValueError, match=re.escape(done.stdout.strip())):
         jsontext.loads(text)
 
 

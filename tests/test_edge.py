@@ -1,0 +1,556 @@
+"""Bad input through the whole process: one JSON error that names the thing, status 1, no trace, and nothing changed."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import pytest
+
+from cni_sriov_bond.config import VERSIONS
+from cni_sriov_bond.errors import (
+    DECODING_FAILURE,
+    INCOMPATIBLE_VERSION,
+    INVALID_CONFIG,
+    INVALID_ENVIRONMENT,
+    INVALID_NETNS,
+    IO_FAILURE,
+    POOL_UNUSABLE,
+    TRY_AGAIN_LATER,
+)
+from tests.support import REPOSITORY, files, lease, make_pool, program, space
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+SECONDS = 60
+
+
+class Answer(NamedTuple):
+    """What a process left."""
+
+    status: int
+    out: str
+    err: str
+
+    def error(self, code: int, version: str = "1.0.0") -> str:
+        """Assert that it failed as the contract has it (P3, P4), and give its sentence and details."""
+        assert self.status == 1, self
+        document = json.loads(self.out)
+        assert sorted(document) == ["cniVersion", "code", "details", "msg"]
+        assert self.out.endswith("}\n") and self.out.count("\n") == 1
+        assert (document["code"], document["cniVersion"]) == (code, version), document
+        assert "Traceback" not in self.err and "bug" not in document["msg"]
+        return f"{document['msg']} {document['details']}"
+
+
+class Plugin:
+    """The plugin as a runtime meets it: argv, environment, bytes in, bytes out."""
+
+    def __init__(self, argv: list[str], tmp_path: Path) -> None:
+        self.argv = argv
+        self.state = tmp_path / "state"
+        self.cni_path = tmp_path / "bin"
+        self.cni_path.mkdir()
+
+    def environ(self, verb: str, changes: dict[str, str | None]) -> dict[str, str]:
+        usual = {"CNI_COMMAND": verb, "CNI_CONTAINERID": "c1", "CNI_IFNAME": "eth0", "CNI_NETNS": "/none"}
+        usual["CNI_PATH"] = str(self.cni_path)
+        return {key: value for key, value in {**usual, **changes}.items() if value is not None}
+
+    def config(self, **keys: Any) -> bytes:
+        usual = {"cniVersion": "1.0.0", "name": "net1", "type": "sriov-bond", "pool": "db", "stateDir": str(self.state)}
+        return json.dumps({**usual, **keys}).encode()
+
+    def run(
+        self,
+        verb: str,
+        stdin: bytes | None = None,
+        prefix: tuple[str, ...] = (),
+        changes: dict[str, str | None] | None = None,
+        **environ: str | None,
+    ) -> Answer:
+        """Run one call; ``changes`` and ``environ`` are variables that differ from the usual ones, None for absent."""
+        done = subprocess.run(
+            [*prefix, *self.argv],
+            input=self.config() if stdin is None else stdin,
+            capture_output=True,
+            env=self.environ(verb, {**(changes or {}), **environ}),
+            cwd=REPOSITORY,
+            timeout=SECONDS,
+            check=False,
+        )
+        return Answer(done.returncode, done.stdout.decode(), done.stderr.decode())
+
+
+@pytest.fixture(params=["module", pytest.param("frozen", marks=pytest.mark.frozen)])
+def plugin(request: pytest.FixtureRequest, tmp_path: Path) -> Plugin:
+    """The plugin from the sources, and as it is built."""
+    if request.param == "module":
+        return Plugin([sys.executable, "-m", "cni_sriov_bond"], tmp_path)
+    built: Path = request.getfixturevalue("frozen")
+    return Plugin([str(built / "opt/cni/bin/sriov-bond")], tmp_path)
+
+
+@pytest.fixture
+def state(plugin: Plugin) -> "Iterator[Path]":
+    """A state directory with one pool, which must be as it was when the test is over."""
+    make_pool(plugin.state, "db", 2)
+    before = files(plugin.state)
+    yield plugin.state
+    assert files(plugin.state) == before
+
+
+# -- standard input (C1 to C11, contract 4, 1 to 11)
+
+
+@pytest.mark.parametrize(
+    ("stdin", "code", "words"),
+    [
+        (b"", DECODING_FAILURE, "unexpected end of JSON input"),
+        (b" \n", DECODING_FAILURE, "unexpected end of JSON input"),
+        (b"{", DECODING_FAILURE, "error unmarshall network config: "),
+        (b'{"name":"net1"', DECODING_FAILURE, "error unmarshall network config: "),
+        (b'{"name":"net1"}{"name":"net1"}', DECODING_FAILURE, "more text after the JSON document, at character 15"),
+        (b'{"name":"net1"} x', DECODING_FAILURE, "more text after the JSON document"),
+        (b'\xef\xbb\xbf{"name":"net1"}', DECODING_FAILURE, "no JSON value at character 0"),
+        ('{"name":"net1"}'.encode("utf-16"), DECODING_FAILURE, "no JSON value at character 0"),
+        (b"[]", DECODING_FAILURE, "it is a list, not an object"),
+        (b'"x"', DECODING_FAILURE, "it is a str, not an object"),
+        (b"5", DECODING_FAILURE, "it is a int, not an object"),
+        (b"true", DECODING_FAILURE, "it is a bool, not an object"),
+        (b"null", INVALID_CONFIG, "missing network name"),
+        (b"{}", INVALID_CONFIG, "missing network name"),
+        (b'{"name":"net1","x":NaN}', DECODING_FAILURE, "NaN is not JSON"),
+        (b'{"name":"net1","x":-Infinity}', DECODING_FAILURE, "-Infinity is not JSON"),
+        (b'{"name":"net1","x":' + b"[" * 20000 + b"]" * 20000 + b"}", DECODING_FAILURE, "exceeded max depth"),
+        (b'{"name":"net1","x":' + b"9" * 5000 + b"}", DECODING_FAILURE, "error unmarshall network config"),
+        (b'{"name":5}', DECODING_FAILURE, "name must be a string"),
+        (b'{"name":"net1","cniVersion":1}', DECODING_FAILURE, "cniVersion must be a string"),
+        (b'{"name":"../x"}', INVALID_CONFIG, "invalid characters found in network name ../x"),
+        (b'{"name":"\\ud800"}', INVALID_CONFIG, "invalid characters found in network name \ud800"),
+        (b'{"name":"a\xff"}', INVALID_CONFIG, "invalid characters found in network name a\ufffd"),
+    ],
+)
+@pytest.mark.parametrize("verb", ["ADD", "DEL"])
+def test_input_that_is_no_config_is_refused(
+    plugin: Plugin, state: Path, verb: str, stdin: bytes, code: int, words: str
+) -> None:
+    """Each is an error with the right code that says what is wrong (C1, C2, C3, C5, C10, C11)."""
+    assert words in plugin.run(verb, stdin).error(code, "1.1.0")
+
+
+def test_twenty_megabytes_are_refused_and_not_waited_for(plugin: Plugin, state: Path) -> None:
+    """A config above the limit is told so; that the writer is cut off is its to bear (contract 4, 3)."""
+    stdin = plugin.config(x="y" * 20_000_000)
+    assert "larger than 1 MiB" in plugin.run("ADD", stdin).error(DECODING_FAILURE, "1.1.0")
+
+
+def test_a_config_below_the_limit_is_read_whole(plugin: Plugin, state: Path) -> None:
+    """Nearly a megabyte is taken, and the first thing that is wrong is what comes after."""
+    stdin = plugin.config(x="y" * 1_000_000)
+    assert "CNI_NETNS '/none' does not exist" in plugin.run("ADD", stdin).error(INVALID_NETNS)
+
+
+@pytest.mark.parametrize("shape", ['"x":{}}}', '"vlan":{}}}', '"prevResult":{{"interfaces":[{{"x":{}}}]}}}}'])
+def test_no_depth_of_nesting_is_a_bug(plugin: Plugin, state: Path, shape: str) -> None:
+    """Around Python's own limit too, whichever step meets it, the answer is a plain refusal (C11)."""
+    for depth in range(960, 1002):
+        text = shape.format("[" * depth + "]" * depth)
+        answer = plugin.run(
+            "ADD", b'{"cniVersion":"1.0.0","name":"net1","type":"sriov-bond","stateDir":"/none",' + text.encode()
+        )
+        assert answer.status == 1
+        document = json.loads(answer.out)
+        assert document["code"] in (DECODING_FAILURE, INVALID_CONFIG, INVALID_NETNS), document
+
+
+def test_input_that_is_no_file_to_read_is_told(plugin: Plugin, state: Path) -> None:
+    """A read error on standard input is an error of its own (C12)."""
+    answer = plugin.run("ADD", prefix=("sh", "-c", 'exec "$@" 0>/dev/null', "sh"))
+    assert "error reading from stdin: Bad file descriptor" in answer.error(IO_FAILURE, "1.1.0")
+
+
+# -- the environment (E1 to E10, contract 4, 12 to 15)
+
+
+@pytest.mark.parametrize("verb", [None, ""])
+def test_no_command_is_a_question_about_us(plugin: Plugin, verb: str | None) -> None:
+    """Without CNI_COMMAND the plugin says on standard error what it is and which versions it has (E1)."""
+    answer = plugin.run("", b"", CNI_COMMAND=verb)
+    assert (answer.status, answer.out) == (0, "")
+    assert answer.err == f"CNI sriov-bond plugin\nCNI protocol versions supported: {', '.join(VERSIONS)}\n"
+
+
+def test_no_environment_at_all_is_a_question_too(plugin: Plugin) -> None:
+    """Not one variable, not even PATH, is needed to say so (E1, contract 4, 12)."""
+    done = subprocess.run(plugin.argv, input=b"", capture_output=True, env={}, cwd=REPOSITORY, timeout=SECONDS, check=False)
+    assert (done.returncode, done.stdout) == (0, b"")
+    assert b"CNI protocol versions supported" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("verb", "names"),
+    [
+        ("ADD", "CNI_CONTAINERID,CNI_NETNS,CNI_IFNAME,CNI_PATH"),
+        ("CHECK", "CNI_CONTAINERID,CNI_NETNS,CNI_IFNAME,CNI_PATH"),
+        ("DEL", "CNI_CONTAINERID,CNI_IFNAME,CNI_PATH"),
+    ],
+)
+def test_only_the_command_names_all_that_is_missing(plugin: Plugin, verb: str, names: str) -> None:
+    """All missing variables are in one sentence, before the input is looked at (E3, E4, E7)."""
+    none: dict[str, str | None] = dict.fromkeys(("CNI_CONTAINERID", "CNI_NETNS", "CNI_IFNAME", "CNI_PATH"))
+    answer = plugin.run(verb, b"garbage", changes=none)
+    assert f"required env variables [{names}] missing" in answer.error(INVALID_ENVIRONMENT, "1.1.0")
+
+
+@pytest.mark.parametrize("verb", ["NOPE", "add", "ADD "])
+def test_an_unknown_command_is_told_after_the_config_is_read(plugin: Plugin, state: Path, verb: str) -> None:
+    """Commands are known by their letters; bad JSON is told first (E2)."""
+    assert f"unknown CNI_COMMAND: {verb}" in plugin.run(verb).error(INVALID_ENVIRONMENT, "1.1.0")
+    assert "unexpected end" in plugin.run(verb, b"").error(DECODING_FAILURE, "1.1.0")
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"CNI_CONTAINERID": "../../etc"}, "invalid characters in containerID ../../etc"),
+        ({"CNI_CONTAINERID": "_a"}, "invalid characters in containerID _a"),
+        ({"CNI_CONTAINERID": "ab\n"}, "invalid characters in containerID ab\n"),
+        ({"CNI_CONTAINERID": "a\udcff"}, "invalid characters in containerID a\udcff"),
+        ({"CNI_IFNAME": "a234567890123456"}, "'a234567890123456' is longer than 15 bytes"),
+        ({"CNI_IFNAME": "é" * 8}, "is longer than 15 bytes"),
+        ({"CNI_IFNAME": "a/b"}, "'a/b' is not one for a device"),
+        ({"CNI_IFNAME": ".."}, "'..' is not one for a device"),
+        ({"CNI_IFNAME": "a:b"}, "'a:b' is not one for a device"),
+        ({"CNI_IFNAME": "a\u00a0b"}, "is not one for a device"),
+        ({"CNI_IFNAME": "lo"}, "lo is the container's loopback"),
+    ],
+)
+@pytest.mark.parametrize("verb", ["ADD", "DEL", "CHECK"])
+def test_names_that_are_none_are_refused(
+    plugin: Plugin, state: Path, verb: str, changes: dict[str, str | None], words: str
+) -> None:
+    """Container ids and interface names are checked before anything is looked up by them (E9, E10)."""
+    assert words in plugin.run(verb, changes=changes).error(INVALID_ENVIRONMENT, "1.1.0")
+
+
+def test_a_long_container_id_is_taken(plugin: Plugin, state: Path) -> None:
+    """Four kilobytes of good letters are a container id; no file is called so (contract 4, 14)."""
+    assert plugin.run("DEL", CNI_CONTAINERID="x" * 4096) == Answer(0, "", "")
+
+
+# -- the config's version and keys (C4, C6, C13)
+
+
+@pytest.mark.parametrize("version", ["9.9.9", "1.0", "banana"])
+@pytest.mark.parametrize("verb", ["ADD", "DEL"])
+def test_a_version_that_we_have_not_is_told_with_those_we_have(plugin: Plugin, state: Path, verb: str, version: str) -> None:
+    """The sentence is the reference's, the details have both sides (C6)."""
+    words = plugin.run(verb, plugin.config(cniVersion=version)).error(INCOMPATIBLE_VERSION, "1.1.0")
+    assert words.startswith(f'incompatible CNI versions config is "{version}", plugin supports ["0.1.0" ')
+
+
+@pytest.mark.parametrize("version", [None, ""])
+def test_an_answer_to_no_version_is_of_the_first(plugin: Plugin, state: Path, version: str | None) -> None:
+    """Without a version everything is 0.1.0, errors too (C4)."""
+    answer = plugin.run("ADD", plugin.config(cniVersion=version, vlan=5000))
+    assert "vlan" in answer.error(INVALID_CONFIG, "0.1.0")
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_errors_are_of_the_configs_version(plugin: Plugin, state: Path, version: str) -> None:
+    """An error answers in the version that was asked for."""
+    assert "4095" in plugin.run("ADD", plugin.config(cniVersion=version, vlan=4095)).error(INVALID_CONFIG, version)
+
+
+def test_all_mistakes_in_a_config_are_one_error(plugin: Plugin, state: Path) -> None:
+    """The operator corrects his file once (C13)."""
+    stdin = plugin.config(vlan=4095, mode="fast", mtu="9000", ipam=[], spoofchk=True)
+    words = plugin.run("ADD", stdin).error(INVALID_CONFIG)
+    for part in ("network 'net1'", "vlan must be from 0 to 4094, not 4095", "mode must be one of", "mtu must be a whole number",
+                 "ipam must be an object", "spoofchk must be a string, not true"):  # fmt: skip
+        assert part in words
+
+
+@pytest.mark.parametrize("value", ["\ud800", "x\n\t\x00", "\u2028", "é" * 1000])
+def test_odd_text_in_a_value_is_shown_and_harms_nothing(plugin: Plugin, state: Path, value: str) -> None:
+    """A lone surrogate or control letters come back in the sentence, in one line of ASCII (contract 4, 7)."""
+    answer = plugin.run("ADD", plugin.config(mode=value))
+    assert "mode must be one of" in answer.error(INVALID_CONFIG)
+    assert answer.out.isascii()
+
+
+@pytest.mark.parametrize("kind", ["../x", "/bin/sh", "sriov-bond", "host-local"])
+def test_a_delegate_that_cannot_be_is_told_before_anything_is_done(plugin: Plugin, state: Path, kind: str) -> None:
+    """A path, ourselves, or a plugin that is not there is refused with its name (contract 4, 28 and 30)."""
+    assert kind in plugin.run("ADD", plugin.config(ipam={"type": kind})).error(INVALID_CONFIG)
+
+
+@pytest.mark.parametrize("version", ["0.1.0", "0.2.0"])
+def test_old_versions_without_addresses_are_refused_before_anything_is_done(plugin: Plugin, state: Path, version: str) -> None:
+    """Their result needs an address (A9)."""
+    assert "must have an address" in plugin.run("ADD", plugin.config(cniVersion=version)).error(INVALID_CONFIG, version)
+
+
+@pytest.mark.parametrize(
+    "before", [{"cniVersion": "9.9.9"}, {"ips": [{"address": "x"}]}, {"ips": [None]}, {"interfaces": [5]}, {"routes": "x"}]
+)
+def test_a_bad_prevresult_is_told_at_add(plugin: Plugin, state: Path, before: dict[str, Any]) -> None:
+    """What an earlier plugin said must be a result (contract 4, 27)."""
+    answer = plugin.run("ADD", plugin.config(prevResult=before))
+    assert "prevResult of network 'net1' is no CNI result" in answer.error(DECODING_FAILURE)
+
+
+def test_a_bad_prevresult_does_not_stop_a_del(plugin: Plugin, state: Path) -> None:
+    """DEL works from the lease alone (D9, contract 4, 27)."""
+    assert plugin.run("DEL", plugin.config(prevResult={"cniVersion": "9.9.9", "ips": [5]})).status == 0
+
+
+# -- the namespace (A4, A7, contract 4, 42)
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("kind", ["file", "missing", "directory", "fifo", "own", "device"])
+def test_what_is_no_container_is_refused(plugin: Plugin, state: Path, tmp_path: Path, kind: str) -> None:
+    """A path that leads to no namespace, or to ours, is told with what it is, and nothing waits for it."""
+    paths = {"own": "/proc/self/ns/net", "device": "/dev/null"}
+    (tmp_path / "file").write_text("")
+    (tmp_path / "directory").mkdir()
+    os.mkfifo(tmp_path / "fifo")
+    path = paths.get(kind, str(tmp_path / kind))
+    words = plugin.run("ADD", CNI_NETNS=path).error(INVALID_NETNS)
+    assert f"CNI_NETNS {path!r}" in words
+    said = {"missing": "does not exist", "own": "is the namespace that the plugin itself runs in"}
+    assert said.get(kind, "is not a network namespace") in words
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("kind", ["file", "missing", "directory", "fifo", "own", "device", "empty"])
+def test_what_is_no_container_does_not_stop_a_del(plugin: Plugin, state: Path, tmp_path: Path, kind: str) -> None:
+    """DEL of what was never added is done, whatever the path is (D3 to D8)."""
+    paths = {"own": "/proc/self/ns/net", "device": "/dev/null", "empty": ""}
+    (tmp_path / "file").write_text("")
+    (tmp_path / "directory").mkdir()
+    os.mkfifo(tmp_path / "fifo")
+    assert plugin.run("DEL", CNI_NETNS=paths.get(kind, str(tmp_path / kind))) == Answer(0, "", "")
+
+
+@pytest.mark.root
+def test_a_name_that_the_container_has_is_refused(plugin: Plugin, state: Path) -> None:
+    """A device of that name stays as it is (A2)."""
+    with space() as container:
+        container.theirs.link("add", ifname="eth0", kind="ifb")
+        words = plugin.run("ADD", CNI_NETNS=container.path).error(101)
+        assert f"the container {container.path} has a device eth0 already" in words
+        assert sorted(link.name for link in container.ours.links()) == ["eth0", "lo"]
+
+
+# -- the pool (A6, contract 4, 46)
+
+
+@pytest.mark.root
+def test_an_unknown_pool_is_told_with_those_that_are(plugin: Plugin, state: Path) -> None:
+    """The pool's name, the ones there are, and the command that makes one."""
+    with space() as container:
+        words = plugin.run("ADD", plugin.config(pool="web"), CNI_NETNS=container.path).error(POOL_UNUSABLE)
+    for part in ("pool 'web' is not provisioned", "there is db", "sriov-bondctl up"):
+        assert part in words
+
+
+@pytest.mark.root
+def test_a_network_without_a_pool_wants_there_to_be_one(plugin: Plugin, state: Path) -> None:
+    """With several pools, or none, a network must name its own."""
+    with space() as container:
+        nowhere = plugin.config(pool=None, stateDir="/none")
+        assert "there is none; run" in plugin.run("ADD", nowhere, CNI_NETNS=container.path).error(POOL_UNUSABLE)
+        other = make_pool(plugin.state, "web")
+        words = plugin.run("ADD", plugin.config(pool=None), CNI_NETNS=container.path).error(POOL_UNUSABLE)
+        assert "names no pool, and there are db, web" in words
+    for path in (f"{other.path}/pool.json", other.leases, f"{other.path}/bonds", other.path):
+        Path(path).rmdir() if Path(path).is_dir() else Path(path).unlink()
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("content", [None, b"", b"{", b'{"version":1,"bonds":[5]}', b"\xff"])
+def test_an_inventory_that_is_missing_or_damaged_is_told(plugin: Plugin, content: bytes | None) -> None:
+    """The file and the command that writes it anew (contract 4, 46); a DEL is done all the same (D11)."""
+    where = make_pool(plugin.state)
+    inventory = Path(where.path, "pool.json")
+    inventory.unlink()
+    if content is not None:
+        inventory.write_bytes(content)
+    before = files(plugin.state)
+    with space() as container:
+        assert "sriov-bondctl up" in plugin.run("ADD", CNI_NETNS=container.path).error(POOL_UNUSABLE)
+    assert plugin.run("DEL") == Answer(0, "", "")
+    assert files(plugin.state) == before
+
+
+@pytest.mark.root
+def test_vfs_that_are_not_there_are_told_and_the_bond_is_free_again(plugin: Plugin, state: Path) -> None:
+    """An ADD that fails after it has leased a bond gives it back: the state directory is as before (A5)."""
+    with space() as container:
+        words = plugin.run("ADD", CNI_NETNS=container.path).error(POOL_UNUSABLE)
+        assert [link.name for link in container.ours.links()] == ["lo"]
+    assert "the NIC at ffff:01:00.0 has no network device" in words
+
+
+@pytest.mark.root
+def test_an_empty_pool_names_its_holders(plugin: Plugin) -> None:
+    """One more than there are bonds is told who has them, and that it may be tried again (A6)."""
+    where = make_pool(plugin.state, size=2)
+    for container_id in ("first", "second"):
+        taken = lease(where, container_id)
+        taken.save("ready")
+        taken.close()
+    before = files(plugin.state)
+    with space() as container:
+        words = plugin.run("ADD", CNI_NETNS=container.path).error(TRY_AGAIN_LATER)
+    for part in ("pool db is empty: all 2 bonds are leased", "cbond1 by first eth0", "cbond2 by second eth0"):
+        assert part in words
+    assert files(plugin.state) == before
+
+
+@pytest.mark.root
+def test_a_read_only_state_directory_is_told(plugin: Plugin, state: Path) -> None:
+    """On a read-only file system ADD says which file it could not open, and why."""
+    script = f'mount --bind "{plugin.state}" "{plugin.state}" && mount -o remount,bind,ro "{plugin.state}" && exec "$@"'
+    prefix = ("unshare", "--mount", "sh", "-ec", script, "sh")
+    with space() as container:
+        words = plugin.run("ADD", prefix=prefix, CNI_NETNS=container.path, PATH=os.environ["PATH"]).error(IO_FAILURE)
+    assert f"{plugin.state}/db/" in words
+    assert "Read-only file system" in words
+
+
+@pytest.mark.root
+def test_without_root_it_is_told_what_is_missing(plugin: Plugin, tmp_path: Path) -> None:
+    """As another user ADD fails before it leased anything, and says what it could not do."""
+    make_pool(plugin.state)
+    for path in (tmp_path, *tmp_path.parents[:2]):
+        path.chmod(0o755)
+    prefix = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
+    before = files(plugin.state)
+    with space() as container:
+        script = ("sh", "-ec", 'exec 9<"$CNI_NETNS"; export CNI_NETNS=/proc/self/fd/9; exec "$@"', "sh", *prefix)
+        answer = plugin.run("ADD", prefix=script, CNI_NETNS=container.path, PATH=os.environ["PATH"])
+    words = answer.error(IO_FAILURE)
+    assert "Operation not permitted" in words and "run as root" in words
+    assert files(plugin.state) == before
+
+
+# -- DEL of what is not there
+
+
+@pytest.mark.parametrize("state_dir", ["missing", "file"])
+def test_a_del_without_a_state_directory_is_done(plugin: Plugin, tmp_path: Path, state_dir: str) -> None:
+    """Nothing was ever provisioned here: nothing is to be deleted (D3, D11), however often (D2)."""
+    (tmp_path / "file").write_text("")
+    for _ in range(2):
+        assert plugin.run("DEL", plugin.config(stateDir=str(tmp_path / state_dir))) == Answer(0, "", "")
+
+
+def test_a_del_is_forwarded_even_for_what_was_never_added(plugin: Plugin, state: Path, tmp_path: Path) -> None:
+    """The delegate is told every time, with our bytes and our variables, and its output is not ours (D2, I2, I3, P1)."""
+    program(plugin.cni_path, "ipam", f"env | grep ^CNI_ | sort >{tmp_path}/environ; cat >{tmp_path}/stdin; echo noise")
+    stdin = b" " + plugin.config(ipam={"type": "ipam"}) + b"\n"
+    answer = plugin.run("DEL", stdin, CNI_NETNS=None, CNI_ARGS="IgnoreUnknown=1;A=b=c", PATH=os.environ["PATH"])
+    assert answer == Answer(0, "", "")
+    assert (tmp_path / "stdin").read_bytes() == stdin
+    assert (tmp_path / "environ").read_text().splitlines() == [
+        "CNI_ARGS=IgnoreUnknown=1;A=b=c",
+        "CNI_COMMAND=DEL",
+        "CNI_CONTAINERID=c1",
+        "CNI_IFNAME=eth0",
+        f"CNI_PATH={plugin.cni_path}",
+    ]
+
+
+def test_a_delegates_error_is_passed_on(plugin: Plugin, state: Path) -> None:
+    """Its code and words are ours, its complaints go to standard error (I6, I9, D12)."""
+    program(plugin.cni_path, "ipam", 'echo loud >&2; echo \'{"code":11,"msg":"busy","details":"d"}\'; exit 1')
+    answer = plugin.run("DEL", plugin.config(ipam={"type": "ipam"}))
+    assert answer.error(11) == "busy d"
+    assert answer.err == "loud\n"
+
+
+def test_a_check_of_what_was_never_added_is_told(plugin: Plugin, state: Path) -> None:
+    """Without a lease there is nothing to compare; without prevResult neither (K2, K6); old versions have no CHECK (K1)."""
+    before = {"cniVersion": "1.0.0", "interfaces": [{"name": "eth0", "sandbox": "/none"}]}
+    assert "has no bond; ADD it again" in plugin.run("CHECK", plugin.config(prevResult=before)).error(103)
+    assert "required prevResult missing" in plugin.run("CHECK").error(INVALID_CONFIG)
+    old = plugin.run("CHECK", plugin.config(cniVersion="0.3.1"))
+    assert "config version 0.3.1 does not allow CHECK" in old.error(INCOMPATIBLE_VERSION, "1.1.0")
+
+
+# -- VERSION, and streams that are not there (V1, P8, contract 4, 5 and 43)
+
+
+def test_version_answers_without_looking_at_anything(plugin: Plugin) -> None:
+    """Garbage or nothing on standard input, and no other variable, make no difference (V1, E6)."""
+    expected = f'{{"cniVersion":"1.1.0","supportedVersions":{json.dumps(VERSIONS, separators=(",", ":"))}}}\n'
+    for stdin in (b"", b"garbage", b'{"cniVersion":"9.9.9"}'):
+        assert plugin.run("VERSION", stdin, CNI_CONTAINERID="", CNI_NETNS="dummy", CNI_PATH="dummy") == Answer(0, expected, "")
+    done = subprocess.run(
+        plugin.argv, input=b"", capture_output=True, env={"CNI_COMMAND": "VERSION"}, cwd=REPOSITORY, timeout=SECONDS, check=True
+    )
+    assert done.stdout.decode() == expected
+
+
+def test_version_does_not_wait_for_its_input(plugin: Plugin) -> None:
+    """An input that is never closed does not hold it (P8, contract 4, 5)."""
+    environ = plugin.environ("VERSION", {})
+    with subprocess.Popen(plugin.argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environ, cwd=REPOSITORY) as process:
+        assert process.wait(timeout=SECONDS) == 0
+        assert process.stdout
+        assert json.loads(process.stdout.read())["supportedVersions"] == list(VERSIONS)
+
+
+@pytest.mark.parametrize("verb", ["VERSION", "ADD", "DEL", "NOPE"])
+@pytest.mark.parametrize("kind", ["closed", "full", "unread"])
+def test_an_output_that_nobody_takes_fails_quietly(plugin: Plugin, state: Path, verb: str, kind: str) -> None:
+    """With standard output closed, full or without a reader the status tells it, without a trace (contract 4, 43)."""
+    if kind == "unread":
+        read, output = os.pipe()
+        os.close(read)
+    else:
+        output = os.open("/dev/full", os.O_WRONLY)
+    prefix = ["sh", "-c", 'exec "$@" >&-', "sh"] if kind == "closed" else []
+    done = subprocess.run(
+        [*prefix, *plugin.argv],
+        input=plugin.config(vlan=5000),
+        stdout=output,
+        stderr=subprocess.PIPE,
+        env=plugin.environ(verb, {}),
+        cwd=REPOSITORY,
+        timeout=SECONDS,
+        check=False,
+    )
+    os.close(output)
+    assert (done.returncode, done.stderr) == (1, b"")
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("closed", ["0<&-", "1>&-", "2>&-", "0<&- 1>&- 2>&-"])
+def test_closed_streams_do_not_become_our_files(plugin: Plugin, state: Path, closed: str) -> None:
+    """A file that we open must not get the number of a closed stream: an error would be written into a lock or a lease."""
+    with space() as container:
+        script = f'"$@" {closed}; exit $?'
+        answer = plugin.run("ADD", prefix=("sh", "-c", script, "sh"), CNI_NETNS=container.path)
+    assert answer.status == 1
+    empty = [path for path in plugin.state.rglob("*") if path.is_file() and path.name in ("lock", "cbond1")]
+    assert all(path.stat().st_size == 0 for path in empty)
+    assert "Traceback" not in answer.err
+
+
+def test_a_killed_plugin_leaves_nothing_behind(plugin: Plugin, state: Path) -> None:
+    """Killed while it waits for its input it has changed nothing; there is no second process that lives on (P6)."""
+    environ = plugin.environ("ADD", {})
+    with subprocess.Popen(plugin.argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environ, cwd=REPOSITORY) as process:
+        process.send_signal(signal.SIGKILL)
+        assert process.stdout
+        assert process.stdout.read() == b""  # the end comes only when every holder of the pipe is gone
+        assert process.wait(timeout=SECONDS) == -signal.SIGKILL

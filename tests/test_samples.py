@@ -1,0 +1,96 @@
+"""Every sample in conf/ is loaded by what would load it on a host."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+from cni_sriov_bond import config, schema
+from cni_sriov_bond.admin import hostfile
+from tests.support import REPOSITORY
+
+SAMPLES = sorted((REPOSITORY / "conf").iterdir())
+NETWORKS = [path for path in SAMPLES if path.suffix == ".conflist"]
+HOST_FILES = [path for path in SAMPLES if path.suffix == ".toml"]
+
+
+def name(path: Path) -> str:
+    return path.name
+
+
+def load(path: Path) -> dict[str, Any]:
+    value: dict[str, Any] = json.loads(path.read_text())
+    return value
+
+
+def ours(path: Path) -> list[config.Network]:
+    """Parse our plugins of a list as the runtime would give them to us, with the list's name and version in them."""
+    value, found = load(path), []
+    for plugin in value["plugins"]:
+        if plugin["type"] == "sriov-bond":
+            given = {**plugin, "name": value["name"], "cniVersion": value["cniVersion"]}
+            data = json.dumps(given).encode()
+            document = config.parse_json(data)
+            found.append(config.parse_network(data, document, config.check_version(document, "ADD")))
+    return found
+
+
+def test_there_are_samples_of_both_kinds_and_no_others() -> None:
+    """No sample is of a kind that no test loads: networks are lists, never .conf (contract 0.8)."""
+    assert NETWORKS
+    assert HOST_FILES
+    assert sorted([*NETWORKS, *HOST_FILES]) == SAMPLES
+
+
+@pytest.mark.parametrize("path", NETWORKS, ids=name)
+def test_a_sample_network_is_taken_by_the_plugin(path: Path) -> None:
+    """Each sample has our plugin, every key of it is one of ours, and the plugin takes it."""
+    networks = ours(path)
+    assert networks
+    known = {*schema.NETWORK["properties"], "capabilities", "args", "runtimeConfig"}
+    for plugin in load(path)["plugins"]:
+        if plugin["type"] == "sriov-bond":
+            assert set(plugin) <= known
+            jsonschema.Draft202012Validator(schema.NETWORK).validate(plugin)
+
+
+@pytest.mark.parametrize("path", NETWORKS, ids=name)
+def test_a_sample_network_is_safe_beside_every_runtime(path: Path) -> None:
+    """Version 1.0.0 for old runtimes, no nerdctlID (prune would delete the file), no name of a containerd namespace."""
+    value = load(path)
+    assert value["cniVersion"] == "1.0.0"
+    assert set(value.get("cniVersions", [])) <= set(config.VERSIONS)
+    assert "nerdctlID" not in value
+    assert value["name"] not in ("default", "k8s.io", "moby")
+
+
+def test_sample_networks_have_names_of_their_own() -> None:
+    """All samples may lie in one directory: runtimes take the first of two networks with one name."""
+    names = [load(path)["name"] for path in NETWORKS]
+    assert len(names) == len(set(names))
+
+
+@pytest.mark.parametrize("path", HOST_FILES, ids=name)
+def test_a_sample_host_file_is_taken(path: Path) -> None:
+    """The host file as it is shipped makes a pool of two NICs."""
+    plans = hostfile.read(str(path))
+    assert all(len(plan.pfs) == 2 for plan in plans)
+
+
+@pytest.mark.parametrize("path", HOST_FILES, ids=name)
+def test_what_a_sample_host_file_comments_out_is_true(path: Path, tmp_path: Path) -> None:
+    """Settings that are shown as defaults are the defaults: with and without them the file says the same."""
+    text = path.read_text()
+    said = re.sub(r"^# (\w+ = )", r"\1", text, flags=re.MULTILINE)
+    assert said != text
+    (tmp_path / path.name).write_text(said)
+    assert hostfile.read(str(tmp_path / path.name)) == hostfile.read(str(path))
+
+
+def test_networks_name_pools_of_the_host_file() -> None:
+    """The samples fit together: each network leases from a pool that the sample host file makes."""
+    pools = {plan.name for path in HOST_FILES for plan in hostfile.read(str(path))}
+    assert {network.pool for path in NETWORKS for network in ours(path)} <= pools | {""}
