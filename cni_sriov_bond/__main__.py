@@ -28,17 +28,24 @@ def main() -> int:
     command = posix.environ.get(b"CNI_COMMAND", b"")
     if command == b"VERSION":
         versions = '","'.join(_VERSIONS)
-        _write(1, f'{{"cniVersion":"{_VERSIONS[-1]}","supportedVersions":["{versions}"]}}\n')
-        return 0
+        return _say(1, f'{{"cniVersion":"{_VERSIONS[-1]}","supportedVersions":["{versions}"]}}\n')
     if not command:
-        _write(2, f"CNI sriov-bond plugin\nCNI protocol versions supported: {', '.join(_VERSIONS)}\n")
-        return 0
+        return _say(2, f"CNI sriov-bond plugin\nCNI protocol versions supported: {', '.join(_VERSIONS)}\n")
     return _serve()
+
+
+def _say(fd: int, text: str) -> int:
+    """Write what is the whole answer, and give the exit status: 1 when nobody takes it."""
+    try:
+        _write(fd, text)
+    except OSError:
+        return 1
+    return 0
 
 
 def _serve() -> int:
     """Run a verb and tell its failure, whatever it is, as one error document."""
-    from cni_sriov_bond.errors import INTERNAL, IO_FAILURE, CniError
+    from cni_sriov_bond.errors import DECODING_FAILURE, INTERNAL, IO_FAILURE, CniError
 
     version = [_VERSIONS[-1]]
     try:
@@ -48,6 +55,8 @@ def _serve() -> int:
     except OSError as failed:
         what = f"{failed.strerror}: {failed.filename}" if failed.filename else str(failed)
         return _fail(CniError(IO_FAILURE, f"the call stopped at an error of the system: {what}"), version[0])
+    except RecursionError:  # only documents are as deep as they like
+        return _fail(CniError(DECODING_FAILURE, "error unmarshall network config: exceeded max depth"), version[0])
     except Exception as failed:
         place = f"{type(failed).__name__}: {failed}"
         return _fail(CniError(INTERNAL, f"sriov-bond has a bug, please report it: {place}", _place(failed)), version[0])
@@ -97,10 +106,7 @@ def _stdin() -> bytes:
 def _fail(error: "CniError", version: str) -> int:
     from cni_sriov_bond.result import error as document
 
-    try:
-        _write(1, document(error.code, error.msg, error.details, version) + "\n")
-    except OSError:
-        pass  # nobody reads; the status still tells
+    _say(1, document(error.code, error.msg, error.details, version) + "\n")
     return 1
 
 

@@ -42,7 +42,7 @@ def loads(text: str) -> object:
     if start == len(text):
         raise ValueError("unexpected end of JSON input")
     try:
-        value, end = _scan(text, start)
+        value, end = _scan_or_explain(text, start)
     except StopIteration as stop:
         raise ValueError(f"no JSON value at character {stop.value}") from None
     except RecursionError:
@@ -51,6 +51,18 @@ def loads(text: str) -> object:
         raise ValueError(f"more text after the JSON document, at character {end}")
     result: object = value
     return result
+
+
+def _scan_or_explain(text: str, start: int) -> "tuple[Any, int]":
+    try:
+        found: tuple[Any, int] = _scan(text, start)
+    except SystemError:
+        # Up to Python 3.11 the scanner has no error to raise unless somebody has imported the module that defines it
+        # (_json.c, raise_errmsg). Bad text is rare enough for that import; then the scanner is asked again for its reason.
+        import json.decoder  # noqa: F401
+
+        found = _scan(text, start)
+    return found
 
 
 def dumps(value: object) -> str:
