@@ -11,6 +11,8 @@ from tests.lab.lab import Lab, boot
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+LAB = pytest.StashKey[str]()
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark each test by what it uses, so that no test is forgotten by `-m "not lab"`."""
@@ -27,14 +29,24 @@ def frozen() -> Path:
     return supplies.build_product()
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Say which kernel the lab ran: a machine gets the newest of its series."""
+    if description := config.stash.get(LAB, None):
+        terminalreporter.write_line(f"lab: {description}")
+
+
 @pytest.fixture(scope="session")
-def lab(frozen: Path) -> "Iterator[Lab]":
+def lab(frozen: Path, pytestconfig: pytest.Config) -> "Iterator[Lab]":
     """Return the lab, booted once for all tests.
 
     A guest that does not boot or goes away fails every test that wants it, at once and with one and the same reason
     ("lost guest: ..."); it never skips one.
     """
-    booted = boot(supplies.provide(), frozen)
+    capture = pytestconfig.pluginmanager.getplugin("capturemanager")
+    # It takes half a minute, which should be seen.
+    with capture.global_and_fixture_disabled():
+        booted = boot(supplies.provide(), frozen)
+    pytestconfig.stash[LAB] = booted.description
     try:
         yield booted
     finally:

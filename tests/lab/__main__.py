@@ -8,8 +8,11 @@ from pathlib import Path
 import pytest
 
 from tests.lab import lab, shell, supplies
-from tests.lab.errors import LabError
+from tests.lab.errors import LabError, LostGuestError
 from tests.lab.steps import StepFailedError, console
+
+# A status that no script gives, so that a lost guest is not taken for a script that failed.
+LOST_GUEST = 128
 
 
 def main(argv: list[str]) -> int:
@@ -24,7 +27,7 @@ def main(argv: list[str]) -> int:
         return commands[options.command](options.arguments, options.origin)
     except (StepFailedError, LabError) as error:
         console.print(f"dev: {error}", markup=False)
-        return 1
+        return LOST_GUEST if isinstance(error, LostGuestError) else 1
     except KeyboardInterrupt:
         return 130
 

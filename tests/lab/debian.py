@@ -90,6 +90,7 @@ class Archive:
             # The user _apt may not look into this folder.
             *("-o", "APT::Sandbox::User=root"),
             *("-o", "APT::Color=0"),
+            *("-o", "DPkg::Lock::Timeout=300"),
         ]
         self._apt("update")
 

@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 class Lab:
     """One guest with NIC 1 cabled to switch A, NIC 2 to switch B, and the world reachable through both."""
 
-    def __init__(self, guest: Guest) -> None:
+    def __init__(self, guest: Guest, description: str) -> None:
         self.guest = guest
+        self.description = description
         self._qmp = Qmp(guest.machine.channels.qmp)
 
     def cable(self, name: str, *, plugged: bool) -> None:
@@ -52,15 +53,18 @@ class Lab:
 def boot(supplies: "Supplies", product: "Path | None", *, terminal: bool = False) -> Lab:
     """Boot the guest, with the executables of `product` (dist/root) installed if there are any."""
     kvm = working_kvm(supplies.kernel)
-    accelerator = "KVM" if kvm else "emulated"
-    with step(f"Booting the guest ({accelerator}, kernel {kernel_image(supplies.kernel).name.partition('-')[2]})"):
+    version = kernel_image(supplies.kernel).name.removeprefix("vmlinuz-")
+    description = f"kernel {version}, {'on KVM' if kvm else 'emulated'}"
+    with step(f"Booting the guest ({description})"):
         folder = Path(tempfile.mkdtemp(prefix="sriov-bond-lab."))
         images = {"tools": supplies.tools_image}
         if product is not None:
             images["product"] = folder / "product.ext4"
             filesystem_image(product, images["product"])
         machine = Machine(folder, supplies.kernel, images, kvm=kvm, terminal=terminal)
-        return Lab(Guest(machine))
+        guest = Guest(machine)
+        machine.drop_files()
+        return Lab(guest, description)
 
 
 def _known(name: str) -> str:

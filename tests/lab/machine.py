@@ -103,6 +103,12 @@ class Machine:
         if not keep_console:
             self.console.unlink(missing_ok=True)
 
+    def drop_files(self) -> None:
+        """Remove the files that a booted machine has read or holds open, lest they be left if this process is killed."""
+        for path in self.folder.iterdir():
+            if path.is_file():
+                path.unlink()
+
     def console_tail(self) -> str:
         """Return the last that the guest's kernel and init said."""
         try:

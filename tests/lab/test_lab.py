@@ -78,7 +78,7 @@ def test_files_are_written_and_read(lab: "Lab") -> None:
 def test_clients_are_on_the_path(lab: "Lab") -> None:
     versions = lab.guest.sh("containerd --version; /usr/bin/containerd --version; command -v ctr cnitool; runc -v")
     assert " 2." in versions.stdout
-    assert " 1.6." in versions.stdout
+    assert " 1." in versions.stdout
     assert "host-local" in lab.guest.sh("ls /opt/cni/bin").stdout
 
 
