@@ -1,12 +1,13 @@
 """The operator's command line: words in, plain text or JSON out."""
 
 import argparse
+import json
 import os
 import sys
 from typing import Any
 
 from cni_sriov_bond import VERSION, pool
-from cni_sriov_bond.admin import hostfile, provision, screen, status
+from cni_sriov_bond.admin import hostfile, provision, status
 from cni_sriov_bond.errors import CniError
 from cni_sriov_bond.log import Log
 
@@ -64,6 +65,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _up(asked: argparse.Namespace, log: Log) -> None:
+    from cni_sriov_bond.admin import screen  # late: rich takes longer than all of `status --json`
+
     plans = hostfile.read(asked.config)
     unknown = set(asked.pools) - {plan.name for plan in plans}
     if unknown:
@@ -95,9 +98,11 @@ def _status(asked: argparse.Namespace, log: Log) -> None:
         status.finish(asked.state_dir, name, log)
         found.append(status.collect(asked.state_dir, name))
     if asked.json:
-        screen.print_json({"pools": found})
-    else:
-        screen.print_pools(found)
+        print(json.dumps({"pools": found}, indent=2))
+        return
+    from cni_sriov_bond.admin import screen
+
+    screen.print_pools(found)
 
 
 if __name__ == "__main__":

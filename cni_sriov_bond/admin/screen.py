@@ -1,6 +1,5 @@
-"""What people see: tables and progress on a terminal, plain lines elsewhere, and JSON for programs."""
+"""What people see: tables and progress on a terminal, plain lines elsewhere."""
 
-import json
 import time
 from typing import Any, Self
 
@@ -48,11 +47,6 @@ class Progress:
         took = time.monotonic() - self._since
         if self._stage and took > _SLOW and not self._console.is_terminal:
             self._console.print(f"{self._title}: {self._stage} took {took:.1f} s", highlight=False)
-
-
-def print_json(value: Any) -> None:
-    """Print a value for programs."""
-    print(json.dumps(value, indent=2))
 
 
 def print_pools(pools: list[dict[str, Any]]) -> None:

@@ -23,9 +23,7 @@ _LOOK = """
 ip -d -j link; echo
 ip netns list | awk '{print $1}' | sort; echo --
 cd /var/lib/cni
-find . -type f -not -path './results/*' -not -name lock -not -path '*/bonds/*' | sort | while read -r file; do
-    echo "$file $(sha256sum < "$file" | cut -c1-16)"
-done
+find . -type f -not -path './results/*' -not -name lock -not -path '*/bonds/*' -print0 | sort -z | xargs -0r sha256sum
 """
 
 
@@ -41,7 +39,7 @@ class Snapshot:
     @property
     def leases(self) -> list[str]:
         """Return the lease files."""
-        return [line.split()[0] for line in self.files if "/leases/" in line]
+        return [line.split()[1] for line in self.files if "/leases/" in line]
 
 
 def look(guest: "Guest") -> Snapshot:

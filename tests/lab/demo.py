@@ -1,0 +1,170 @@
+"""The main job, told as it happens: a container leases a bond of two real VFs and outlives a cable.
+
+Exit status 0 says that all of it came true.
+"""
+
+import json
+import sys
+import time
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.panel import Panel
+from rich.syntax import Syntax
+from rich.text import Text
+
+from tests.lab import supplies
+from tests.lab.conftest import changes
+from tests.lab.errors import LabError
+from tests.lab.lab import Lab, boot
+from tests.lab.product import HOST_FILE, PEER, POOL, Product, look, network, received
+from tests.lab.runtimes import Containerd, containerd
+from tests.lab.steps import StepFailedError
+from tests.lab.waiting import wait_until
+
+if TYPE_CHECKING:
+    from tests.lab.guest import Process
+
+PINGS, EVERY = 50, 0.2
+MOST_LOST = 12
+NEXT_STEPS = """\
+# /etc/cni/sriov-bond.toml names your NICs; `sriov-bondctl up` at every boot makes the pool
+tar -xzf dist/sriov-bond-*.tar.gz -C /
+cp conf/sriov-bond.toml /etc/cni/            # then set pfs = [NIC on switch A, NIC on switch B]
+sriov-bondctl up && sriov-bondctl status
+cp conf/db.conflist /etc/cni/net.d/          # then set vlan and ipam
+ctr run --rm --cni IMAGE NAME                # or nerdctl run --net db, cnitool add db /run/netns/...
+"""
+
+
+class Story:
+    """What is shown, and what of it did not come true."""
+
+    def __init__(self) -> None:
+        self.console = Console(highlight=False, emoji=False)
+        self.failures: list[str] = []
+        self._began = time.monotonic()
+        self._chapter = 0
+
+    def chapter(self, title: str) -> None:
+        """Begin a chapter."""
+        self._chapter += 1
+        self.console.print()
+        self.console.rule(f"[bold]{self._chapter}. {title}", align="left")
+
+    def show(self, text: str, title: str = "") -> None:
+        """Show what a program printed."""
+        self.console.print(Panel(Text.from_ansi(text.rstrip()), title=title or None, title_align="left", border_style="dim"))
+
+    def check(self, came_true: bool, claim: str) -> None:
+        """Show a claim and whether it came true."""
+        mark = "[green]✔[/]" if came_true else "[bold red]✘[/]"
+        self.console.print(f"  {mark} {claim}")
+        if not came_true:
+            self.failures.append(claim)
+
+    def end(self) -> int:
+        """Show how it ended and give the exit status."""
+        took = time.monotonic() - self._began
+        self.console.print()
+        if self.failures:
+            self.console.print(f"[bold red]{len(self.failures)} of it did not come true:[/] {'; '.join(self.failures)}")
+            return 1
+        self.console.print(f"[bold green]All of it came true[/], in {took:.0f} s. On a host with real NICs:")
+        self.console.print(Syntax(NEXT_STEPS, "bash", background_color="default"))
+        return 0
+
+
+def tell(story: Story, lab: Lab) -> None:
+    """Tell the whole story."""
+    product = Product(lab.guest)
+    _make_pool(story, product)
+    before = look(lab.guest)
+    with containerd(product, "/opt/lab/tools/containerd-2", network()) as runtime:
+        _run_container(story, product, runtime)
+        _pull_cable(story, lab, runtime)
+        _remove(story, product, runtime)
+    wait_until(lambda: set(product.states()) == {"free"}, "every bond to be free", 30)
+    story.console.print(product.ctl("status").stdout, highlight=False)
+    different = changes(before, look(lab.guest))
+    story.check(not different, f"the host is as it was before the container{': ' if different else ''}{'; '.join(different)}")
+
+
+def _make_pool(story: Story, product: Product) -> None:
+    story.chapter("Two NICs become a pool of bonds")
+    product.guest.write(HOST_FILE, POOL.format(vfs=7))
+    story.show(product.guest.read(HOST_FILE), HOST_FILE)
+    product.ctl("up")
+    story.show(product.ctl("status").stdout, "sriov-bondctl up && sriov-bondctl status")
+    story.check(product.states() == ["free"] * 7, "seven bonds are free, each of one VF on either NIC")
+
+
+def _run_container(story: Story, product: Product, runtime: Containerd) -> None:
+    story.chapter("A container leases one")
+    plugin = {key: value for key, value in network().items() if key not in ("cniVersion", "name")}
+    story.show(
+        json.dumps({"cniVersion": "1.0.0", "name": "db", "plugins": [plugin]}, indent=2), "/etc/cni/net.d/10-db.conflist"
+    )
+    began = time.monotonic()
+    runtime.run("box", "sleep 10000", detached=True)
+    story.console.print(f"  ctr run --detach --cni box (containerd {runtime.version}): {time.monotonic() - began:.1f} s")
+    story.show(product.ctl("status").stdout, "sriov-bondctl status")
+    addresses = runtime.inside("box", "ip addr show eth0; ip link show type bond_slave; ip route")
+    story.show(addresses or runtime.inside("box", "ip addr; ip route"), "in the container: ip addr")
+    ping = runtime.inside("box", f"ping -c 3 {PEER}")
+    story.show(ping, f"in the container: ping {PEER}, its peer on VLAN 100")
+    story.check("3 packets received" in ping, "its peer on VLAN 100 answers")
+    other = runtime.inside(
+        "box", "ip addr add 10.200.0.9/24 dev eth0; ping -c 2 -W 1 10.200.0.1; ip addr del 10.200.0.9/24 dev eth0"
+    )
+    story.check("0 packets received" in other, "an address on VLAN 200 does not: the NICs keep the container on its VLAN")
+    promiscuous = look(product.guest).promiscuous
+    story.check(not {"enp1s0", "enp2s0"} & set(promiscuous), "no NIC is in promiscuous mode")
+
+
+def _pull_cable(story: Story, lab: Lab, runtime: Containerd) -> None:
+    story.chapter("The cables are pulled, one after the other")
+    for name in ("A", "B"):
+        ping = runtime.spawn("box", f"ping -c {PINGS} -i {EVERY} -W 1 {PEER}")
+        _reach(ping, 10)
+        story.console.print(f"  pinging {1 / EVERY:.0f} times a second ... the cable to switch {name} is [red]out[/]", end="")
+        lab.cable(name, plugged=False)
+        try:
+            _reach(ping, 35)
+        finally:
+            lab.cable(name, plugged=True)
+        lost = PINGS - received(ping.wait().stdout)
+        story.console.print(" ... and [green]in[/] again")
+        story.check(lost <= MOST_LOST, f"without the cable to switch {name}, {lost} of {PINGS} pings were lost")
+        wait_until(lambda: runtime.ports_up("box") == 2, f"the port on switch {name} to be back", 60)
+
+
+def _reach(ping: "Process", number: int) -> None:
+    """Wait until a ping of busybox has come so far."""
+    wait_until(lambda: any(f"seq={count} " in ping.stdout for count in range(number, PINGS)), f"ping {number}", 60)
+
+
+def _remove(story: Story, product: Product, runtime: Containerd) -> None:
+    story.chapter("The container goes, and its bond is free again")
+    runtime.remove("box")
+    story.console.print("  ctr task kill box; ctr container rm box")
+
+
+def main() -> int:
+    """Boot the lab, tell the story, and give the exit status."""
+    story = Story()
+    try:
+        booted = boot(supplies.provide(), supplies.build_product())
+        try:
+            tell(story, booted)
+        finally:
+            booted.close()
+    except (LabError, StepFailedError, AssertionError) as failed:
+        story.check(False, str(failed))
+    except KeyboardInterrupt:
+        return 130
+    return story.end()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,110 @@
+"""A cable, a switch or a NIC goes, and the traffic does not; each test says how many packets were lost."""
+
+import re
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.lab.product import PEER, Product, network, received
+from tests.lab.waiting import wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.lab.guest import Process
+    from tests.lab.lab import Lab
+
+COUNT, INTERVAL = 60, 0.2
+# What a failover may cost: two silent intervals of the ARP monitor (0.4 s), the peer's relearning, and a slow guest.
+MOST_LOST = 12
+
+
+def _lost_while(product: Product, happens: "Callable[[], None]", heals: "Callable[[], None]") -> int:
+    """Ping for 12 s; 2 s in, something happens, and it heals 4 s before the end. Return how many answers are missing."""
+    ping = product.guest.spawn(f"ip netns exec c1 ping -n -i {INTERVAL} -c {COUNT} -W 1 {PEER}", timeout=60)
+    _at(ping, 10)
+    happens()
+    try:
+        _at(ping, 40)
+    finally:
+        heals()
+    return COUNT - received(ping.wait().stdout)
+
+
+def _at(ping: "Process", count: int) -> None:
+    """Wait until a ping has come so far: by its own clock, for a guest's goes slower than ours. Some may be lost."""
+
+    def last() -> int:
+        return max((int(number) for number in re.findall(r"icmp_seq=(\d+)", ping.stdout)), default=0)
+
+    wait_until(lambda: last() >= count, f"ping number {count}", 40)
+
+
+@pytest.mark.parametrize("mode", ["balance-xor", "active-backup"])
+def test_traffic_goes_on_without_a_cable_a_switch_or_a_nic(lab: "Lab", product: Product, mode: str) -> None:
+    def cable(name: str, plugged: bool) -> "Callable[[], None]":
+        return lambda: lab.cable(name, plugged=plugged)
+
+    def switch(name: str, powered: bool) -> "Callable[[], None]":
+        return lambda: lab.switch(name, powered=powered)
+
+    events = {
+        "cable A": (cable("A", False), cable("A", True)),
+        "cable B": (cable("B", False), cable("B", True)),
+        "switch A": (switch("A", False), switch("A", True)),
+        "switch B": (switch("B", False), switch("B", True)),
+    }
+    with product.attached(network(mode=mode), "c1"):
+        assert product.pings("c1", PEER) == 3
+        lost = {}
+        for what, (happens, heals) in events.items():
+            lost[what] = _lost_while(product, happens, heals)
+            wait_until(lambda: _ports_up(product) == 2, f"both ports to be back after {what}", 30)
+        print(f"\n{mode}: lost of {COUNT} pings at {1 / INTERVAL:.0f}/s: {lost}")
+        assert max(lost.values()) <= MOST_LOST, lost
+
+
+def _ports_up(product: Product) -> int:
+    links = product.guest.sh("ip -n c1 -d -j link show master eth0").json()
+    return sum(link["linkinfo"]["info_slave_data"]["mii_status"] == "UP" for link in links)
+
+
+def test_a_nic_set_down_is_seen_by_carrier(lab: "Lab", product: Product) -> None:
+    """With the carrier monitor alone: igbvf polls its PF's state and tells the bond."""
+    with product.attached(network(mode="active-backup", linkMonitor="mii"), "c1"):
+        assert product.pings("c1", PEER) == 3
+
+        def nic(state: str) -> None:
+            lab.guest.sh(f"ip link set enp1s0 {state}")
+
+        lost = _lost_while(product, lambda: nic("down"), lambda: nic("up"))
+        print(f"\nactive-backup by carrier: lost of {COUNT} pings while enp1s0 was down: {lost}")
+        assert lost <= 30, lost
+    # The VF's driver does not come back by itself from every fall of its PF ("Reload the VF driver").
+    _reload(product)
+
+
+def _reload(product: Product) -> None:
+    product.guest.sh("modprobe -r igbvf; modprobe igbvf; udevadm settle; sriov-bondctl up")
+
+
+def test_a_gateway_that_does_not_answer_is_not_depended_on(product: Product) -> None:
+    """With ``auto``, a bond whose gateway is silent at ADD keeps its carrier monitor: its neighbours stay reachable."""
+    ipam = {
+        "type": "host-local",
+        "ranges": [[{"subnet": "10.100.0.0/24", "rangeStart": "10.100.0.50", "gateway": "10.100.0.9"}]],
+    }
+    with product.attached(network(ipam=ipam), "c1", "c2") as (_, second):
+        other = second.document["ips"][0]["address"].split("/")[0]
+        data = product.guest.sh("ip -n c1 -d -j link show eth0").json()[0]["linkinfo"]["info_data"]
+        assert (data["miimon"], data["arp_interval"]) == (100, 0)
+        assert "no gateway answers" in second.result.stderr
+        assert product.pings("c1", other, count=10) == 10
+
+
+def test_the_path_is_watched_where_carrier_tells_nothing(product: Product) -> None:
+    with product.attached(network(), "c1"):
+        data = product.guest.sh("ip -n c1 -d -j link show eth0").json()[0]["linkinfo"]["info_data"]
+        assert data["miimon"] == 0
+        assert data["arp_interval"] == 200
+        assert data["arp_ip_target"] == [PEER]
