@@ -105,11 +105,9 @@ def reclaim(where: pool.Pool, log: "Log") -> None:
     """Free what nobody will ask us to free: unfinished releases, ADDs that died, and leases from before a reboot."""
     now = pool.boot_id()
     for entry in where.entries():
-        if entry.state == pool.READY:
-            record = where.read(entry)
-            if record is None or record["boot_id"] == now:
-                continue
-        _finish(where, entry, log)
+        record = where.read(entry) if entry.state == pool.READY else None
+        if entry.state != pool.READY or (record and record["boot_id"] != now):
+            _finish(where, entry, log)
 
 
 def _finish(where: pool.Pool, entry: pool.Entry, log: "Log") -> None:
@@ -121,6 +119,9 @@ def _finish(where: pool.Pool, entry: pool.Entry, log: "Log") -> None:
     if lease is None:
         return
     try:
+        # Only now, under the lock: an ADD may have finished since its lease was listed, and its container lives.
+        if lease.entry.state == pool.READY and lease.record["boot_id"] == pool.boot_id():
+            return
         outcome = release(lease, log, seconds=0)
     finally:
         lease.close()

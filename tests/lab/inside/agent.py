@@ -99,6 +99,19 @@ class Agent:
         with open(request["path"], "rb") as file:
             self.send(id=request["id"], data=base64.b64encode(file.read()).decode())
 
+    def do_tree(self, request: dict[str, Any]) -> None:
+        files = {}
+        for folder, _, names in os.walk(request["path"]):
+            for path in (os.path.join(folder, name) for name in names):
+                try:
+                    with open(path, "rb") as file:
+                        files[path] = base64.b64encode(file.read()).decode()
+                except FileNotFoundError:
+                    pass  # gone since it was listed
+                except OSError:
+                    files[path] = ""  # a namespace, which is there but cannot be read
+        self.send(id=request["id"], files=files)
+
 
 def feed(stream: IO[bytes], data: str) -> None:
     try:
