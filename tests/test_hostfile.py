@@ -36,6 +36,7 @@ def test_every_key_is_taken(tmp_path: Path) -> None:
     [plan] = read(tmp_path, text)
     assert (plan.vfs, plan.vf_name, plan.bond_name) == (63, "p{nic}v{vf}", "bond{n:03}")
     assert read(tmp_path, f'[pools.db]\n{TWO}\nvfs = "max"\n')[0].vfs is None
+    assert read(tmp_path, f"[pools.db]\n{TWO}\nvfs = 1\n")[0].vfs == 1
 
 
 def test_nics_are_numbered_over_the_whole_file(tmp_path: Path) -> None:

@@ -196,8 +196,8 @@ def test_what_is_saved_is_for_root_alone(tmp_path: Path) -> None:
     taken = lease(where)
     taken.save(pool.READY)
     taken.close()
-    modes = {path.is_dir(): path.stat().st_mode & 0o777 for path in (tmp_path / "state").rglob("*")}
-    assert modes == {True: 0o700, False: 0o600}
+    modes = {(path.is_dir(), path.stat().st_mode & 0o777) for path in (tmp_path / "state").rglob("*")}
+    assert modes == {(True, 0o700), (False, 0o600)}
     assert (tmp_path / "state").stat().st_mode & 0o777 == 0o700
 
 

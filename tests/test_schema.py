@@ -107,6 +107,37 @@ def test_every_mistake_is_told_with_its_path_and_value() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("key", "least", "most"),
+    [
+        ("vlan", 0, 4094),
+        ("vlanQoS", 0, 7),
+        ("min_tx_rate", 0, None),
+        ("max_tx_rate", 0, None),
+        ("mtu", 68, 65535),
+        ("miimon", 0, None),
+        ("updelay", 0, None),
+        ("arp_missed_max", 1, 255),
+        ("min_links", 0, 2),
+        ("num_peer_notif", 0, 255),
+    ],
+)
+def test_bounds_are_the_kernels(key: str, least: int, most: int | None) -> None:
+    """The least and the most that the kernel takes are taken, and nothing beyond."""
+    taken = {value: not schema.issues({"type": "x", key: value}, schema.NETWORK) for value in (least - 1, least)}
+    assert taken == {least - 1: False, least: True}
+    if most is not None:
+        taken = {value: not schema.issues({"type": "x", key: value}, schema.NETWORK) for value in (most, most + 1)}
+        assert taken == {most: True, most + 1: False}
+
+
+def test_targets_are_as_many_as_the_kernel_has_places() -> None:
+    """Sixteen targets are taken (bonding.h, BOND_MAX_ARP_TARGETS), none and seventeen are not."""
+    for key in ("arp_ip_target", "ns_ip6_target"):
+        taken = [not schema.issues({"type": "x", key: ["x"] * number}, schema.NETWORK) for number in (0, 1, 16, 17)]
+        assert taken == [False, True, True, False]
+
+
 def test_a_long_value_is_cut_in_the_sentence() -> None:
     """A value of any size does not make a sentence of any size."""
     [issue] = schema.issues({"type": "x", "vlan": "9" * 100000}, schema.NETWORK)

@@ -75,15 +75,15 @@ LINK_REQUESTS: dict[str, tuple[bytes, tuple[int, int], dict[str, int], Attribute
         wire.get_link_body(name="eth0"),
         (wire.RTM_GETLINK, 0),
         {},
-        [("IFLA_IFNAME", "eth0"), ("IFLA_EXT_MASK", wire.EXT_SKIP_STATS)],
+        [("IFLA_IFNAME", "eth0"), ("IFLA_EXT_MASK", 0x8)],
     ),
     "show by index with VFs": (
         wire.get_link_body(8, vfs=True),
         (wire.RTM_GETLINK, 0),
         {"index": 8},
-        [("IFLA_EXT_MASK", wire.EXT_SKIP_STATS | wire.EXT_VF)],
+        [("IFLA_EXT_MASK", 0x9)],
     ),
-    "list": (wire.get_link_body(), (wire.RTM_GETLINK, wire.NLM_DUMP), {}, [("IFLA_EXT_MASK", wire.EXT_SKIP_STATS)]),
+    "list": (wire.get_link_body(), (wire.RTM_GETLINK, wire.NLM_DUMP), {}, [("IFLA_EXT_MASK", 0x8)]),
     "VF's MAC": (wire.vf_body(3, wire.vf_mac(62, MAC)), SET, {"index": 3}, vf(("IFLA_VF_MAC", {"vf": 62, "mac": MAC}))),
     "VF's spoof check": (
         wire.vf_body(3, wire.vf_number(wire.VF_SPOOFCHK, 6, 1)),
