@@ -15,12 +15,16 @@ LAB = pytest.StashKey[str]()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark each test by what it uses, so that no test is forgotten by `-m "not lab"`."""
+    """Mark each test by what it uses, and let the lab's own tests come before those that use it.
+
+    So no test is forgotten by `-m "not lab"`, and a lab that does not work is known before the product is blamed.
+    """
     for item in items:
         fixtures = getattr(item, "fixturenames", ())
         for name in ("lab", "frozen"):
             if name in fixtures:
                 item.add_marker(name)
+    items.sort(key=lambda item: item.path.name != "test_lab.py")
 
 
 @pytest.fixture(scope="session")
