@@ -163,12 +163,21 @@ def parse_network(data: bytes, value: "dict[str, Any]", version: str) -> Network
 
     :raises CniError: INVALID_CONFIG listing every mistake with its path.
     """
-    found = issues({key: part for key, part in value.items() if part is not None}, NETWORK)
+    value = _without_nulls(value)
+    found = issues(value, NETWORK)
     if not found:
         found = _mistakes(value)
     if found:
         raise CniError(INVALID_CONFIG, f"network {value['name']!r}: {'; '.join(found)}")
-    return Network(data, {key: part for key, part in value.items() if part is not None}, version)
+    return Network(data, value, version)
+
+
+def _without_nulls(value: "dict[str, Any]") -> "dict[str, Any]":
+    """Take out what is null, of the config and of its ipam: to Go null is absent."""
+    found = {key: part for key, part in value.items() if part is not None}
+    if isinstance(found.get("ipam"), dict) and found["ipam"].get("type", "") is None:
+        found["ipam"] = {key: part for key, part in found["ipam"].items() if key != "type"}
+    return found
 
 
 def is_pool_name(name: str) -> bool:

@@ -300,6 +300,19 @@ class Pool:
             raise CniError(POOL_UNUSABLE, f"the lease {path} is not one of this version")
         return value
 
+    def _read_locked(self, entry: Entry) -> "dict[str, Any] | None":
+        """Read a lease's record under its lock; erase one of an ADD that a power cut stopped before it was durable.
+
+        The kernel is not touched before the record is durable, so such a lease holds nothing.
+        """
+        try:
+            return self.read(entry)
+        except CniError as damaged:
+            if damaged.code != POOL_UNUSABLE or entry.state != ADDING:
+                raise
+            _unlink(f"{self.leases}/{entry.file}")
+            return None
+
     def take(self, entry: Entry, seconds: float = _LOCK_SECONDS) -> Lease | None:
         """Lock a lease and read it, or give None when it was erased meanwhile.
 
@@ -309,7 +322,7 @@ class Pool:
         try:
             # Under the lock only: the state may have changed while we waited, and the bond may have a new owner.
             now = next((other for other in self.entries() if (other.bond, other.key) == (entry.bond, entry.key)), None)
-            record = self.read(now) if now else None
+            record = self._read_locked(now) if now else None
         except CniError:
             os.close(held)
             raise

@@ -102,12 +102,21 @@ def finish_draining(where: pool.Pool, log: "Log") -> None:
 
 
 def reclaim(where: pool.Pool, log: "Log") -> None:
-    """Free what nobody will ask us to free: unfinished releases, ADDs that died, and leases from before a reboot."""
-    now = pool.boot_id()
+    """Free what nobody will ask us to free: unfinished releases, ADDs that died, and leases whose containers are gone."""
     for entry in where.entries():
         record = where.read(entry) if entry.state == pool.READY else None
-        if entry.state != pool.READY or (record and record["boot_id"] != now):
+        if entry.state != pool.READY or (record and _is_over(record)):
             _finish(where, entry, log)
+
+
+def _is_over(record: "dict[str, Any]") -> bool:
+    """Tell whether a lease that was ready serves nobody: it is of an earlier boot, or its VFs are all in the host.
+
+    They come home by themselves when the container's namespace dies, as after a runtime that sends no DEL.
+    """
+    if record["boot_id"] != pool.boot_id():
+        return True
+    return "ports_of" in record and all(sriov.netdev(port.pci) for port in pool.bond(record["ports_of"]).ports)
 
 
 def _finish(where: pool.Pool, entry: pool.Entry, log: "Log") -> None:
@@ -120,7 +129,7 @@ def _finish(where: pool.Pool, entry: pool.Entry, log: "Log") -> None:
         return
     try:
         # Only now, under the lock: an ADD may have finished since its lease was listed, and its container lives.
-        if lease.entry.state == pool.READY and lease.record["boot_id"] == pool.boot_id():
+        if lease.entry.state == pool.READY and not _is_over(lease.record):
             return
         outcome = release(lease, log, seconds=0)
     finally:

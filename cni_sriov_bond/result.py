@@ -72,8 +72,10 @@ def normal(value: "dict[str, Any]", default_version: str) -> "dict[str, Any]":
         Cidr(ip["address"])
         _bare(ip.get("gateway"))
     for route in routes:
-        Cidr(route["dst"])
+        to = Cidr(route["dst"])
         _bare(route.get("gw"))
+        if route.get("gw") and family_of(route["gw"]) != to.family:
+            raise ValueError(f"the route {route['dst']} has the gateway {route['gw']}, which is of the other family")
         _numbers(route)
     interfaces = [dict(one) for one in value.get("interfaces") or ()]
     return {"interfaces": interfaces, "ips": ips, "routes": routes, "dns": dict(value.get("dns") or {})}

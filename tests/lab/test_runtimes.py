@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.lab.product import PEER, PEER6, Product, network
+from tests.lab.product import PEER, PEER6, Product, look, network
 from tests.lab.runtimes import Containerd, containerd
 from tests.lab.waiting import wait_until
 
@@ -33,4 +33,8 @@ def test_a_container_that_is_killed_gives_its_bond_back(runtime: Containerd) -> 
     (held,) = (bond["lease"] for bond in runtime.product.status()["bonds"] if bond["state"] == "ready")
     assert held["container_id"].endswith("box")
     runtime.remove("box")
+    if runtime.version.startswith("1.6"):
+        # Its ctr sends no DEL for a container that it did not wait for. The VFs come home by themselves, and are taken back.
+        wait_until(lambda: "VF11" in [link["ifname"] for link in look(runtime.product.guest).links.values()], "VF11", 30)
+        runtime.product.ctl("up")
     wait_until(lambda: set(runtime.product.states()) == {"free"}, "the pool to be whole", 30)
