@@ -229,8 +229,8 @@ class Guest:
         """End the guest."""
         self._end_of_time.cancel()
         with self._lock:
-            self.lost = self.lost or "it was shut down"
-        self.machine.kill()
+            lost, self.lost = self.lost, self.lost or "it was shut down"
+        self.machine.kill(keep_console=lost is not None)
 
     def _check_there(self) -> None:
         if self.lost is not None:
@@ -257,7 +257,8 @@ class Guest:
         except (OSError, ValueError) as error:
             self.lose(f"its agent cannot be understood ({error})")
         if self.lost is None:
-            self.lose("its agent went away" if self._hello.is_set() else "it ended before it was up")
+            what = "its agent went away" if self._hello.is_set() else "it ended before it was up"
+            self.lose(f"{what} ({self.machine.how_it_ended()})")
 
     def _take(self, answer: dict[str, Any]) -> None:
         if "hello" in answer:

@@ -103,6 +103,14 @@ class Machine:
         if not keep_console:
             self.console.unlink(missing_ok=True)
 
+    def how_it_ended(self) -> str:
+        """Say how QEMU ended, after its channels have closed."""
+        try:
+            status = self.process.wait(5)
+        except subprocess.TimeoutExpired:
+            return "QEMU is still there"
+        return f"QEMU was killed by signal {-status}" if status < 0 else f"QEMU ended with exit status {status}"
+
     def drop_files(self) -> None:
         """Remove the files that a booted machine has read or holds open, lest they be left if this process is killed."""
         for path in self.folder.iterdir():

@@ -153,6 +153,9 @@ class PaperMachine:
     def console_tail(self) -> str:
         return "Kernel panic - not syncing"
 
+    def how_it_ended(self) -> str:
+        return "QEMU was killed by signal 9"
+
     def kill(self, *, keep_console: bool = False) -> None:
         self.killed.set()
         self.far_end.close()
@@ -174,7 +177,7 @@ def test_guest_that_goes_away_is_lost_for_those_who_wait_and_who_come_later(mach
     guest = machine.guest()
     process = guest.spawn(["sleep", "1000"])
     machine.far_end.shutdown(socket.SHUT_RDWR)
-    reason = r"lost guest: its agent went away; Kernel panic"
+    reason = r"lost guest: its agent went away \(QEMU was killed by signal 9\); Kernel panic"
     with pytest.raises(LostGuestError, match=reason):
         process.wait()
     with pytest.raises(LostGuestError, match=reason):
