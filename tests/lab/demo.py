@@ -18,7 +18,7 @@ from tests.lab.conftest import changes
 from tests.lab.errors import LabError
 from tests.lab.lab import Lab, boot
 from tests.lab.product import HOST_FILE, PEER, POOL, Product, look, network, received
-from tests.lab.runtimes import Containerd, containerd
+from tests.lab.runtimes import CONFLIST, Containerd, containerd
 from tests.lab.steps import StepFailedError
 from tests.lab.waiting import wait_until
 
@@ -102,22 +102,22 @@ def _make_pool(story: Story, product: Product) -> None:
 def _run_container(story: Story, product: Product, runtime: Containerd) -> None:
     story.chapter("A container leases one")
     plugin = {key: value for key, value in network().items() if key not in ("cniVersion", "name")}
-    story.show(
-        json.dumps({"cniVersion": "1.0.0", "name": "db", "plugins": [plugin]}, indent=2), "/etc/cni/net.d/10-db.conflist"
-    )
+    story.show(json.dumps({"cniVersion": "1.0.0", "name": "db", "plugins": [plugin]}), CONFLIST)
     began = time.monotonic()
     runtime.run("box", "sleep 10000", detached=True)
     story.console.print(f"  ctr run --detach --cni box (containerd {runtime.version}): {time.monotonic() - began:.1f} s")
     story.show(product.ctl("status").stdout, "sriov-bondctl status")
-    addresses = runtime.inside("box", "ip addr show eth0; ip link show type bond_slave; ip route")
-    story.show(addresses or runtime.inside("box", "ip addr; ip route"), "in the container: ip addr")
+    story.show(runtime.inside("box", "ip addr"), "in the container: ip addr")
     ping = runtime.inside("box", f"ping -c 3 {PEER}")
     story.show(ping, f"in the container: ping {PEER}, its peer on VLAN 100")
     story.check("3 packets received" in ping, "its peer on VLAN 100 answers")
-    other = runtime.inside(
-        "box", "ip addr add 10.200.0.9/24 dev eth0; ping -c 2 -W 1 10.200.0.1; ip addr del 10.200.0.9/24 dev eth0"
-    )
-    story.check("0 packets received" in other, "an address on VLAN 200 does not: the NICs keep the container on its VLAN")
+    # The container may not do this itself; root on the host can, and even so gets no answer.
+    enter = f"nsenter -t {runtime.pid('box')} -n"
+    command = f"{enter} ip addr add 10.200.0.9/24 dev eth0; {enter} ping -c 2 -W 1 10.200.0.1"
+    other = product.guest.run(command).stdout
+    product.guest.sh(f"{enter} ip addr del 10.200.0.9/24 dev eth0")
+    story.show(other, "root on the host gives the container an address of VLAN 200, and pings 10.200.0.1 there")
+    story.check(received(other) == 0, "nobody on VLAN 200 answers: the NICs keep the container on its own")
     promiscuous = look(product.guest).promiscuous
     story.check(not {"enp1s0", "enp2s0"} & set(promiscuous), "no NIC is in promiscuous mode")
 

@@ -144,9 +144,9 @@ class Product:
 
 def received(ping: str) -> int:
     """Return how many answers a ping's summary counts."""
-    found = re.search(r"(\d+) received", ping)
+    found = re.search(r"(\d+) (?:packets )?received", ping)
     if not found:
-        raise AssertionError(f"ping said nothing of answers: {ping!r}")
+        raise AssertionError(f"ping said nothing of answers: {ping[-300:]!r}")
     return int(found[1])
 
 

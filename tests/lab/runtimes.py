@@ -45,6 +45,11 @@ class Containerd:
         """Start a script in a container."""
         return self.product.guest.spawn(f"{self.client} task exec --exec-id job {name} /bin/sh -c '{script}'", timeout=90)
 
+    def pid(self, name: str) -> int:
+        """Return the process id of a container's first process."""
+        listed = self.product.guest.run(f"{self.client} task ls", check=True).stdout
+        return next(int(line.split()[1]) for line in listed.splitlines() if line.split()[0] == name)
+
     def ports_up(self, name: str) -> int:
         """Return how many ports of a container's bond are up, as its kernel says."""
         return self.inside(name, "cat /proc/net/bonding/eth0").count("MII Status: up") - 1
@@ -70,7 +75,7 @@ def containerd(product: "Product", folder: str, config: "Mapping[str, Any]") -> 
     client = f"PATH={folder}:$PATH {folder}/ctr --address {_SOCKET}"
     try:
         wait_until(lambda: guest.run(f"{client} version").status == 0, "containerd to answer", 60)
-        version = guest.sh(f"{folder}/containerd --version").stdout.split()[2]
+        version = guest.sh(f"{folder}/containerd --version").stdout.split()[2].partition("+")[0]
         yield Containerd(product, client, version)
     finally:
         process.stop()
