@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.panel import Panel
-from rich.syntax import Syntax
 from rich.text import Text
 
 from tests.lab import supplies
@@ -71,7 +70,7 @@ class Story:
             self.console.print(f"[bold red]{len(self.failures)} of it did not come true:[/] {'; '.join(self.failures)}")
             return 1
         self.console.print(f"[bold green]All of it came true[/], in {took:.0f} s. On a host with real NICs:")
-        self.console.print(Syntax(NEXT_STEPS, "bash", background_color="default"))
+        self.console.print(NEXT_STEPS, soft_wrap=True, end="")
         return 0
 
 
