@@ -42,7 +42,7 @@ def provide() -> Supplies:
         debian.install(LAB_PACKAGES)
         debian.install_qemu()
         kernel = debian.kernel()
-        return Supplies(kernel=kernel, tools_image=_tools(_clients(), _old_containerd()))
+        return Supplies(kernel=kernel, tools_image=_tools(clients(), _old_containerd()))
 
 
 def build_product() -> Path:
@@ -56,8 +56,13 @@ def build_product() -> Path:
     return PRODUCT
 
 
-def _clients() -> Path:
-    """Build the Go programs that tests/lab/clients/go.mod lists as tools, at the versions that it pins."""
+def clients() -> Path:
+    """Return a folder with the Go programs that tests/lab/clients/go.mod lists, built at the versions that it pins."""
+    with cache.locked("lab"):
+        return _clients()
+
+
+def clients() -> Path:
     go = Path(sys.executable).with_name("go")
     version = subprocess.run([go, "version"], capture_output=True, text=True, check=True).stdout
     sources = [path for path in CLIENTS.rglob("*") if path.is_file()]
