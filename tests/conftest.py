@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.lab import cache, supplies
+from tests.lab import supplies
 from tests.lab.lab import Lab, boot
 
 if TYPE_CHECKING:
@@ -37,13 +37,6 @@ def frozen() -> Path:
 def clients() -> Path:
     """Return a folder with the Go programs that ours are compared with: host-local, cnitool, ctr and others."""
     return supplies.clients()
-
-
-@pytest.fixture(scope="session")
-def clients() -> Path:
-    """Return the folder with the Go programs that ours are compared with, host-local among them."""
-    with cache.locked("lab"):
-        return supplies.clients()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

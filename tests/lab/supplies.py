@@ -42,7 +42,7 @@ def provide() -> Supplies:
         debian.install(LAB_PACKAGES)
         debian.install_qemu()
         kernel = debian.kernel()
-        return Supplies(kernel=kernel, tools_image=_tools(clients(), _old_containerd()))
+        return Supplies(kernel=kernel, tools_image=_tools(_clients(), _old_containerd()))
 
 
 def build_product() -> Path:
@@ -62,7 +62,7 @@ def clients() -> Path:
         return _clients()
 
 
-def clients() -> Path:
+def _clients() -> Path:
     go = Path(sys.executable).with_name("go")
     version = subprocess.run([go, "version"], capture_output=True, text=True, check=True).stdout
     sources = [path for path in CLIENTS.rglob("*") if path.is_file()]
