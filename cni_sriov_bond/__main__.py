@@ -77,12 +77,18 @@ def _run(version: list[str]) -> None:
     value = config.parse_json(data)
     if call.command in ("ADD", "DEL", "CHECK"):
         config.check_identifiers(call)
-    verbs: dict[str, Callable[..., None]] = {"ADD": plugin.add, "DEL": plugin.delete, "CHECK": plugin.check}
+    verbs: dict[str, Callable[..., None]] = {
+        "ADD": plugin.add,
+        "DEL": plugin.delete,
+        "CHECK": plugin.check,
+        "GC": plugin.collect,
+        "STATUS": plugin.status,
+    }
     if call.command not in verbs:
         raise CniError(INVALID_ENVIRONMENT, f"unknown CNI_COMMAND: {call.command}")
     version[0] = config.check_version(value, call.command)
     network = config.parse_network(data, value, version[0])
-    log = Log(network.log_level, network.log_file, f"sriov-bond {call.command} {call.container_id} {call.ifname}")
+    log = Log(network.log_level, network.log_file, f"sriov-bond {call.command} {call.container_id} {call.ifname}".rstrip())
     if call.command == "ADD":
         plugin.add(call, network, log, lambda text: _write(1, text + "\n"))
     else:

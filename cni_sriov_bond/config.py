@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from typing import Any
 
 VERSIONS = ("0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0")
+# The specification's text of 1.1.0 had the second name; runtimes send both.
+_LISTS = ("cni.dev/valid-attachments", "cni.dev/attachments")
 _SINCE = {"CHECK": "0.4.0", "GC": "1.1.0", "STATUS": "1.1.0"}
 # Which verb needs which variable, in the order in which a complaint lists them.
 _REQUIRED = (
@@ -62,17 +64,18 @@ class Call:
 class Network:
     """A validated network config.
 
-    ``raw`` is the config's own bytes for the delegate, ``bond`` the bonding options by kernel name, as numbers,
-    ``vf`` the VF settings as ``sriov.Host.apply`` takes them.
+    ``raw`` is the config's own bytes for the delegate, ``document`` what they say, ``bond`` the bonding options by kernel
+    name, as numbers, ``vf`` the VF settings as ``sriov.Host.apply`` takes them.
     """
 
     __slots__ = (
-        "bond", "delegate", "dns", "link_monitor", "log_file", "log_level", "mac", "mtu", "name", "pool", "prev_result",
-        "raw", "state_dir", "version", "vf", "vlan",
+        "bond", "delegate", "dns", "document", "link_monitor", "log_file", "log_level", "mac", "mtu", "name", "pool",
+        "prev_result", "raw", "state_dir", "version", "vf", "vlan",
     )  # fmt: skip
 
-    def __init__(self, raw: bytes, value: "dict[str, Any]", version: str) -> None:
+    def __init__(self, raw: bytes, document: "dict[str, Any]", value: "dict[str, Any]", version: str) -> None:
         self.raw = raw
+        self.document = document
         self.name: str = value["name"]
         self.version = version
         self.pool: str = value.get("pool", "")
@@ -150,12 +153,48 @@ def check_version(value: "dict[str, Any]", command: str) -> str:
     :raises CniError: INCOMPATIBLE_VERSION for one that we, or this verb, do not know.
     """
     version: str = value.get("cniVersion") or "0.1.0"
+    if command in _SINCE:
+        _check_since(version, command)
     if version not in VERSIONS:
         have = " ".join(f'"{one}"' for one in VERSIONS)
         raise CniError(INCOMPATIBLE_VERSION, "incompatible CNI versions", f'config is "{version}", plugin supports [{have}]')
-    if VERSIONS.index(version) < VERSIONS.index(_SINCE.get(command, "0.1.0")):
-        raise CniError(INCOMPATIBLE_VERSION, f"config version {version} does not allow {command}")
     return version
+
+
+def _check_since(version: str, command: str) -> None:
+    """Refuse a verb that the config's version has not; as in the reference, a version of no numbers is told before that."""
+    parts = version.split(".")
+    if len(parts) > 3 or not all(part.isascii() and part.isdecimal() and len(part) < 10 for part in parts):
+        raise CniError(DECODING_FAILURE, f"invalid version {version!r}: it is not three numbers; correct cniVersion")
+    numbers = [int(part) for part in parts]
+    if numbers < [int(part) for part in _SINCE[command].split(".")]:
+        raise CniError(
+            INCOMPATIBLE_VERSION,
+            f"config version does not allow {command}",
+            f"it is {version}; {command} needs {_SINCE[command]}",
+        )
+
+
+def valid_attachments(network: Network) -> "set[tuple[str, str]] | None":
+    """Give the (container id, interface name) of every attachment that GC must keep, or None where there is no list.
+
+    :raises CniError: INVALID_CONFIG for a list of another shape: nothing may be freed by what we do not understand.
+    """
+    key = next((name for name in _LISTS if name in network.document), None)
+    if key is None:
+        return None
+    listed = network.document[key]
+    if listed is None:  # Go writes a list without entries so
+        return set()
+    if not isinstance(listed, list):
+        raise CniError(INVALID_CONFIG, f"{key} must be a list, not {type(listed).__name__}")
+    kept = set()
+    for place, one in enumerate(listed):
+        names = [one.get(part) for part in ("containerID", "ifname")] if isinstance(one, dict) else [None]
+        if not all(isinstance(name, str) and name for name in names):
+            raise CniError(INVALID_CONFIG, f"{key}[{place}] must have a containerID and an ifname that are strings")
+        kept.add((str(names[0]), str(names[-1])))
+    return kept
 
 
 def parse_network(data: bytes, value: "dict[str, Any]", version: str) -> Network:
@@ -163,13 +202,13 @@ def parse_network(data: bytes, value: "dict[str, Any]", version: str) -> Network
 
     :raises CniError: INVALID_CONFIG listing every mistake with its path.
     """
-    value = _without_nulls(value)
+    document, value = value, _without_nulls(value)
     found = issues(value, NETWORK)
     if not found:
         found = _mistakes(value)
     if found:
         raise CniError(INVALID_CONFIG, f"network {value['name']!r}: {'; '.join(found)}")
-    return Network(data, value, version)
+    return Network(data, document, value, version)
 
 
 def _without_nulls(value: "dict[str, Any]") -> "dict[str, Any]":

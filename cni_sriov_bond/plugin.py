@@ -2,14 +2,16 @@
 
 from cni_sriov_bond import addresses as ip_addresses
 from cni_sriov_bond import bond as bonds
-from cni_sriov_bond import ipam, netns, pool, release, result, sriov
+from cni_sriov_bond import config, ipam, netns, pool, release, result, sriov
 from cni_sriov_bond.bonding import encode
 from cni_sriov_bond.errors import (
     CHECK_DIFFERS,
     DECODING_FAILURE,
     DELEGATE_FAILED,
     INVALID_CONFIG,
+    LIMITED_CONNECTIVITY,
     NAME_TAKEN,
+    NOT_AVAILABLE,
     POOL_UNUSABLE,
     TRY_AGAIN_LATER,
     CniError,
@@ -114,8 +116,8 @@ def _acquire(call: "Call", network: "Network", target: "Netns", log: "Log") -> t
     if network.delegate:
         # The delegate's DEL may have to be made by a process that has nothing but this lease.
         environ = {name: value for name, value in call.environ.items() if name.startswith("CNI_")}
-        config = network.raw.decode("utf-8", "surrogateescape")
-        record["delegate"] = {"type": network.delegate, "environ": environ, "config": config}
+        text = network.raw.decode("utf-8", "surrogateescape")
+        record["delegate"] = {"type": network.delegate, "environ": environ, "config": text}
     release.finish_draining(where, log)
     try:
         lease, bond = where.acquire(who, record)
@@ -336,3 +338,70 @@ def _our_interface(call: "Call", before: "dict[str, Any]") -> "dict[str, Any]":
             found: dict[str, Any] = one
             return found
     raise CniError(CHECK_DIFFERS, f"prevResult has no interface {call.ifname} in {call.netns}")
+
+
+def collect(call: "Call", network: "Network", log: "Log") -> None:
+    """GC: release what this network has leased to attachments that are no more, and forward the GC.
+
+    :raises CniError: telling everything that failed; the rest is done.
+    """
+    kept = config.valid_attachments(network)
+    outcome = release.Outcome()
+    for name in pool.names(network.state_dir):  # the network may have named another pool before
+        outcome.problems += release.collect(pool.Pool(network.state_dir, name), network.name, kept, log)
+    if network.delegate:
+        try:
+            ipam.run(ipam.find(network.delegate, call.path), "GC", call.environ, network.raw)
+        except CniError as problem:
+            outcome.problems.append(problem)
+    outcome.raise_any()
+
+
+def status(call: "Call", network: "Network", log: "Log") -> None:
+    """Tell whether an ADD could be served now, changing nothing, and forward the STATUS.
+
+    :raises CniError: NOT_AVAILABLE when not; LIMITED_CONNECTIVITY when containers that are attached suffer too.
+    """
+    try:
+        executable = ipam.find(network.delegate, call.path) if network.delegate else ""
+        where = _pool(network)
+        bonds, made = where.bonds(), where.inventory()["boot_id"]
+        if made != pool.boot_id():
+            raise CniError(POOL_UNUSABLE, f"pool {where.name} was made before this boot; run `sriov-bondctl up`")
+        _check_nics(where.name, bonds)
+        _check_free(where, bonds)
+    except CniError as unable:
+        code = unable.code if unable.code == LIMITED_CONNECTIVITY else NOT_AVAILABLE
+        raise CniError(code, unable.msg, unable.details) from None
+    log.step("the pool can serve")
+    if executable:
+        ipam.run(executable, "STATUS", call.environ, network.raw)
+
+
+def _check_nics(name: str, bonds: list[pool.Bond]) -> None:
+    nics = sorted({port.pf for bond in bonds for port in bond.ports})
+    missing = [nic for nic in nics if not sriov.netdev(nic)]
+    if missing:
+        raise CniError(
+            LIMITED_CONNECTIVITY,
+            f"pool {name}: the NIC at {' and '.join(missing)} has no network device; is it there, and its driver loaded?",
+        )
+    if not any(sriov.has_carrier(nic) for nic in nics):
+        names = " and ".join(sriov.netdev(nic) for nic in nics)
+        raise CniError(LIMITED_CONNECTIVITY, f"pool {name}: no NIC has carrier; look at the cables and switches of {names}")
+
+
+def _check_free(where: pool.Pool, bonds: list[pool.Bond]) -> None:
+    """Find one bond that an ADD could have: free with its VFs at home, or leased to what is gone, which ADD takes back."""
+    entries = where.entries()
+    taken = {entry.bond for entry in entries}
+    free = [bond for bond in bonds if bond.name not in taken]
+    if any(all(sriov.netdev(port.pci) for port in bond.ports) for bond in free):
+        return
+    for entry in entries:
+        record = where.read(entry) if entry.state != pool.ADDING else None
+        if record and release.is_over(record):
+            return
+    if free:
+        raise CniError(POOL_UNUSABLE, f"pool {where.name}: the VFs of its {len(free)} free bonds are not in the host")
+    raise CniError(POOL_UNUSABLE, f"pool {where.name} is empty: all {len(bonds)} bonds are leased")

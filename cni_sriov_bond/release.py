@@ -4,8 +4,8 @@ It works from the lease alone, so that it needs no netns, no prevResult and no c
 """
 
 from cni_sriov_bond import bond as bonds
-from cni_sriov_bond import ipam, pool, sriov
-from cni_sriov_bond.errors import INTERNAL, CniError
+from cni_sriov_bond import ipam, netns, pool, sriov
+from cni_sriov_bond.errors import INTERNAL, TRY_AGAIN_LATER, CniError
 from cni_sriov_bond.netlink import Netlink
 from cni_sriov_bond.netns import Entered, Netns
 from cni_sriov_bond.wire import Link
@@ -105,11 +105,65 @@ def reclaim(where: pool.Pool, log: "Log") -> None:
     """Free what nobody will ask us to free: unfinished releases, ADDs that died, and leases whose containers are gone."""
     for entry in where.entries():
         record = where.read(entry) if entry.state == pool.READY else None
-        if entry.state != pool.READY or (record and _is_over(record)):
+        if entry.state != pool.READY or (record and is_over(record)):
             _finish(where, entry, log)
 
 
-def _is_over(record: "dict[str, Any]") -> bool:
+def collect(where: pool.Pool, network: str, kept: "set[tuple[str, str]] | None", log: "Log") -> list[CniError]:
+    """Release every lease of a network that is not one of ``kept``, and give what failed; the others are done.
+
+    :param kept: (container id, interface name) of all that live; None when nobody said, and then a lease is released only
+        if its namespace is gone.
+    """
+    problems = []
+    for entry in where.entries():
+        try:
+            record = where.read(entry)
+        except CniError as damaged:
+            log.warn(f"left alone: {damaged.msg}")  # whose it is cannot be known
+            continue
+        if record is None or record["network"] != network:
+            continue
+        if kept is None or (record["container_id"], record["ifname"]) not in kept:
+            problems += _collect_one(where, entry, kept is None, log)
+    return problems
+
+
+def _collect_one(where: pool.Pool, entry: pool.Entry, only_dead: bool, log: "Log") -> list[CniError]:
+    try:
+        lease = where.take(entry, seconds=0)
+    except CniError as failed:
+        if failed.code != TRY_AGAIN_LATER:
+            return [failed]
+        log.warn(f"left alone: {failed.msg}")
+        return []
+    if lease is None:
+        return []
+    target = None
+    try:
+        target = _recorded_netns(lease.record)
+        if only_dead and target is not None:
+            return []
+        # Without a namespace the VFs are home or on their way; one wait for each of 63 would be too long.
+        return release(lease, log, target, seconds=HOME_SECONDS if target else 0).problems
+    finally:
+        if target is not None:
+            target.close()
+        lease.close()
+
+
+def _recorded_netns(record: "dict[str, Any]") -> Netns | None:
+    """Give the namespace that a lease was made for, if its path still leads there."""
+    if "netns" not in record:
+        return None
+    target = netns.find(record["netns"]["path"])
+    if target is not None and [target.dev, target.ino] != record["netns"]["id"]:
+        target.close()
+        return None
+    return target
+
+
+def is_over(record: "dict[str, Any]") -> bool:
     """Tell whether a lease that was ready serves nobody: it is of an earlier boot, or its VFs are all in the host.
 
     They come home by themselves when the container's namespace dies, as after a runtime that sends no DEL.
@@ -129,7 +183,7 @@ def _finish(where: pool.Pool, entry: pool.Entry, log: "Log") -> None:
         return
     try:
         # Only now, under the lock: an ADD may have finished since its lease was listed, and its container lives.
-        if lease.entry.state == pool.READY and not _is_over(lease.record):
+        if lease.entry.state == pool.READY and not is_over(lease.record):
             return
         outcome = release(lease, log, seconds=0)
     finally:

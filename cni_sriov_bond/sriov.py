@@ -40,6 +40,15 @@ def netdev(pci: str) -> str:
     return found[0] if found else ""
 
 
+def has_carrier(pci: str) -> bool:
+    """Tell whether a PCI device's netdev is up and has carrier; a device that is down does not say (EINVAL)."""
+    try:
+        with open(f"{PCI_DEVICES}/{pci}/net/{netdev(pci)}/carrier", encoding="ascii") as file:
+            return file.read(1) == "1"
+    except OSError:
+        return False
+
+
 def driver(pci: str) -> str:
     """Give the name of the driver that a PCI device is bound to, or ""."""
     try:

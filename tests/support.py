@@ -1,10 +1,13 @@
 """What tests of the host side share: pools on disk, delegates that are real programs, network namespaces."""
 
 import contextlib
+import json
 import os
+import subprocess
+import sys
 import textwrap
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cni_sriov_bond import pool
 from cni_sriov_bond.netlink import Netlink
@@ -15,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 REPOSITORY = Path(__file__).parent.parent
+SECONDS = 60
 
 
 def bond_entry(number: int) -> dict[str, Any]:
@@ -113,3 +117,66 @@ def cable(mtu: int = 1500) -> "Iterator[tuple[Space, Space]]":
         for one, name in ((left, "a"), (right, "b")):
             one.theirs.link("set", index=one.index(name), state="up")
         yield left, right
+
+
+class Answer(NamedTuple):
+    """What a process left."""
+
+    status: int
+    out: str
+    err: str
+
+    def error(self, code: int, version: str = "1.0.0") -> str:
+        """Assert that it failed as the contract has it (P3, P4), and give its sentence and details."""
+        assert self.status == 1, self
+        document = json.loads(self.out)
+        assert sorted(document) == ["cniVersion", "code", "details", "msg"]
+        assert self.out.endswith("}\n") and self.out.count("\n") == 1
+        assert (document["code"], document["cniVersion"]) == (code, version), document
+        assert "Traceback" not in self.err and "bug" not in document["msg"]
+        return f"{document['msg']} {document['details']}"
+
+
+class Plugin:
+    """The plugin as a runtime meets it: argv, environment, bytes in, bytes out."""
+
+    def __init__(self, argv: list[str], tmp_path: Path) -> None:
+        self.argv = argv
+        self.state = tmp_path / "state"
+        self.cni_path = tmp_path / "bin"
+        self.cni_path.mkdir()
+
+    def environ(self, verb: str, changes: dict[str, str | None]) -> dict[str, str]:
+        usual = {"CNI_COMMAND": verb, "CNI_CONTAINERID": "c1", "CNI_IFNAME": "eth0", "CNI_NETNS": "/none"}
+        usual["CNI_PATH"] = str(self.cni_path)
+        return {key: value for key, value in {**usual, **changes}.items() if value is not None}
+
+    def config(self, **keys: Any) -> bytes:
+        usual = {"cniVersion": "1.0.0", "name": "net1", "type": "sriov-bond", "pool": "db", "stateDir": str(self.state)}
+        return json.dumps({**usual, **keys}).encode()
+
+    def run(
+        self,
+        verb: str,
+        stdin: bytes | None = None,
+        prefix: tuple[str, ...] = (),
+        changes: dict[str, str | None] | None = None,
+        **environ: str | None,
+    ) -> Answer:
+        """Run one call; ``changes`` and ``environ`` are variables that differ from the usual ones, None for absent."""
+        done = subprocess.run(
+            [*prefix, *self.argv],
+            input=self.config() if stdin is None else stdin,
+            capture_output=True,
+            env=self.environ(verb, {**(changes or {}), **environ}),
+            cwd=REPOSITORY,
+            timeout=SECONDS,
+            check=False,
+        )
+        return Answer(done.returncode, done.stdout.decode(), done.stderr.decode())
+
+
+def plugin_at(built: Path | None, tmp_path: Path) -> Plugin:
+    """Give the plugin of a built tree, or of the sources."""
+    argv = [str(built / "opt/cni/bin/sriov-bond")] if built else [sys.executable, "-m", "cni_sriov_bond"]
+    return Plugin(argv, tmp_path)

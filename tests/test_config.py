@@ -189,7 +189,7 @@ def test_every_listed_version_is_served(version: str) -> None:
 
 
 @pytest.mark.parametrize("version", ["9.9.9", "1.0", "banana", "1.0.0 ", "v1.0.0", "0.3", "1.2.0"])
-@pytest.mark.parametrize("verb", ["ADD", "DEL", "CHECK"])
+@pytest.mark.parametrize("verb", ["ADD", "DEL"])
 def test_an_unknown_version_is_refused_with_the_known_ones(version: str, verb: str) -> None:
     """The version must be one of ours to the letter; the details say both (C6)."""
     with pytest.raises(CniError, match=r"^incompatible CNI versions$") as refused:
@@ -204,10 +204,59 @@ def test_an_unknown_version_is_refused_with_the_known_ones(version: str, verb: s
 )
 def test_a_verb_is_refused_below_its_version(verb: str, last_refused: str, first_served: str) -> None:
     """CHECK, GC and STATUS are there from their version on (K1, G1, S1)."""
-    with pytest.raises(CniError, match=f"{last_refused} does not allow {verb}") as refused:
+    with pytest.raises(CniError, match=f"^config version does not allow {verb}$") as refused:
         config.check_version({"cniVersion": last_refused}, verb)
-    assert refused.value.code == INCOMPATIBLE_VERSION
+    assert (refused.value.code, last_refused in refused.value.details) == (INCOMPATIBLE_VERSION, True)
     assert config.check_version({"cniVersion": first_served}, verb) == first_served
+
+
+@pytest.mark.parametrize(
+    ("version", "code"),
+    [
+        ("banana", 6),
+        ("1.0.0 ", 6),
+        ("v1.0.0", 6),
+        ("1.1.0.0", 6),
+        ("1..0", 6),
+        ("9" * 5000, 6),
+        ("9.9.9", 1),
+        ("1.2", 1),
+        ("0.3", 1),
+    ],
+)
+@pytest.mark.parametrize("verb", ["CHECK", "GC", "STATUS"])
+def test_the_later_verbs_want_a_version_of_numbers_first(verb: str, version: str, code: int) -> None:
+    """What is no version is a decoding failure there, and what is one but not ours is incompatible (C6)."""
+    with pytest.raises(CniError) as refused:
+        config.check_version({"cniVersion": version}, verb)
+    assert refused.value.code == code
+
+
+# -- what GC must keep (G2 to G8)
+
+
+@pytest.mark.parametrize("key", ["cni.dev/valid-attachments", "cni.dev/attachments"])
+def test_the_list_of_valid_attachments_is_read_under_both_names(key: str) -> None:
+    """The specification's text had another name for it; null and empty are both a list of nobody (G2, G3, G5)."""
+    given = [{"containerID": "c1", "ifname": "eth0"}, {"containerID": "c2", "ifname": "net1", "x": 5}]
+    assert config.valid_attachments(network(**{key: given})) == {("c1", "eth0"), ("c2", "net1")}
+    assert config.valid_attachments(network(**{key: []})) == set()
+    assert config.valid_attachments(network(**{key: None})) == set()
+    assert config.valid_attachments(network()) is None
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {}, "c1", 5, True, [None], ["c1"], [[]], [{}], [{"containerID": "c1"}], [{"ifname": "eth0"}],
+        [{"containerID": 1, "ifname": "eth0"}], [{"containerID": "c1", "ifname": "eth0"}, {"containerID": "", "ifname": "x"}],
+    ],
+)  # fmt: skip
+def test_a_list_of_another_shape_is_refused(given: Any) -> None:
+    """Nothing can be freed by a list that is not understood whole (G8)."""
+    with pytest.raises(CniError, match=r"cni\.dev/valid-attachments") as refused:
+        config.valid_attachments(network(**{"cni.dev/valid-attachments": given}))
+    assert refused.value.code == INVALID_CONFIG
 
 
 # -- our keys (C7, C13)
