@@ -4,6 +4,7 @@ from errno import EEXIST
 
 from cni_sriov_bond import wire
 from cni_sriov_bond.bonding import MODES, MODES_WITHOUT_ARP_MONITOR, TARGETS, decode, encode, words
+from cni_sriov_bond.bondrules import DELAYS
 from cni_sriov_bond.errors import NAME_TAKEN, CniError, KernelError
 
 TYPE_CHECKING = False
@@ -45,13 +46,18 @@ def ports(inside: "Netlink", wanted: "list[Port]") -> "dict[str, wire.Link]":
     return {link.parent: link for link in inside.links() if link.parent in addresses}
 
 
-def fill(inside: "Netlink", bond: wire.Link, members: "list[wire.Link]", mtu: int | None) -> None:
+def fill(
+    inside: "Netlink", bond: wire.Link, members: "list[wire.Link]", mtu: int | None, primary: wire.Link | None = None
+) -> None:
     """Add the ports, set the MTU of all and bring the bond up, which brings its ports up.
 
+    :param primary: the port to prefer.
     :raises KernelError: what the kernel refused, naming the port.
     """
     for member in members:
         inside.set_port(member, bond)
+    if primary is not None:
+        inside.change_bond(bond.index, encode({"primary": primary.index}), f"make {primary.name} the primary of {bond.name}")
     if mtu is not None and mtu != bond.mtu:
         inside.set_mtu(bond, mtu)
     inside.set_up(bond, True)
@@ -68,7 +74,8 @@ def differences(bond: wire.Link | None, members: "list[wire.Link]", asked: "dict
     """Say what of a bond is not as it was asked, one clause each.
 
     :param members: every device of the namespace that is a port of something.
-    :param asked: ``name``, ``mac``, ``mtu`` (or None), ``ports`` (PCI addresses) and ``options``.
+    :param asked: ``name``, ``mac``, ``mtu`` (or None), ``ports`` (PCI addresses), ``options``, and ``primary`` (a PCI address)
+        where there is one.
     """
     if bond is None:
         return [f"the bond {asked['name']} is gone"]
@@ -83,7 +90,15 @@ def differences(bond: wire.Link | None, members: "list[wire.Link]", asked: "dict
     for name, value in asked["options"].items():
         if present.get(name) != value:
             found.append(f"{bond.name} has {name} {words(name, present.get(name))}, not {words(name, value)}")
+    if asked.get("primary"):
+        found += _primary_differences(bond, members, asked["primary"], present.get("primary"))
     return found + _port_differences(bond, members, asked["ports"])
+
+
+def _primary_differences(bond: wire.Link, members: "list[wire.Link]", wanted: str, index: int | None) -> list[str]:
+    names = {member.index: member.parent or member.name for member in members}
+    found = names.get(index) if index else None
+    return [] if found == wanted else [f"{bond.name} has the primary {found or 'none'}, not {wanted}"]
 
 
 def _port_differences(bond: wire.Link, members: "list[wire.Link]", wanted: "list[str]") -> list[str]:
@@ -106,6 +121,8 @@ def wants_path(asked: "dict[str, Any]", choice: str, drivers: list[str]) -> bool
     """
     if "miimon" in asked or "arp_interval" in asked or choice == "mii":
         return False
+    if any(name in asked for name in DELAYS):
+        return False  # they delay what carrier says
     if MODES[asked["mode"]] in MODES_WITHOUT_ARP_MONITOR:
         return False
     return choice == "arp" or not all(name in DRIVERS_WITH_CARRIER for name in drivers)

@@ -24,6 +24,7 @@ OPTIONS: "dict[str, tuple[int, int, tuple[str, ...]]]" = {
     "arp_interval": (7, 4, ()),
     "arp_validate": (9, 4, ("none", "active", "backup", "all", "filter", "filter_active", "filter_backup")),
     "arp_all_targets": (10, 4, ("any", "all")),
+    "primary": (11, 4, ()),  # a device's index; set once the ports are there
     "primary_reselect": (12, 1, ("always", "better", "failure")),
     "fail_over_mac": (13, 1, ("none", "active", "follow")),
     "xmit_hash_policy": (14, 1, ("layer2", "layer3+4", "layer2+3", "encap2+3", "encap3+4", "vlan+srcmac")),

@@ -4,10 +4,9 @@ The order of the checks is the reference plugins' (skel.go): environment, then J
 identifiers, then the version, then what is ours.
 """
 
-from _socket import inet_pton
-
 from cni_sriov_bond import jsontext
-from cni_sriov_bond.bonding import MODES_WITHOUT_ARP_MONITOR, OPTIONS, TARGETS
+from cni_sriov_bond.bonding import OPTIONS, TARGETS
+from cni_sriov_bond.bondrules import mistakes
 from cni_sriov_bond.errors import (
     DECODING_FAILURE,
     INCOMPATIBLE_VERSION,
@@ -37,13 +36,12 @@ _REQUIRED = (
 _ALNUM = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789")
 _NAME = _ALNUM | frozenset("_.-")
 STATE_DIR = "/var/lib/cni/sriov-bond"
-_AF_INET, _AF_INET6 = 2, 10
 # The VF settings by their config key: (key, name in the VF's state, values by word).
 _SWITCHES = {"off": 0, "on": 1}
 _LINK_STATES = {"auto": 0, "enable": 1, "disable": 2}
 _VLAN_PROTOCOLS = {"802.1q": 0x8100, "802.1ad": 0x88A8}
-# bond-cni's spelling and the kernel's are one option.
-_SPELLINGS = {"failOverMac": "fail_over_mac"}
+# bond-cni's spelling, the kernel's older names and its newer one are one option.
+_SPELLINGS = {"failOverMac": "fail_over_mac", "num_grat_arp": "num_peer_notif", "num_unsol_na": "num_peer_notif"}
 
 
 class Call:
@@ -70,7 +68,7 @@ class Network:
 
     __slots__ = (
         "bond", "delegate", "dns", "document", "link_monitor", "log_file", "log_level", "mac", "mtu", "name", "pool",
-        "prev_result", "raw", "state_dir", "version", "vf", "vlan",
+        "prev_result", "primary", "raw", "state_dir", "version", "vf", "vlan",
     )  # fmt: skip
 
     def __init__(self, raw: bytes, document: "dict[str, Any]", value: "dict[str, Any]", version: str) -> None:
@@ -89,6 +87,7 @@ class Network:
         self.delegate: str = (value.get("ipam") or {}).get("type") or ""
         self.dns: dict[str, Any] = value.get("dns") or {}
         self.prev_result: dict[str, Any] | None = value.get("prevResult")
+        self.primary: str = value.get("primary", "")
         self.bond = _bond_options(value)
         self.vf = _vf_settings(value)
 
@@ -202,20 +201,26 @@ def parse_network(data: bytes, value: "dict[str, Any]", version: str) -> Network
 
     :raises CniError: INVALID_CONFIG listing every mistake with its path.
     """
-    document, value = value, _without_nulls(value)
+    document, value = value, _plain(value)
     found = issues(value, NETWORK)
-    if not found:
-        found = _mistakes(value)
+    spoiled = {issue.split(" ", 1)[0].split(".", 1)[0].split("[", 1)[0] for issue in found}
+    found += _mistakes({key: part for key, part in value.items() if key not in spoiled}, spoiled)
     if found:
         raise CniError(INVALID_CONFIG, f"network {value['name']!r}: {'; '.join(found)}")
     return Network(data, document, value, version)
 
 
-def _without_nulls(value: "dict[str, Any]") -> "dict[str, Any]":
-    """Take out what is null, of the config and of its ipam: to Go null is absent."""
+def _plain(value: "dict[str, Any]") -> "dict[str, Any]":
+    """Give the config without what is null, which to Go is absent, and with numbers of the bond as numbers.
+
+    bond-cni has ``miimon`` as a string of digits, and the kernel takes a number for each of its words.
+    """
     found = {key: part for key, part in value.items() if part is not None}
     if isinstance(found.get("ipam"), dict) and found["ipam"].get("type", "") is None:
         found["ipam"] = {key: part for key, part in found["ipam"].items() if key != "type"}
+    for key, part in found.items():
+        if _SPELLINGS.get(key, key) in OPTIONS and isinstance(part, str) and part.isascii() and part.isdecimal():
+            found[key] = int(part[:11])  # longer ones are out of every range
     return found
 
 
@@ -224,48 +229,40 @@ def is_pool_name(name: str) -> bool:
     return 0 < len(name) <= 64 and name[0] in _ALNUM and all(letter in _NAME for letter in name)
 
 
-def _mistakes(value: "dict[str, Any]") -> list[str]:
-    """Say what the schema's few words cannot: formats, and keys that do not go together."""
+def _mistakes(value: "dict[str, Any]", spoiled: "set[str]") -> list[str]:
+    """Say what the schema's few words cannot: formats, and keys that do not go together.
+
+    :param value: the config without the keys that are wrong in themselves, which are ``spoiled``.
+    """
     found = []
     pool = value.get("pool")
     if pool is not None and not is_pool_name(pool):
         found.append(f"pool {pool!r} is no name of a pool; use letters, digits, '_', '.' and '-'")
     mac = value.get("mac")
-    if mac is not None and not _is_mac(mac):
+    if mac is not None and not is_mac(mac):
         found.append(f"mac {mac!r} is not the MAC of one host; write it like 02:11:22:33:44:55")
-    for key, family in (("arp_ip_target", _AF_INET), ("ns_ip6_target", _AF_INET6)):
-        found += [f"{key} {ip!r} is no address" for ip in value.get(key) or () if not is_ip(family, ip)]
-    if value.get("arp_interval"):
-        found += _arp_mistakes(value)
-    if (value.get("vlanQoS") or value.get("vlanProto")) and not value.get("vlan"):
+    if (value.get("vlanQoS") or value.get("vlanProto")) and not value.get("vlan") and "vlan" not in spoiled:
         found.append("vlanQoS and vlanProto need a vlan of 1 to 4094")
     least, most = value.get("min_tx_rate") or 0, value.get("max_tx_rate") or 0
     if most and least > most:
         found.append(f"min_tx_rate {least} is above max_tx_rate {most}")
-    return found
+    return found + _bond_mistakes(value, spoiled)
 
 
-def _arp_mistakes(value: "dict[str, Any]") -> list[str]:
-    found = []
-    if not (value.get("arp_ip_target") or value.get("ns_ip6_target")):
-        found.append("arp_interval needs arp_ip_target or ns_ip6_target: whom to ask")
-    if value.get("miimon"):
-        found.append("arp_interval and miimon exclude each other: the kernel watches by one")
-    if value.get("mode") in MODES_WITHOUT_ARP_MONITOR:
-        found.append(f"the mode {value['mode']} has no ARP monitor; leave out arp_interval")
-    return found
+def _bond_mistakes(value: "dict[str, Any]", spoiled: "set[str]") -> list[str]:
+    options = _bond_options(value)
+    found = [
+        f"{key} {value[key]!r} and {name} {value[name]!r} are one option; leave one out"
+        for key, name in _SPELLINGS.items()
+        if key in value and name in value and _number(name, value[key]) != _number(name, value[name])
+    ]
+    if "primary" in value:
+        options["primary"] = value["primary"]
+    return found + mistakes(options, value.get("linkMonitor", "auto"), {_SPELLINGS.get(key, key) for key in spoiled})
 
 
-def is_ip(family: int, ip: str) -> bool:
-    """Tell whether a text is an address of a family."""
-    try:
-        inet_pton(family, ip)
-    except (OSError, ValueError):
-        return False
-    return True
-
-
-def _is_mac(mac: str) -> bool:
+def is_mac(mac: str) -> bool:
+    """Tell whether a text is the MAC of one host: not zero, nor of a group."""
     parts = mac.split(":")
     try:
         octets = bytes.fromhex("".join(parts))
@@ -281,18 +278,21 @@ def _is_name(text: str) -> bool:
 
 def _bond_options(value: "dict[str, Any]") -> "dict[str, Any]":
     """Give what the config says of the bond, by kernel name and number; ``mode`` is always there."""
-    found: dict[str, Any] = {"mode": OPTIONS["mode"][2].index(value.get("mode", "balance-xor"))}
+    found: dict[str, Any] = {"mode": _number("mode", value.get("mode", "balance-xor"))}
     for key, asked in value.items():
         name = _SPELLINGS.get(key, key)
         if name in TARGETS:
             found[name] = asked
-        elif name in OPTIONS:
-            words = OPTIONS[name][2]
-            found[name] = words.index(asked) if isinstance(asked, str) else asked
+        elif name in OPTIONS and name != "primary":
+            found[name] = _number(name, asked)
     if found["mode"] == 2 and "xmit_hash_policy" not in found:
         # layer2, the kernel's default, sends everything that goes to the gateway over one NIC.
         found["xmit_hash_policy"] = OPTIONS["xmit_hash_policy"][2].index("layer3+4")
     return found
+
+
+def _number(name: str, asked: "str | int") -> int:
+    return OPTIONS[name][2].index(asked) if isinstance(asked, str) else asked
 
 
 def _vf_settings(value: "dict[str, Any]") -> "dict[str, Any]":

@@ -4,6 +4,7 @@ from cni_sriov_bond import addresses as ip_addresses
 from cni_sriov_bond import bond as bonds
 from cni_sriov_bond import config, ipam, netns, pool, release, result, sriov
 from cni_sriov_bond.bonding import encode
+from cni_sriov_bond.bondrules import MIIMON
 from cni_sriov_bond.errors import (
     CHECK_DIFFERS,
     DECODING_FAILURE,
@@ -146,6 +147,7 @@ def _record_state(lease: pool.Lease, bond: pool.Bond, network: "Network") -> Non
         "mac": bond.mac,
         "ports": [{"pci": port.pci, "name": port.name, "pf": port.pf, "vf": port.vf} for port in bond.ports],
     }
+    record["asked"]["primary"] = _primary(network, bond)
     record["before"] = {}
     for port in bond.ports:
         pf = host.pf(port.pf)
@@ -160,11 +162,24 @@ def _record_state(lease: pool.Lease, bond: pool.Bond, network: "Network") -> Non
     lease.save(pool.ADDING)
 
 
+def _primary(network: "Network", bond: pool.Bond) -> str:
+    """Give the PCI address of the port to prefer, or ""; "A" is the port on the pool's first NIC, "B" on its second."""
+    if not network.primary:
+        return ""
+    names = {"ABCDEFGH"[place]: port.pci for place, port in enumerate(bond.ports[:8])}
+    names |= {port.name: port.pci for port in bond.ports}
+    if network.primary not in names:
+        raise CniError(
+            INVALID_CONFIG, f"primary {network.primary!r} is no port of bond {bond.name}; it may be {', '.join(names)}"
+        )
+    return names[network.primary]
+
+
 def _make(call: "Call", network: "Network", site: _Site, log: "Log") -> None:
     """Make the bond in the container and give it its two VFs."""
     mac = site.lease.record["mac"]
-    options = {"miimon": 100, **network.bond}
-    if "arp_interval" in network.bond:
+    options = {"miimon": MIIMON, **network.bond}
+    if network.bond.get("arp_interval"):
         options["miimon"] = 0
     link = bonds.make(site.inside, call.ifname, mac, options)
     log.step("made the bond")
@@ -178,7 +193,7 @@ def _make(call: "Call", network: "Network", site: _Site, log: "Log") -> None:
         raise CniError(POOL_UNUSABLE, f"a VF of {site.lease} was lost on its way into {call.netns}")
     for member in members:
         site.inside.drop_altnames(member)
-    bonds.fill(site.inside, link, members, network.mtu)
+    bonds.fill(site.inside, link, members, network.mtu, ports.get(site.lease.record["asked"]["primary"]))
     log.step("brought the bond up")
 
 

@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from typing import Any
 
 _MODES = ["balance-rr", "active-backup", "balance-xor", "broadcast", "802.3ad", "balance-tlb", "balance-alb"]
+_OFF_ON = ("off", "on")
+_FAIL_OVER = ("none", "active", "follow")
 
 
 def _number(description: str, least: int, most: int) -> "dict[str, Any]":
@@ -56,13 +58,12 @@ NETWORK: "dict[str, Any]" = {
         "min_tx_rate": _number("least transmit rate of each port, in Mbit/s, 0 for none", 0, 1000000),
         "max_tx_rate": _number("most transmit rate of each port, in Mbit/s, 0 for none", 0, 1000000),
         "mtu": _number("MTU of the bond and its ports, in bytes; at most that of the PFs", 68, 65535),
-        "mode": _word("how the bond uses its two ports", *_MODES),
+        "mode": _numbered("how the bond uses its two ports", *_MODES),
         "linkMonitor": _word("how a dead path is noticed: by carrier, by ARP, or what fits", "auto", "mii", "arp"),
         "miimon": _milliseconds("how often carrier is looked at"),
-        "failOverMac": _numbered("whose MAC the bond shows (fail_over_mac)", "none", "active", "follow"),
-        "fail_over_mac": _numbered("whose MAC the bond shows", "none", "active", "follow"),
-        "updelay": _milliseconds("how long a port waits before it is used again"),
-        "downdelay": _milliseconds("how long a port is used after its carrier went"),
+        "use_carrier": _numbered("whether carrier is asked of the driver's state, not by ioctl", *_OFF_ON),
+        "updelay": _milliseconds("how long a port waits before it is used again; a multiple of miimon"),
+        "downdelay": _milliseconds("how long a port is used after its carrier went; a multiple of miimon"),
         "arp_interval": _milliseconds("how often targets are asked"),
         "arp_ip_target": {
             "type": "array",
@@ -78,13 +79,44 @@ NETWORK: "dict[str, Any]" = {
             "maxItems": 16,
             "description": "IPv6 addresses that the ARP monitor asks for (Linux 5.19)",
         },
+        "arp_validate": _numbered(
+            "whose answers count as a sign of life",
+            "none",
+            "active",
+            "backup",
+            "all",
+            "filter",
+            "filter_active",
+            "filter_backup",
+        ),
+        "arp_all_targets": _numbered("how many targets must answer a port", "any", "all"),
         "arp_missed_max": _number("how many unanswered rounds take a port down", 1, 255),
-        "xmit_hash_policy": _word(
+        "primary": {
+            "type": "string",
+            "minLength": 1,
+            "description": "the port to use while it is up: A or B for the pool's first or second NIC, or a port's host name",
+        },
+        "primary_reselect": _numbered("when the primary is used again after a failure", "always", "better", "failure"),
+        "failOverMac": _numbered("whose MAC the bond shows (fail_over_mac)", *_FAIL_OVER),
+        "fail_over_mac": _numbered("whose MAC the bond shows; active-backup only", *_FAIL_OVER),
+        "xmit_hash_policy": _numbered(
             "what chooses a port", "layer2", "layer3+4", "layer2+3", "encap2+3", "encap3+4", "vlan+srcmac"
         ),
-        "lacp_rate": _word("how often the LACP partner is asked to speak", "slow", "fast"),
         "min_links": _number("ports that must be up for the bond to be", 0, 2),
         "num_peer_notif": _number("announcements after a failover", 0, 255),
+        "num_grat_arp": _number("an older name of num_peer_notif", 0, 255),
+        "num_unsol_na": _number("an older name of num_peer_notif", 0, 255),
+        "peer_notif_delay": _number("time between announcements, in ms; a multiple of miimon", 0, 300000),
+        "resend_igmp": _number("IGMP reports after a failover", 0, 255),
+        "all_slaves_active": _numbered("whether frames that come in by an inactive port are taken", *_OFF_ON),
+        "packets_per_slave": _number("packets for one port before the next, 0 for by chance; balance-rr only", 0, 65535),
+        "lacp_active": _numbered("whether LACP speaks first; 802.3ad only", *_OFF_ON),
+        "lacp_rate": _numbered("how often the LACP partner is asked to speak; 802.3ad only", "slow", "fast"),
+        "ad_select": _numbered("what chooses an aggregator; 802.3ad only", "stable", "bandwidth", "count"),
+        "ad_actor_sys_prio": _number("LACP system priority; 802.3ad only", 1, 65535),
+        "ad_user_port_key": _number("upper bits of the LACP port key; 802.3ad only", 0, 1023),
+        "tlb_dynamic_lb": _numbered("whether flows move to a less loaded port; balance-tlb and balance-alb only", *_OFF_ON),
+        "lp_interval": _number("time between learning packets, in s; balance-tlb and balance-alb only", 1, 0x7FFFFFFF),
         "ipam": {
             "type": "object",
             "properties": {"type": {"type": "string"}},
@@ -108,7 +140,8 @@ def issues(value: object, schema: "dict[str, Any]", path: str = "") -> "list[str
         return [f"{path or 'the config'} must be {_A_TYPE[kind]}, not {_shown(value)}"]
     found = []
     if "enum" in schema and not _listed(value, schema["enum"]):
-        found.append(f"{path} must be one of {', '.join(str(one) for one in schema['enum'])}, not {_shown(value)}")
+        words = [one for one in schema["enum"] if isinstance(one, str)]
+        found.append(f"{path} must be one of {', '.join(words)}, not {_shown(value)}")
     if isinstance(value, int) and not schema.get("minimum", value) <= value <= schema.get("maximum", value):
         found.append(f"{path} must be from {schema['minimum']} to {schema['maximum']}, not {value}")
     if isinstance(value, str) and len(value) < schema.get("minLength", 0):

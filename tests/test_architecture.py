@@ -15,6 +15,7 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     ("", "errors"),
     ("jsontext", "wire", "log", "schema"),
     ("bonding",),
+    ("bondrules",),
     ("config", "result", "netns", "neighbour"),
     ("netlink", "pool"),
     ("sriov", "bond", "ipam", "addresses"),

@@ -277,7 +277,7 @@ def test_every_key_reaches_its_place() -> None:
     found = network(
         pool="db", vlan=100, vlanQoS=5, vlanProto="802.1AD", mac="02:AA:bb:00:00:01", spoofchk="off", trust="on",
         link_state="disable", min_tx_rate=10, max_tx_rate=100, mtu=9000, mode="active-backup", failOverMac="active",
-        arp_interval=100, arp_ip_target=["10.0.0.1"], linkMonitor="arp", lacp_rate="fast", min_links=1, updelay=200,
+        arp_interval=100, arp_ip_target=["10.0.0.1"], linkMonitor="arp", arp_validate="filter", min_links=1, primary="B",
         ipam={"type": "host-local", "subnet": "10.0.0.0/24"}, dns={"nameservers": ["10.0.0.1"]}, logLevel="debug",
     )  # fmt: skip
     assert found.vf == {
@@ -285,11 +285,99 @@ def test_every_key_reaches_its_place() -> None:
         "min_tx_rate": 10, "max_tx_rate": 100,
     }  # fmt: skip
     assert found.bond == {
-        "mode": 1, "fail_over_mac": 1, "arp_interval": 100, "arp_ip_target": ["10.0.0.1"], "lacp_rate": 1, "min_links": 1,
-        "updelay": 200,
+        "mode": 1, "fail_over_mac": 1, "arp_interval": 100, "arp_ip_target": ["10.0.0.1"], "arp_validate": 4, "min_links": 1,
     }  # fmt: skip
+    assert found.primary == "B"
     assert (found.pool, found.vlan, found.mac, found.mtu) == ("db", 100, "02:aa:bb:00:00:01", 9000)
     assert (found.delegate, found.dns, found.log_level) == ("host-local", {"nameservers": ["10.0.0.1"]}, "debug")
+
+
+LACP = {"lacp_active": "off", "lacp_rate": 1, "ad_select": "count", "ad_actor_sys_prio": 1, "ad_user_port_key": 1023}
+
+
+@pytest.mark.parametrize(
+    ("keys", "options"),
+    [
+        ({"mode": "balance-rr", "packets_per_slave": 0}, {"mode": 0, "packets_per_slave": 0}),
+        ({"mode": "balance-rr", "miimon": "50", "updelay": 100, "downdelay": "150", "peer_notif_delay": 50},
+         {"mode": 0, "miimon": 50, "updelay": 100, "downdelay": 150, "peer_notif_delay": 50}),
+        ({"mode": "balance-rr", "updelay": 300}, {"mode": 0, "updelay": 300}),
+        ({"mode": "active-backup", "failOverMac": 2}, {"mode": 1, "fail_over_mac": 2}),
+        ({"mode": "active-backup", "failOverMac": "1", "fail_over_mac": "active"}, {"mode": 1, "fail_over_mac": 1}),
+        ({"mode": "balance-rr", "failOverMac": 0}, {"mode": 0, "fail_over_mac": 0}),
+        ({"mode": "802.3ad", **LACP},
+         {"mode": 4, "lacp_active": 0, "lacp_rate": 1, "ad_select": 2, "ad_actor_sys_prio": 1, "ad_user_port_key": 1023}),
+        ({"mode": "5", "tlb_dynamic_lb": "off", "lp_interval": 5}, {"mode": 5, "tlb_dynamic_lb": 0, "lp_interval": 5}),
+        ({"mode": "balance-alb", "num_grat_arp": 3, "resend_igmp": 0}, {"mode": 6, "num_peer_notif": 3, "resend_igmp": 0}),
+        ({"mode": "broadcast", "all_slaves_active": 1, "use_carrier": "on"},
+         {"mode": 3, "all_slaves_active": 1, "use_carrier": 1}),
+        ({"xmit_hash_policy": "5"}, {"mode": 2, "xmit_hash_policy": 5}),
+        ({"arp_interval": 0, "updelay": 100}, {"mode": 2, "xmit_hash_policy": 1, "arp_interval": 0, "updelay": 100}),
+    ],
+)  # fmt: skip
+def test_options_of_the_bond_are_the_kernels_numbers(keys: dict[str, Any], options: dict[str, Any]) -> None:
+    """Each option may be said by word or number, and numbers in quotes as bond-cni has them."""
+    assert network(**keys).bond == options
+
+
+ARP = {"arp_interval": 100, "arp_ip_target": ["10.0.0.1"]}
+
+
+@pytest.mark.parametrize(
+    ("keys", "words"),
+    [
+        (
+            {"mode": "active-backup", "packets_per_slave": 1},
+            "has no packets_per_slave, which is one of balance-rr",
+        ),
+        (
+            {"primary": "A"},
+            "the mode balance-xor has no primary, which is one of active-backup and balance-tlb and",
+        ),
+        ({"mode": "balance-rr", "failOverMac": "active"}, "the mode balance-rr has no fail_over_mac"),
+        *(({"mode": "active-backup", key: value}, f"has no {key}, which is one of 802.3ad") for key, value in LACP.items()),
+        ({"mode": "balance-rr", "tlb_dynamic_lb": 0}, "has no tlb_dynamic_lb"),
+        ({"mode": "active-backup", "lp_interval": 1}, "has no lp_interval"),
+        ({"mode": "802.3ad", "arp_interval": 0}, "the mode 802.3ad has no ARP monitor; leave out arp_interval"),
+        ({"mode": "balance-tlb", "arp_validate": "none"}, "has no ARP monitor; leave out arp_validate"),
+        ({"mode": "balance-alb", "arp_missed_max": 3}, "has no ARP monitor; leave out arp_missed_max"),
+        ({"arp_validate": "all"}, "arp_validate all needs arp_interval and a target"),
+        ({**ARP, "updelay": 100}, "updelay needs miimon"),
+        ({"miimon": 0, "downdelay": 100}, "downdelay needs miimon"),
+        ({"peer_notif_delay": 100, "linkMonitor": "arp"}, "peer_notif_delay and linkMonitor arp exclude each other"),
+        ({"updelay": 150}, "updelay 150 is no multiple of miimon 100, in which the kernel counts; make it 100"),
+        (
+            {"miimon": 80, "downdelay": 200},
+            "downdelay 200 is no multiple of miimon 80, in which the kernel counts; make it",
+        ),
+        ({"mode": "active-backup", "failOverMac": 1, "fail_over_mac": 2}, "failOverMac 1 and fail_over_mac 2 are one option"),
+        ({"num_grat_arp": 1, "num_peer_notif": 2}, "num_grat_arp 1 and num_peer_notif 2 are one option"),
+        ({"arp_ip_target": ["10.0.0.1", "10.0.0.1"]}, "arp_ip_target 10.0.0.1 is there twice"),
+        ({"arp_ip_target": ["0.0.0.0"]}, "arp_ip_target 0.0.0.0 is not the address of one neighbour"),
+        ({"arp_ip_target": ["224.0.0.1"]}, "arp_ip_target 224.0.0.1 is not the address of one neighbour"),
+        ({"arp_ip_target": ["255.255.255.255"]}, "arp_ip_target 255.255.255.255 is not the address of one neighbour"),
+        ({"ns_ip6_target": ["fd00::1", "fd00:0::1"]}, "ns_ip6_target fd00:0::1 is there twice"),
+        ({"ns_ip6_target": ["::"]}, "ns_ip6_target :: is not the address of one neighbour"),
+        ({"ns_ip6_target": ["::1"]}, "ns_ip6_target ::1 is not the address of one neighbour"),
+        ({"ns_ip6_target": ["ff02::1"]}, "ns_ip6_target ff02::1 is not the address of one neighbour"),
+        ({"miimon": "9" * 20}, "miimon must be from 0 to 600000"),
+        ({"miimon": "-1"}, "miimon must be a whole number"),
+        ({"miimon": "\u0661"}, "miimon must be a whole number"),
+        ({"failOverMac": 3}, "failOverMac must be one of"),
+        ({"failOverMac": "3"}, "failOverMac must be one of"),
+        ({"mode": "7"}, "mode must be one of"),
+        ({"primary": ""}, "primary must not be empty"),
+    ],
+)
+def test_options_that_the_kernel_would_refuse_are_refused_before(keys: dict[str, Any], words: str) -> None:
+    """The rules are those of bond_options.c; what it would silently round or ignore is told too."""
+    assert words in refusal(**keys)
+
+
+def test_good_neighbours_of_bad_targets_are_taken() -> None:
+    """What is no neighbour is known by its first or last byte alone."""
+    targets = {"arp_ip_target": ["223.255.255.255", "0.0.0.1"], "ns_ip6_target": ["fe80::1", "::2", "100::", "fe00::"]}
+    assert {name: network(**targets).bond[name] for name in targets} == targets
 
 
 def test_vlan_has_three_values() -> None:
@@ -355,7 +443,10 @@ def test_the_delegates_bytes_are_untouched() -> None:
         ({"vlan": "100"}, "vlan must be a whole number"),
         ({"vlan": True}, "vlan must be a whole number, not true"),
         ({"mode": "active_backup"}, "mode must be one of"),
-        ({"mode": 1}, "mode must be a string"),
+        (
+            {"mode": 7},
+            "mode must be one of balance-rr, active-backup, balance-xor, broadcast, 802.3ad, balance-tlb, balance-alb",
+        ),
         ({"ipam": "host-local"}, "ipam must be an object"),
         ({"ipam": {"type": 5}}, "ipam.type must be a string"),
         ({"prevResult": []}, "prevResult must be an object"),
@@ -369,10 +460,17 @@ def test_a_mistake_is_named_with_its_value(keys: dict[str, Any], words: str) -> 
     assert words in message
 
 
-def test_all_mistakes_of_one_kind_are_told_at_once() -> None:
-    """Types and ranges are told together, and so are the formats and what does not go together."""
-    message = refusal(vlan=4095, mode="x", ipam=[], spoofchk="yes", miimon=-1)
-    assert [word in message for word in ("vlan", "mode", "ipam", "spoofchk", "miimon")] == [True] * 5
+def test_all_mistakes_are_told_at_once() -> None:
+    """Types, ranges, formats and what does not go together are one sentence, which says of no key that a bad one is missing."""
+    message = refusal(vlan=4095, mode="x", ipam=[], spoofchk="yes", miimon=-1, mac="y", updelay=50, primary="A", vlanQoS=1)
+    for words in ("vlan must", "mode must", "ipam must", "spoofchk must", "miimon must", "mac 'y' is not"):
+        assert words in message
+    for words in ("vlanQoS", "updelay", "primary"):
+        assert words not in message
+    message = refusal(arp_interval=100, arp_ip_target=["10.0.0.1", 5], arp_validate="all", mode="balance-alb")
+    assert "arp_ip_target[1] must be a string" in message
+    assert "needs" not in message
+    assert message.count("has no ARP monitor") == 2
     message = refusal(pool="a/b", mac="x", arp_ip_target=["x", "y"], vlanQoS=1, min_tx_rate=2, max_tx_rate=1)
     for words in ("pool", "mac", "arp_ip_target 'x'", "arp_ip_target 'y'", "vlanQoS", "min_tx_rate"):
         assert words in message

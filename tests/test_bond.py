@@ -1,0 +1,80 @@
+"""What CHECK says of a bond, and what chooses its monitor: over links as the kernel shows them, with no kernel."""
+
+from typing import Any
+
+import pytest
+
+from cni_sriov_bond import bond as bonds
+from cni_sriov_bond import wire
+from cni_sriov_bond.bonding import encode
+
+PORTS = ("ffff:01:10.0", "ffff:02:10.0")
+
+
+def link(index: int, name: str, **fields: Any) -> wire.Link:
+    made = wire.Link(index, True)
+    for key, value in {"name": name, "mac": "02:00:00:00:00:01", "mtu": 1500, **fields}.items():
+        setattr(made, key, value)
+    return made
+
+
+def made(**options: Any) -> tuple[wire.Link, list[wire.Link]]:
+    """Give a bond of two ports, with options as the kernel shows them."""
+    data = dict(wire.attributes(encode({"mode": 1, "miimon": 100, **options})))
+    members = [link(number, f"VF{number}", parent=pci, master=9) for number, pci in enumerate(PORTS, 1)]
+    return link(9, "eth0", kind="bond", bond_data=data), members
+
+
+def asked(**changes: Any) -> dict[str, Any]:
+    usual = {"name": "eth0", "mac": "02:00:00:00:00:01", "mtu": None, "ports": list(PORTS), "options": {"mode": 1}}
+    return {**usual, **changes}
+
+
+def test_a_bond_as_it_was_asked_has_no_differences() -> None:
+    """Options that were not asked for are the kernel's business."""
+    bond, members = made(primary=2, updelay=200)
+    assert bonds.differences(bond, members, asked()) == []
+    assert bonds.differences(bond, members, asked(primary=PORTS[1], options={"mode": 1, "updelay": 200})) == []
+
+
+@pytest.mark.parametrize(
+    ("index", "words"),
+    [(1, f"eth0 has the primary {PORTS[0]}, not {PORTS[1]}"), (0, f"eth0 has the primary none, not {PORTS[1]}"),
+     (None, f"eth0 has the primary none, not {PORTS[1]}"), (7, f"eth0 has the primary none, not {PORTS[1]}")],
+)  # fmt: skip
+def test_another_primary_is_a_difference(index: int | None, words: str) -> None:
+    """The kernel shows a device's index, or nothing; CHECK names the VFs (K6)."""
+    bond, members = made(**({} if index is None else {"primary": index}))
+    assert bonds.differences(bond, members, asked(primary=PORTS[1])) == [words]
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"fail_over_mac": 2}, "fail_over_mac none, not follow"),
+        ({"updelay": 200}, "updelay None, not 200"),
+        ({"arp_ip_target": ["10.0.0.1"]}, "arp_ip_target [], not ['10.0.0.1']"),
+    ],
+)
+def test_another_option_is_a_difference(options: dict[str, Any], words: str) -> None:
+    """Options are told by the words that people write (K6)."""
+    bond, members = made(fail_over_mac=0)
+    assert bonds.differences(bond, members, asked(options={"mode": 1, **options})) == [f"eth0 has {words}"]
+
+
+@pytest.mark.parametrize(
+    ("options", "choice", "drivers", "path"),
+    [
+        ({"mode": 2}, "auto", ["igbvf"], True),
+        ({"mode": 2}, "auto", ["iavf"], False),
+        ({"mode": 2}, "arp", ["iavf"], True),
+        ({"mode": 2}, "mii", ["igbvf"], False),
+        ({"mode": 4}, "arp", ["igbvf"], False),
+        ({"mode": 2, "miimon": 50}, "auto", ["igbvf"], False),
+        ({"mode": 2, "updelay": 100}, "auto", ["igbvf"], False),
+        ({"mode": 2, "peer_notif_delay": 100}, "auto", ["igbvf"], False),
+    ],
+)
+def test_the_monitor_that_fits(options: dict[str, Any], choice: str, drivers: list[str], path: bool) -> None:
+    """What delays carrier's word wants carrier watched; explicit monitors win."""
+    assert bonds.wants_path(options, choice, drivers) is path
