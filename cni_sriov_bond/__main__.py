@@ -87,7 +87,7 @@ def _run(version: list[str]) -> None:
     if call.command not in verbs:
         raise CniError(INVALID_ENVIRONMENT, f"unknown CNI_COMMAND: {call.command}")
     version[0] = config.check_version(value, call.command)
-    network = config.parse_network(data, value, version[0])
+    network = config.parse_network(data, value, version[0], call.args if call.command == "ADD" else None)
     log = Log(network.log_level, network.log_file, f"sriov-bond {call.command} {call.container_id} {call.ifname}".rstrip())
     if call.command == "ADD":
         plugin.add(call, network, log, lambda text: _write(1, text + "\n"))

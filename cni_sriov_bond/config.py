@@ -14,6 +14,7 @@ from cni_sriov_bond.errors import (
     INVALID_ENVIRONMENT,
     CniError,
 )
+from cni_sriov_bond.overrides import choose, is_mac, vlan_range
 from cni_sriov_bond.schema import NETWORK, issues
 
 TYPE_CHECKING = False
@@ -67,7 +68,7 @@ class Network:
     """
 
     __slots__ = (
-        "bond", "delegate", "dns", "document", "link_monitor", "log_file", "log_level", "mac", "mtu", "name", "pool",
+        "bond", "delegate", "device", "dns", "document", "link_monitor", "log_file", "log_level", "mac", "mtu", "name", "pool",
         "prev_result", "primary", "raw", "state_dir", "version", "vf", "vlan",
     )  # fmt: skip
 
@@ -81,6 +82,7 @@ class Network:
         self.vlan: int | None = value.get("vlan")
         self.mtu: int | None = value.get("mtu")
         self.mac: str = value.get("mac", "").lower()
+        self.device: str = value.get("deviceID", "")
         self.link_monitor: str = value.get("linkMonitor", "auto")
         self.log_level: str = value.get("logLevel", "warning")
         self.log_file: str = value.get("logFile", "")
@@ -196,15 +198,21 @@ def valid_attachments(network: Network) -> "set[tuple[str, str]] | None":
     return kept
 
 
-def parse_network(data: bytes, value: "dict[str, Any]", version: str) -> Network:
+def parse_network(data: bytes, value: "dict[str, Any]", version: str, args: str | None = None) -> Network:
     """Check our own keys and give the network.
 
-    :raises CniError: INVALID_CONFIG listing every mistake with its path.
+    :param args: CNI_ARGS of an ADD; with None the attachment's own choices are not looked at.
+    :raises CniError: INVALID_CONFIG listing every mistake with its path; INVALID_ENVIRONMENT for CNI_ARGS.
     """
     document, value = value, _plain(value)
     found = issues(value, NETWORK)
     spoiled = {issue.split(" ", 1)[0].split(".", 1)[0].split("[", 1)[0] for issue in found}
-    found += _mistakes({key: part for key, part in value.items() if key not in spoiled}, spoiled)
+    good = {key: part for key, part in value.items() if key not in spoiled}
+    found += _mistakes(good, spoiled)
+    if args is not None:
+        chosen, problems = choose(good, args)
+        found += problems
+        value = {**value, **chosen}
     if found:
         raise CniError(INVALID_CONFIG, f"network {value['name']!r}: {'; '.join(found)}")
     return Network(data, document, value, version)
@@ -241,8 +249,14 @@ def _mistakes(value: "dict[str, Any]", spoiled: "set[str]") -> list[str]:
     mac = value.get("mac")
     if mac is not None and not is_mac(mac):
         found.append(f"mac {mac!r} is not the MAC of one host; write it like 02:11:22:33:44:55")
-    if (value.get("vlanQoS") or value.get("vlanProto")) and not value.get("vlan") and "vlan" not in spoiled:
+    chosen_elsewhere = {"vlan", "vlanAllowed"} & spoiled or "vlanAllowed" in value
+    if (value.get("vlanQoS") or value.get("vlanProto")) and not (value.get("vlan") or chosen_elsewhere):
         found.append("vlanQoS and vlanProto need a vlan of 1 to 4094")
+    found += [
+        f'vlanAllowed[{place}] {one!r} is neither a VLAN nor a range of them like "100-199"'
+        for place, one in enumerate(value.get("vlanAllowed") or ())
+        if vlan_range(one) is None
+    ]
     least, most = value.get("min_tx_rate") or 0, value.get("max_tx_rate") or 0
     if most and least > most:
         found.append(f"min_tx_rate {least} is above max_tx_rate {most}")
@@ -259,17 +273,6 @@ def _bond_mistakes(value: "dict[str, Any]", spoiled: "set[str]") -> list[str]:
     if "primary" in value:
         options["primary"] = value["primary"]
     return found + mistakes(options, value.get("linkMonitor", "auto"), {_SPELLINGS.get(key, key) for key in spoiled})
-
-
-def is_mac(mac: str) -> bool:
-    """Tell whether a text is the MAC of one host: not zero, nor of a group."""
-    parts = mac.split(":")
-    try:
-        octets = bytes.fromhex("".join(parts))
-    except ValueError:
-        return False
-    # fromhex skips blanks, so two of them would pass for an octet.
-    return len(octets) == len(parts) == 6 and all(len(part) == 2 for part in parts) and not octets[0] & 1 and any(octets)
 
 
 def _is_name(text: str) -> bool:
@@ -300,8 +303,9 @@ def _vf_settings(value: "dict[str, Any]") -> "dict[str, Any]":
     found: dict[str, Any] = {}
     if "vlan" in value:
         found["vlan"] = value["vlan"]
-        found["vlan_qos"] = value.get("vlanQoS", 0)
-        found["vlan_proto"] = _VLAN_PROTOCOLS[value.get("vlanProto", "802.1q").lower()]
+        # Untagged frames have neither.
+        found["vlan_qos"] = value.get("vlanQoS", 0) if value["vlan"] else 0
+        found["vlan_proto"] = _VLAN_PROTOCOLS[value.get("vlanProto", "802.1q").lower() if value["vlan"] else "802.1q"]
     # Secure by default: without a word in the config a container has neither trust nor a foreign source MAC.
     found["spoofchk"] = _SWITCHES[value.get("spoofchk", "on")]
     found["trust"] = _SWITCHES[value.get("trust", "off")]

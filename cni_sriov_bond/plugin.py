@@ -121,12 +121,12 @@ def _acquire(call: "Call", network: "Network", target: "Netns", log: "Log") -> t
         record["delegate"] = {"type": network.delegate, "environ": environ, "config": text}
     release.finish_draining(where, log)
     try:
-        lease, bond = where.acquire(who, record)
+        lease, bond = where.acquire(who, record, network.device)
     except CniError as refused:
         if refused.code != TRY_AGAIN_LATER:
             raise
         release.reclaim(where, log)
-        lease, bond = where.acquire(who, record)
+        lease, bond = where.acquire(who, record, network.device)
     try:
         _record_state(lease, bond, network)
     except BaseException:

@@ -18,7 +18,7 @@ from fcntl import LOCK_EX, LOCK_NB, flock
 from time import monotonic, sleep, time
 
 from cni_sriov_bond import jsontext
-from cni_sriov_bond.errors import IO_FAILURE, POOL_UNUSABLE, TRY_AGAIN_LATER, CniError
+from cni_sriov_bond.errors import INVALID_CONFIG, IO_FAILURE, POOL_UNUSABLE, TRY_AGAIN_LATER, CniError
 
 try:
     from _sha256 import sha256 as _sha256  # the C module alone: hashlib loads OpenSSL
@@ -228,13 +228,15 @@ class Pool:
         """Lock one bond and give the descriptor to close; ``seconds`` 0 tries once."""
         return _locked(f"{self.path}/bonds/{name}", f"bond {name} of pool {self.name}", seconds)
 
-    def acquire(self, who: Attachment, record: "dict[str, Any]") -> tuple[Lease, Bond]:
+    def acquire(self, who: Attachment, record: "dict[str, Any]", wish: str = "") -> tuple[Lease, Bond]:
         """Lease the first free bond, locked; the record is on disk when this returns, but not yet durable.
 
+        :param wish: the only bond that will do, by its name or the PCI address of a port.
+        :raises CniError: INVALID_CONFIG when there is no such bond.
         :raises CniError: TRY_AGAIN_LATER when no bond is free, saying who has them; POOL_UNUSABLE when the attachment
             has a bond already.
         """
-        bonds = self.bonds()
+        bonds = self._wished(wish) if wish else self.bonds()
         lock = self.lock()
         try:
             entries = self.entries()
@@ -267,7 +269,25 @@ class Pool:
                 return lease, candidate
         finally:
             os.close(lock)
+        if wish:
+            raise CniError(TRY_AGAIN_LATER, self._taken(next(entry for entry in entries if entry.bond == bonds[0].name)))
         raise CniError(TRY_AGAIN_LATER, self._empty(entries, len(bonds)))
+
+    def _wished(self, wish: str) -> list[Bond]:
+        for candidate in self.bonds():
+            if wish == candidate.name or wish.lower() in [port.pci for port in candidate.ports]:
+                return [candidate]
+        raise CniError(
+            INVALID_CONFIG,
+            f"deviceID {wish!r} is no bond of pool {self.name}, nor the PCI address of a VF of one; see `sriov-bondctl status`",
+        )
+
+    def _taken(self, entry: Entry) -> str:
+        record = self.read(entry)
+        holder = (
+            f"{_short(record['container_id'])} {record['ifname']} of network {record['network']!r}" if record else "another"
+        )
+        return f"bond {entry.bond} of pool {self.name}, which deviceID asks for, is leased to {holder}; try again later"
 
     def _empty(self, entries: list[Entry], size: int) -> str:
         holders = []

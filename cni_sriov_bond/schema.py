@@ -43,8 +43,20 @@ NETWORK: "dict[str, Any]" = {
             "minLength": 1,
             "description": "the pool of /etc/cni/sriov-bond.toml to lease from; may be left out where there is one pool",
         },
+        "deviceID": {
+            "type": "string",
+            "minLength": 1,
+            "description": "the bond to lease instead of the first free one: its name, or the PCI address of one of its VFs",
+        },
         "stateDir": {"type": "string", "minLength": 1, "description": "where pools and leases are kept"},
         "vlan": _number("VLAN of every port, set through its PF: absent leaves the VF alone, 0 is untagged", 0, 4094),
+        "vlanAllowed": {
+            "type": "array",
+            "items": {"format": "VLANs and ranges like 100-199"},
+            "minItems": 1,
+            "maxItems": 4096,
+            "description": "which VLANs an attachment may choose instead",
+        },
         "vlanQoS": _number("VLAN priority", 0, 7),
         "vlanProto": _word("VLAN protocol", "802.1q", "802.1ad", "802.1Q", "802.1AD"),
         "mac": {

@@ -15,7 +15,7 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     ("", "errors"),
     ("jsontext", "wire", "log", "schema"),
     ("bonding",),
-    ("bondrules",),
+    ("bondrules", "overrides"),
     ("config", "result", "netns", "neighbour"),
     ("netlink", "pool"),
     ("sriov", "bond", "ipam", "addresses"),

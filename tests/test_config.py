@@ -259,6 +259,143 @@ def test_a_list_of_another_shape_is_refused(given: Any) -> None:
     assert refused.value.code == INVALID_CONFIG
 
 
+# -- what an attachment may choose for itself (contract 4, 37 to 41)
+
+
+def chosen(given: str = "", /, **keys: Any) -> config.Network:
+    value = {"cniVersion": "1.0.0", "name": "net1", "type": "sriov-bond", **keys}
+    data = json.dumps(value).encode()
+    return config.parse_network(data, config.parse_json(data), "1.0.0", given)
+
+
+def test_choices_have_their_order() -> None:
+    """runtimeConfig is before args.cni, that before CNI_ARGS, and that before the config; what is empty chooses nothing."""
+    macs = [f"02:00:00:00:00:0{number}" for number in range(4)]
+    runtime, cni, given = {"mac": macs[0]}, {"cni": {"mac": macs[1]}}, f"MAC={macs[2]}"
+    assert chosen(given, mac=macs[3], runtimeConfig=runtime, args=cni).mac == macs[0]
+    assert chosen(given, mac=macs[3], args=cni).mac == macs[1]
+    assert chosen(given, mac=macs[3]).mac == macs[2]
+    assert chosen(mac=macs[3]).mac == macs[3]
+    assert chosen("MAC=;VLAN=", mac=macs[3], runtimeConfig={"mac": ""}, args={"cni": {"mac": None}}).mac == macs[3]
+
+
+def test_keys_of_a_runtime_are_known_in_any_spelling() -> None:
+    """go-cni sends its own names of fields; other keys and other shapes are no business of ours (C7)."""
+    found = chosen(runtimeConfig={"MAC": "02:AA:00:00:00:01", "DeviceId": "cbond2", "ips": 5, "PortMappings": [{}]})
+    assert (found.mac, found.device) == ("02:aa:00:00:00:01", "cbond2")
+    for other in (
+        {"runtimeConfig": []},
+        {"args": "x"},
+        {"args": {"cni": [1]}},
+        {"args": {"labels": []}},
+        {"runtimeConfig": None},
+    ):
+        assert chosen(mac="02:00:00:00:00:01", **other).mac == "02:00:00:00:00:01"
+
+
+def test_the_device_has_its_order() -> None:
+    """A config may name the device too, as Multus does for a resource."""
+    assert chosen(deviceID="c").device == "c"
+    assert chosen(deviceID="c", args={"cni": {"deviceID": "b"}}).device == "b"
+    assert chosen(deviceID="c", args={"cni": {"deviceID": "b"}}, runtimeConfig={"deviceID": "a"}).device == "a"
+
+
+@pytest.mark.parametrize(
+    ("args", "keys", "vlan"),
+    [
+        ("VLAN=100", {"vlan": 100}, 100),
+        ("VLAN=0", {"vlan": 100, "vlanAllowed": [0]}, 0),
+        ("VLAN=7", {"vlanAllowed": [5, 7]}, 7),
+        ("VLAN=200", {"vlan": 100, "vlanAllowed": [5, "150-250"]}, 200),
+        ("VLAN=150", {"vlan": 100, "vlanAllowed": ["150-250"]}, 150),
+        ("VLAN=250", {"vlan": 100, "vlanAllowed": ["150-250"]}, 250),
+        ("VLAN=9", {"vlanAllowed": ["9"]}, 9),
+        ("VLAN=100", {"vlan": 100, "vlanAllowed": [5]}, 100),
+        ("VLAN=6", {"vlanAllowed": ["5-7"], "args": {"cni": {"vlan": "5"}}}, 5),
+        ("", {"vlanAllowed": [5]}, None),
+    ],
+)
+def test_a_vlan_may_be_chosen_of_those_that_are_allowed(args: str, keys: dict[str, Any], vlan: int | None) -> None:
+    """The network's own VLAN may always be asked for."""
+    found = chosen(args, **keys)
+    assert (found.vlan, found.vf.get("vlan")) == (vlan, vlan)
+
+
+def test_a_chosen_vlan_has_the_priority_of_the_network() -> None:
+    """Priority and protocol may be there for a VLAN that an attachment chooses; untagged frames have none."""
+    keys: dict[str, Any] = {"vlanQoS": 3, "vlanProto": "802.1ad", "vlanAllowed": ["0-9"]}
+    assert {"vlan": 9, "vlan_qos": 3, "vlan_proto": 0x88A8}.items() <= chosen("VLAN=9", **keys).vf.items()
+    assert {"vlan": 0, "vlan_qos": 0, "vlan_proto": 0x8100}.items() <= chosen("VLAN=0", **keys).vf.items()
+    assert "vlan_qos" not in chosen(**keys).vf
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        ("FOO", "invalid pair 'FOO'"),
+        ("A=1;", "invalid pair ''"),
+        (";", "invalid pair ''"),
+        ("=1", "invalid pair '=1'"),
+        ("IgnoreUnknown=yes", "IgnoreUnknown 'yes' is neither true nor false"),
+        ("MAC=x", "CNI_ARGS MAC 'x' is not the MAC of one host"),
+        ("MAC=01:00:5e:00:00:01", "is not the MAC of one host"),
+        ("VLAN=x", "CNI_ARGS VLAN 'x' is no VLAN"),
+        ("VLAN=4095", "CNI_ARGS VLAN '4095' is no VLAN"),
+        ("VLAN=-1", "CNI_ARGS VLAN '-1' is no VLAN"),
+        ("VLAN=00001", "CNI_ARGS VLAN '00001' is no VLAN"),
+        ("VLAN=200", "CNI_ARGS VLAN asks for VLAN 200, but the network lets nobody choose"),
+    ],
+)
+def test_bad_arguments_are_refused(args: str, words: str) -> None:
+    """What is no pair, no MAC and no VLAN, and a VLAN that nobody may choose, are errors of the environment."""
+    with pytest.raises(CniError) as refused:
+        chosen(args, vlan=100)
+    assert refused.value.code == INVALID_ENVIRONMENT
+    assert words in refused.value.msg
+
+
+@pytest.mark.parametrize("args", ["A=b=c", "K=", "IgnoreUnknown=1;NERDCTL_CNI_DHCP_HOSTNAME=h;IP=10.0.0.5", "IP=a,b", "mac=x"])
+def test_arguments_of_others_are_ignored(args: str) -> None:
+    """The value is all that follows the first equals sign; unknown keys and IP are not ours (contract 4, 37 to 40)."""
+    assert chosen(args).mac == ""
+
+
+@pytest.mark.parametrize(
+    ("keys", "words"),
+    [
+        ({"runtimeConfig": {"mac": 5}}, "runtimeConfig.mac must be a string, not 5"),
+        ({"runtimeConfig": {"mac": "x"}}, "runtimeConfig.mac 'x' is not the MAC"),
+        ({"runtimeConfig": {"deviceID": ["a"]}}, "runtimeConfig.deviceID must be a string"),
+        ({"args": {"cni": {"vlan": 4095}}}, "args.cni.vlan 4095 is no VLAN; it may be 0 to 4094"),
+        ({"args": {"cni": {"vlan": True}}}, "args.cni.vlan True is no VLAN"),
+        ({"args": {"cni": {"vlan": 5}}}, "args.cni.vlan asks for VLAN 5, but the network lets nobody choose"),
+        (
+            {"args": {"cni": {"vlan": 5}}, "vlanAllowed": ["6-8", 4]},
+            "asks for VLAN 5, which is not in the network's vlanAllowed",
+        ),
+        ({"vlanAllowed": [4095]}, "vlanAllowed[0] 4095 is neither a VLAN nor a range"),
+        ({"vlanAllowed": [1, "9-5"]}, "vlanAllowed[1] '9-5' is neither"),
+        ({"vlanAllowed": ["-5"]}, "vlanAllowed[0] '-5' is neither"),
+        ({"vlanAllowed": ["a-b", None, True, {}]}, "vlanAllowed[3] {} is neither"),
+        ({"vlanAllowed": []}, "vlanAllowed must have 1 to 4096 entries"),
+        ({"vlanAllowed": 5}, "vlanAllowed must be a list"),
+    ],
+)
+def test_a_choice_that_cannot_be_is_told_with_the_other_mistakes(keys: dict[str, Any], words: str) -> None:
+    """What the config or the runtime says is told at once with all other mistakes."""
+    with pytest.raises(CniError) as refused:
+        chosen(mtu=5, **keys)
+    assert refused.value.code == INVALID_CONFIG
+    assert words in refused.value.msg
+    assert "mtu must be" in refused.value.msg
+
+
+def test_choices_are_not_looked_at_but_by_an_add() -> None:
+    """DEL and CHECK come with other arguments, or none (D10)."""
+    found = network(runtimeConfig={"mac": 5}, args={"cni": {"vlan": 4095}})
+    assert (found.mac, found.vlan) == ("", None)
+
+
 # -- our keys (C7, C13)
 
 

@@ -258,6 +258,51 @@ def test_a_bad_prevresult_does_not_stop_a_del(plugin: Plugin, state: Path) -> No
     assert plugin.run("DEL", plugin.config(prevResult={"cniVersion": "9.9.9", "ips": [5]})).status == 0
 
 
+# -- what an attachment chooses (contract 4, 37 to 41)
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        ("FOO", "CNI_ARGS: invalid pair 'FOO'"),
+        ("MAC=01:00:00:00:00:01", "CNI_ARGS MAC '01:00:00:00:00:01' is not the MAC of one host"),
+        ("IgnoreUnknown=1;VLAN=200", "CNI_ARGS VLAN asks for VLAN 200, which is not in the network's vlanAllowed"),
+    ],
+)
+def test_bad_arguments_stop_an_add_and_nothing_else(plugin: Plugin, state: Path, args: str, words: str) -> None:
+    """An ADD says what is wrong before it does anything; a DEL with the same arguments is done (D10)."""
+    stdin = plugin.config(vlan=100, vlanAllowed=["101-199"])
+    assert words in plugin.run("ADD", stdin, CNI_ARGS=args).error(INVALID_ENVIRONMENT)
+    assert plugin.run("DEL", stdin, CNI_ARGS=args) == Answer(0, "", "")
+
+
+@pytest.mark.root
+def test_a_chosen_device_that_is_taken_names_its_holder(plugin: Plugin) -> None:
+    """A bond may be asked for by its name or a VF's address; an unknown one is told, and nothing is leased."""
+    where = make_pool(plugin.state, size=2)
+    taken = lease(where, "first")
+    taken.save("ready")
+    taken.close()
+    before = files(plugin.state)
+    with space() as container:
+        for wish in ("cbond1", "ffff:01:10.1"):
+            stdin = plugin.config(runtimeConfig={"DeviceID": wish})
+            words = plugin.run("ADD", stdin, CNI_NETNS=container.path).error(TRY_AGAIN_LATER)
+            assert "bond cbond1 of pool db, which deviceID asks for, is leased to first eth0" in words
+        stdin = plugin.config(deviceID="cbond9")
+        assert "deviceID 'cbond9' is no bond" in plugin.run("ADD", stdin, CNI_NETNS=container.path).error(INVALID_CONFIG)
+    assert files(plugin.state) == before
+
+
+@pytest.mark.root
+def test_a_primary_that_is_no_port_is_told_and_the_bond_is_free_again(plugin: Plugin, state: Path) -> None:
+    """It is looked up in the bond that is leased, before anything moves (A5)."""
+    with space() as container:
+        stdin = plugin.config(mode="active-backup", primary="C")
+        words = plugin.run("ADD", stdin, CNI_NETNS=container.path).error(INVALID_CONFIG)
+    assert "primary 'C' is no port of bond cbond1; it may be A, B, VF11, VF21" in words
+
+
 # -- the namespace (A4, A7, contract 4, 42)
 
 

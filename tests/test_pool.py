@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from cni_sriov_bond import pool
-from cni_sriov_bond.errors import IO_FAILURE, POOL_UNUSABLE, TRY_AGAIN_LATER, CniError
+from cni_sriov_bond.errors import INVALID_CONFIG, IO_FAILURE, POOL_UNUSABLE, TRY_AGAIN_LATER, CniError
 from tests.support import REPOSITORY, lease, make_pool
 
 if TYPE_CHECKING:
@@ -427,3 +427,28 @@ def test_directories_that_cannot_be_made_are_an_error_that_names_them(tmp_path: 
     with pytest.raises(CniError, match=f"cannot make the directory {tmp_path}/file/state") as refused:
         make_pool(tmp_path / "file" / "state")
     assert refused.value.code == IO_FAILURE
+
+
+# -- a wish
+
+
+@pytest.mark.parametrize("wish", ["cbond2", "ffff:02:10.2", "FFFF:01:10.2"])
+def test_a_wish_is_granted_by_name_or_address(tmp_path: Path, wish: str) -> None:
+    """The bond that is asked for is leased though another is free before it."""
+    where = make_pool(tmp_path, size=3)
+    taken, bond = where.acquire(pool.Attachment("net1", "c1", "eth0"), {}, wish)
+    taken.close()
+    assert bond.name == taken.entry.bond == "cbond2"
+    with pytest.raises(CniError, match="is leased to c1 eth0") as refused:
+        where.acquire(pool.Attachment("net1", "c2", "eth0"), {}, wish)
+    assert refused.value.code == TRY_AGAIN_LATER
+    assert [entry.bond for entry in where.entries()] == ["cbond2"]
+
+
+@pytest.mark.parametrize("wish", ["cbond9", "ffff:01:00.0", "CBOND1", "x"])
+def test_a_wish_for_what_is_not_there_is_told(tmp_path: Path, wish: str) -> None:
+    """A PF's address is no bond's."""
+    where = make_pool(tmp_path, size=3)
+    with pytest.raises(CniError, match=f"deviceID '{wish}' is no bond of pool db") as refused:
+        where.acquire(pool.Attachment("net1", "c1", "eth0"), {}, wish)
+    assert (refused.value.code, where.entries()) == (INVALID_CONFIG, [])
