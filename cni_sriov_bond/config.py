@@ -36,6 +36,12 @@ _REQUIRED = (
 )
 _ALNUM = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789")
 _NAME = _ALNUM | frozenset("_.-")
+_KEYS_OF_OTHERS = frozenset((
+    "name", "cniVersion", "cniVersions", "capabilities", "args", "runtimeConfig", "disableCheck", "disableGC",
+    "loadOnlyInlinedPlugins", "plugins", "pciBusID", "resourceName",
+))  # fmt: skip
+_CLOSE = 0.75
+_MOST_HINTS = 20
 STATE_DIR = "/var/lib/cni/sriov-bond"
 # The VF settings by their config key: (key, name in the VF's state, values by word).
 _SWITCHES = {"off": 0, "on": 1}
@@ -214,7 +220,7 @@ def parse_network(data: bytes, value: "dict[str, Any]", version: str, args: str 
         found += problems
         value = {**value, **chosen}
     if found:
-        raise CniError(INVALID_CONFIG, f"network {value['name']!r}: {'; '.join(found)}")
+        raise CniError(INVALID_CONFIG, f"network {value['name']!r}: {'; '.join(found)}", "; ".join(hints(document)))
     return Network(data, document, value, version)
 
 
@@ -230,6 +236,23 @@ def _plain(value: "dict[str, Any]") -> "dict[str, Any]":
         if _SPELLINGS.get(key, key) in OPTIONS and isinstance(part, str) and part.isascii() and part.isdecimal():
             found[key] = int(part[:11])  # longer ones are out of every range
     return found
+
+
+def hints(document: "dict[str, Any]") -> list[str]:
+    """Say which keys that nobody knows are close to one of ours. They are no mistake: runtimes and templates add keys."""
+    known = NETWORK["properties"]
+    unknown = [key for key in document if key not in known and key not in _KEYS_OF_OTHERS and not set("/.") & set(key)]
+    if not unknown:
+        return []
+    from difflib import get_close_matches  # dear, and almost never needed
+
+    names = {_bare(key): key for key in known}
+    near = [(key, get_close_matches(_bare(key[:64]), names, 1, _CLOSE)) for key in unknown[:_MOST_HINTS]]
+    return [f"the key {key[:64]!r} is not known and ignored; did you mean {names[found[0]]}?" for key, found in near if found]
+
+
+def _bare(key: str) -> str:
+    return key.lower().replace("_", "").replace("-", "")
 
 
 def is_pool_name(name: str) -> bool:

@@ -50,6 +50,8 @@ def add(call: "Call", network: "Network", log: "Log", answer: "Callable[[str], N
     :param answer: delivers the result; should it fail, the runtime has no result and everything is undone.
     :raises CniError: after which everything is as it was before the call.
     """
+    for hint in config.hints(network.document):
+        log.warn(hint)
     executable = ipam.find(network.delegate, call.path) if network.delegate else ""
     before = _prev_result(network)
     if not executable and network.version in ("0.1.0", "0.2.0"):

@@ -283,13 +283,8 @@ def test_keys_of_a_runtime_are_known_in_any_spelling() -> None:
     """go-cni sends its own names of fields; other keys and other shapes are no business of ours (C7)."""
     found = chosen(runtimeConfig={"MAC": "02:AA:00:00:00:01", "DeviceId": "cbond2", "ips": 5, "PortMappings": [{}]})
     assert (found.mac, found.device) == ("02:aa:00:00:00:01", "cbond2")
-    for other in (
-        {"runtimeConfig": []},
-        {"args": "x"},
-        {"args": {"cni": [1]}},
-        {"args": {"labels": []}},
-        {"runtimeConfig": None},
-    ):
+    others: list[dict[str, Any]] = [{"runtimeConfig": []}, {"args": "x"}, {"args": {"cni": [1]}}, {"args": {"labels": []}}]
+    for other in others:
         assert chosen(mac="02:00:00:00:00:01", **other).mac == "02:00:00:00:00:01"
 
 
@@ -539,6 +534,27 @@ def test_ipam_without_a_type_is_no_ipam(ipam: dict[str, str]) -> None:
 def test_unknown_keys_are_ignored() -> None:
     """Keys of runtimes and of other plugins are no mistake (C7)."""
     network(capabilities={"ips": True}, args={"cni": {}}, cniVersions=["1.0.0"], runtimeConfig={}, x=1, disableCheck=True)
+
+
+@pytest.mark.parametrize(
+    ("key", "meant"),
+    [("vlna", "vlan"),
+     ("VLAN", "vlan"), ("vlan_qos", "vlanQoS"), ("fail_over_mca", "fail_over_mac"), ("spoofCheck", "spoofchk"),
+     ("linkState", "link_state"), ("arp_ip_targets", "arp_ip_target")],
+)  # fmt: skip
+def test_a_key_close_to_a_known_one_is_hinted_at(key: str, meant: str) -> None:
+    """A slip of the finger is told in the log, and beside the mistakes of a config that is refused."""
+    assert config.hints(network(**{key: 1}).document) == [f"the key '{key}' is not known and ignored; did you mean {meant}?"]
+    with pytest.raises(CniError) as refused:
+        network(**{key: 1, "mtu": 1})
+    assert f"did you mean {meant}?" in refused.value.details
+
+
+def test_keys_of_others_are_not_hinted_at() -> None:
+    """What runtimes add and what is like nothing of ours is silent, and a flood of keys does not take long."""
+    document = {"disableCheck": 1, "pciBusID": "x", "cni.dev/valid-attachments": [], "vlan/x": 1, "dns": {}, "foo": 1, "": 2}
+    assert config.hints(document) == []
+    assert len(config.hints({f"vlan{number}" + "x" * 10**6: 1 for number in range(30)})) <= 20
 
 
 def test_the_delegates_bytes_are_untouched() -> None:

@@ -224,6 +224,14 @@ def test_all_mistakes_in_a_config_are_one_error(plugin: Plugin, state: Path) -> 
         assert part in words
 
 
+def test_a_slip_in_a_key_is_a_warning_and_no_error(plugin: Plugin, state: Path) -> None:
+    """Unknown keys are ignored, but one that is close to ours is told at ADD in the log (C7)."""
+    answer = plugin.run("ADD", plugin.config(vlna=100))
+    assert "CNI_NETNS '/none' does not exist" in answer.error(INVALID_NETNS)
+    assert answer.err == "sriov-bond ADD c1 eth0: warning: the key 'vlna' is not known and ignored; did you mean vlan?\n"
+    assert plugin.run("DEL", plugin.config(vlna=100)) == Answer(0, "", "")
+
+
 @pytest.mark.parametrize("value", ["\ud800", "x\n\t\x00", "\u2028", "é" * 1000])
 def test_odd_text_in_a_value_is_shown_and_harms_nothing(plugin: Plugin, state: Path, value: str) -> None:
     """A lone surrogate or control letters come back in the sentence, in one line of ASCII (contract 4, 7)."""
