@@ -1,0 +1,127 @@
+"""What is left of the contract's rules that a process without VFs can show; docs/contract.md says which test has which rule."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cni_sriov_bond import pool
+from cni_sriov_bond.config import VERSIONS
+from cni_sriov_bond.errors import CHECK_DIFFERS, DECODING_FAILURE, DELEGATE_FAILED, INVALID_CONFIG, INVALID_ENVIRONMENT
+from tests.support import Answer, Plugin, files, lease, make_pool, plugin_at, program, space
+
+EVERY_VARIABLE = ("CNI_CONTAINERID", "CNI_NETNS", "CNI_IFNAME", "CNI_PATH")
+
+
+@pytest.fixture(params=["module", pytest.param("frozen", marks=pytest.mark.frozen)])
+def plugin(request: pytest.FixtureRequest, tmp_path: Path) -> Plugin:
+    """The plugin from the sources, and as it is built."""
+    return plugin_at(None if request.param == "module" else request.getfixturevalue("frozen"), tmp_path)
+
+
+def test_e8_an_empty_variable_is_missing(plugin: Plugin) -> None:
+    words = plugin.run("ADD", changes=dict.fromkeys(EVERY_VARIABLE, "")).error(INVALID_ENVIRONMENT, "1.1.0")
+    assert f"[{','.join(EVERY_VARIABLE)}] missing" in words
+
+
+def test_e12_variables_of_others_are_passed_on(plugin: Plugin, tmp_path: Path) -> None:
+    program(plugin.cni_path, "ipam", f'echo "$TRACEPARENT $CAP_ARGS $NETCONFPATH" >{tmp_path}/said')
+    answer = plugin.run("DEL", plugin.config(ipam={"type": "ipam"}), TRACEPARENT="00-1", CAP_ARGS="{}", NETCONFPATH="/etc")
+    assert (answer.status, (tmp_path / "said").read_text()) == (0, "00-1 {} /etc\n")
+
+
+def test_c8_keys_are_known_by_their_letters(plugin: Plugin) -> None:
+    assert "missing network name" in plugin.run("ADD", b'{"NAME":"n","CNIVERSION":"1.0.0"}').error(INVALID_CONFIG, "1.1.0")
+
+
+def test_c9_the_last_of_two_keys_wins(plugin: Plugin) -> None:
+    stdin = b'{"name":"../x","vlan":5000,"vlan":5,"type":"sriov-bond","stateDir":"/none","name":"n"}'
+    assert plugin.run("DEL", stdin) == Answer(0, "", "")
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_v2_every_version_is_served(plugin: Plugin, version: str) -> None:
+    make_pool(plugin.state)
+    assert plugin.run("DEL", plugin.config(cniVersion=version)) == Answer(0, "", "")
+
+
+@pytest.mark.parametrize("before", [{"cniVersion": "9.9.9"}, {"cniVersion": "1.0.0", "interfaces": [5]}])
+def test_k3_a_prevresult_of_no_version_of_ours_is_told(plugin: Plugin, before: dict[str, Any]) -> None:
+    make_pool(plugin.state)
+    words = plugin.run("CHECK", plugin.config(prevResult=before)).error(DECODING_FAILURE)
+    assert "prevResult of network 'net1' is no CNI result" in words
+
+
+@pytest.mark.root
+def test_k4_check_wants_our_interface_in_the_recorded_namespace(plugin: Plugin) -> None:
+    where = make_pool(plugin.state)
+    with space() as container, space() as other:
+        here = {"path": container.path, "id": [container.netns.dev, container.netns.ino]}
+        taken = lease(where, netns=here, asked={}, ports_of={})
+        taken.save(pool.READY)
+        taken.close()
+        before = files(plugin.state)
+        for name, sandbox in (("eth1", container.path), ("eth0", container.path + "/")):
+            result = {"cniVersion": "1.0.0", "interfaces": [{"name": name, "sandbox": sandbox}]}
+            answer = plugin.run("CHECK", plugin.config(prevResult=result), CNI_NETNS=container.path)
+            assert f"prevResult has no interface eth0 in {container.path}" in answer.error(CHECK_DIFFERS)
+        result = {"cniVersion": "1.0.0", "interfaces": [{"name": "eth0", "sandbox": other.path}]}
+        answer = plugin.run("CHECK", plugin.config(prevResult=result), CNI_NETNS=other.path)
+        assert "is not the namespace that it was made in" in answer.error(CHECK_DIFFERS)
+    assert files(plugin.state) == before
+
+
+def test_i1_the_first_file_in_cni_path_is_the_delegate(plugin: Plugin, tmp_path: Path) -> None:
+    for number in (1, 2, 3):
+        (tmp_path / f"bin{number}").mkdir()
+    (tmp_path / "bin1/ipam").mkdir()
+    for number in (2, 3):
+        program(tmp_path / f"bin{number}", "ipam", f"echo {number} >>{tmp_path}/said")
+    path = f":{tmp_path}/bin1::/none:{tmp_path}/bin2:{tmp_path}/bin3"
+    assert plugin.run("DEL", plugin.config(ipam={"type": "ipam"}), CNI_PATH=path, PATH=tmp_path.as_posix()).status == 0
+    assert (tmp_path / "said").read_text() == "2\n"
+
+
+@pytest.mark.parametrize(
+    ("script", "code", "words"),
+    [
+        ("""echo '{"code":11,"msg":"busy"}'; exit 1""", 11, "busy"),
+        ("echo no space >&2; exit 3", DELEGATE_FAILED, "failed with status 3 at DEL: no space"),
+        ("echo garbage; exit 1", DELEGATE_FAILED, "failed with status 1 at DEL: garbage"),
+        ("kill -9 $$", DELEGATE_FAILED, "died of signal 9 at DEL"),
+    ],
+)
+def test_i6_a_delegates_failure_is_ours(plugin: Plugin, script: str, code: int, words: str) -> None:
+    make_pool(plugin.state)
+    program(plugin.cni_path, "ipam", script)
+    assert words in plugin.run("DEL", plugin.config(ipam={"type": "ipam"})).error(code)
+
+
+@pytest.mark.parametrize("said", ["", "garbage", "{}", "null", '{"code":5}'])
+@pytest.mark.parametrize("verb", ["DEL", "GC"])
+def test_i8_what_a_delegate_prints_at_other_verbs_is_not_looked_at(plugin: Plugin, verb: str, said: str) -> None:
+    make_pool(plugin.state)
+    program(plugin.cni_path, "ipam", f"echo '{said}'")
+    assert plugin.run(verb, plugin.config(cniVersion="1.1.0", ipam={"type": "ipam"})) == Answer(0, "", "")
+
+
+@pytest.mark.parametrize("ipam", [None, {}, {"type": ""}, {"type": None, "subnet": "10.0.0.0/24"}])
+def test_i10_without_a_type_there_is_no_delegate(plugin: Plugin, ipam: Any) -> None:
+    make_pool(plugin.state)
+    assert plugin.run("DEL", plugin.config(ipam=ipam)) == Answer(0, "", "")
+
+
+def test_d10_another_config_at_del_frees_what_was_leased(plugin: Plugin, tmp_path: Path) -> None:
+    where = make_pool(plugin.state)
+    program(plugin.cni_path, "ipam", f"cat >{tmp_path}/said; env | grep ^CNI_ARGS >>{tmp_path}/said")
+    environ = {"CNI_PATH": str(plugin.cni_path), "CNI_ARGS": "IP=10.0.0.5", "PATH": os.environ["PATH"]}
+    kept = {"type": "ipam", "environ": environ, "config": json.dumps({"name": "net1"})}
+    taken = lease(where, delegate=kept, netns={"path": "/run/netns/gone", "id": [4, 1]})
+    taken.save(pool.READY)
+    taken.close()
+    stdin = plugin.config(pool="web", vlan=7, mode="802.3ad", ipam={"type": "another"})
+    assert plugin.run("DEL", stdin, CNI_ARGS="FOO", CNI_NETNS="").status == 0
+    assert (tmp_path / "said").read_text() == '{"name": "net1"}CNI_ARGS=IP=10.0.0.5\n'
+    assert where.entries() == []
