@@ -3,6 +3,8 @@
 import re
 from pathlib import Path
 
+import pytest
+
 from tests import reference
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -24,3 +26,31 @@ def test_the_readme_names_every_command_of_dev() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     for command in offered:
         assert f"./dev {command}" in readme, command
+
+
+# How many rules each group of the contract has.
+RULES = {"P": 8, "E": 13, "C": 13, "V": 3, "A": 11, "D": 12, "K": 9, "S": 6, "G": 9, "R": 9, "I": 12, "X": 6}
+CLIENTS = ["cnitool", "containerd", "nerdctl", "CRI-O", "Multus", "podman", "reference plugins"]
+
+
+def contract() -> dict[str, str]:
+    """Give each row of the contract's tables: what is in its last column, by its first."""
+    rows = re.findall(r"^\| ([^|]+) \| [^|]+ \| ([^|]+) \|$", (ROOT / "docs/contract.md").read_text("utf-8"), re.MULTILINE)
+    return {name: tests for name, tests in rows if name not in ("id", "---")}
+
+
+def test_every_rule_of_the_contract_has_its_row() -> None:
+    """No rule is left out, and none is there twice."""
+    wanted = [f"{group}{number}" for group, most in RULES.items() for number in range(1, most + 1)]
+    assert list(contract()) == [*wanted, *CLIENTS]
+
+
+@pytest.mark.parametrize(("rule", "tests"), contract().items())
+def test_a_rule_is_met_by_tests_that_exist(rule: str, tests: str) -> None:
+    """Each named test is in its file; where there is none the row says why."""
+    if tests.startswith(("not met: ", "not ours: ")):
+        return
+    for one in tests.split(", "):
+        module, name = one.split("::")
+        source = (ROOT / "tests" / f"{module}.py").read_text("utf-8")
+        assert f"def test_{name}(" in source, f"{rule}: there is no {one}"

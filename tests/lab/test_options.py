@@ -1,0 +1,183 @@
+"""Options of the bond and of its VFs, what an attachment chooses for itself, and GC and STATUS, on real drivers."""
+
+from typing import Any
+
+from cni_sriov_bond.bonding import MODES, OPTIONS
+from tests.lab.product import PEER, PEER6, Product, look, network
+
+VALID = "cni.dev/valid-attachments"
+BONDING = "/sys/class/net/eth0/bonding"
+# Every option once, in a mode that has it; sysfs shows them under the names that we take. balance-tlb and -alb are in the
+# table below.
+CASES: dict[str, dict[str, Any]] = {
+    "balance-rr": {
+        "packets_per_slave": 2, "miimon": "50", "updelay": 100, "downdelay": 150, "peer_notif_delay": 100, "use_carrier": "on",
+        "resend_igmp": 3, "min_links": 1, "num_grat_arp": 2, "all_slaves_active": "on",
+    },
+    "active-backup": {
+        "arp_interval": 100, "arp_ip_target": [PEER], "arp_validate": "all", "arp_all_targets": "all", "arp_missed_max": 5,
+        "primary": "B", "primary_reselect": "failure", "fail_over_mac": "none",
+    },
+    "balance-xor": {"arp_interval": 100, "ns_ip6_target": [PEER6], "xmit_hash_policy": "layer2+3", "arp_validate": "filter"},
+    "802.3ad": {
+        "lacp_rate": "fast", "lacp_active": "on", "ad_select": "count", "ad_actor_sys_prio": 7, "ad_user_port_key": 3,
+        "xmit_hash_policy": "vlan+srcmac",
+    },
+    "broadcast": {"miimon": 200, "min_links": 1},
+}  # fmt: skip
+SPOIL = {
+    "balance-rr": ("ip -n c1 link set eth0 type bond resend_igmp 4", "resend_igmp 4, not 3"),
+    "active-backup": ("ip -n c1 link set eth0 type bond primary {port1}", "eth0 has the primary {pci1}, not {pci2}"),
+    "balance-xor": ("ip -n c1 link set eth0 type bond arp_validate none", "arp_validate none, not filter"),
+}
+# With two ports alone: what a mode does about MACs is where VFs differ from NICs.
+FAIL_OVER = {"active-backup": ("none", "active", "follow")}
+ROWS = [(mode, fail_over) for mode in MODES for fail_over in FAIL_OVER.get(mode, ("none",))]
+MUST_WORK = {("active-backup", "none"), ("balance-xor", "none")}
+
+
+def _leased(product: Product) -> dict[str, Any]:
+    (bond,) = (one for one in product.status()["bonds"] if one["state"] == "ready")
+    found: dict[str, Any] = bond
+    return found
+
+
+def _shown(product: Product) -> dict[str, str]:
+    """Return what the container's kernel says of its bond, by option."""
+    lines = product.inside("c1", f"grep -r . {BONDING}", check=False).stdout.splitlines()
+    return {name.rpartition("/")[2]: value for name, _, value in (line.partition(":") for line in lines)}
+
+
+def _is(key: str, asked: object, shown: str) -> bool:
+    words = OPTIONS[key][2] if key in OPTIONS else ()
+    if isinstance(asked, list):
+        return shown.split() == asked
+    return shown.split()[0] in (str(asked), str(words.index(asked)) if asked in words else "")
+
+
+def test_every_option_is_on_the_bond_and_checked(product: Product) -> None:
+    for mode, options in CASES.items():
+        config = network(mode=mode, **options)
+        with product.attached(config, "c1") as (answer,):
+            bond = _leased(product)
+            ports = {f"{key}{number}": port[what] for number, port in enumerate(bond["ports"], 1)
+                     for key, what in (("port", "name"), ("pci", "pci"))}  # fmt: skip
+            expected = {"mode": mode, **options}
+            if "primary" in expected:
+                expected["primary"] = ports["port2"]
+            shown = _shown(product)
+            wrong = {key: shown.get(key) for key, asked in expected.items() if not _is(key, asked, shown.get(key) or "nothing")}
+            assert wrong == {}, mode
+            checked = {**config, "prevResult": answer.document}
+            product.call("CHECK", checked, "c1", "/run/netns/c1").succeeded()
+            if mode in SPOIL:
+                spoil, says = SPOIL[mode]
+                product.guest.sh(spoil.format(**ports))
+                product.call("CHECK", checked, "c1", "/run/netns/c1").failed(103, says.format(**ports))
+
+
+def test_settings_of_the_vfs_are_on_both_ports(product: Product) -> None:
+    """The fixture sees that they are put back."""
+    config = network(vlanQoS=3, spoofchk="off", trust="on", max_tx_rate=50)
+    with product.attached(config, "c1") as (answer,):
+        bond, links = _leased(product), look(product.guest).links
+        for port in bond["ports"]:
+            vf = links[port["pf"]]["vfs"][port["vf"]]
+            assert vf["vlan_list"] == [{"vlan": 100, "qos": 3}]
+            assert (vf["spoofchk"], vf["trust"], vf["rate"]["max_tx"]) == (False, True, 50)
+        checked = {**config, "prevResult": answer.document}
+        product.call("CHECK", checked, "c1", "/run/netns/c1").succeeded()
+        product.guest.sh(f"ip link set enp2s0 vf {bond['ports'][1]['vf']} trust off")
+        product.call("CHECK", {**config, "prevResult": answer.document}, "c1", "/run/netns/c1").failed(
+            103, "has trust 0, not 1"
+        )
+
+
+def test_an_attachment_chooses_its_mac_its_vlan_and_its_bond(product: Product) -> None:
+    wanted = product.status()["bonds"][4]
+    ipam = {"type": "host-local", "ranges": [[{"subnet": "10.200.0.0/24", "rangeStart": "10.200.0.10"}]]}
+    runtime = {"MAC": "02:00:00:aa:bb:cc", "DeviceID": wanted["ports"][1]["pci"]}
+    config = network(vlanAllowed=["190-200"], mac="02:00:00:00:00:77", runtimeConfig=runtime, ipam=ipam)
+    args = {"CNI_ARGS": "IgnoreUnknown=1;VLAN=200;MAC=02:00:00:00:00:78"}
+    with product.netns("c1", "c2") as (path, other):
+        answer = product.call("ADD", config, "c1", path, environ=args).succeeded()
+        assert (answer.document["interfaces"][0]["mac"], answer.document["interfaces"][0]["vlan"]) == (runtime["MAC"], 200)
+        assert _leased(product)["name"] == wanted["name"]
+        assert product.pings("c1", "10.200.0.1") == 3
+        product.call("ADD", config, "c2", other).failed(11, f"bond {wanted['name']} of pool db", "is leased to c1 eth0")
+        refused = {"CNI_ARGS": "VLAN=201"}
+        product.call("ADD", config, "c2", other, environ=refused).failed(
+            4, "VLAN 201, which is not in the network's vlanAllowed"
+        )
+        product.call("DEL", network(), "c1", path).succeeded()
+
+
+def test_a_delegate_finds_the_bond_up(product: Product) -> None:
+    """A delegate that asks a server needs the interface; dhcp is one."""
+    answer = '{"cniVersion":"1.0.0","ips":[{"address":"10.100.0.88/24"}]}'
+    script = f"#!/bin/sh\nip -n c1 -j link show eth0 > /run/looks.json\necho '{answer}'\n"
+    product.guest.write("/opt/cni/bin/looks", script, mode=0o755)
+    try:
+        with product.attached(network(ipam={"type": "looks"}), "c1"):
+            (link,) = product.guest.sh("cat /run/looks.json").json()
+            assert "UP" in link["flags"]
+            assert product.pings("c1", PEER) == 3
+    finally:
+        product.guest.sh("rm -f /opt/cni/bin/looks /run/looks.json")
+
+
+def test_gc_frees_what_is_not_listed(product: Product) -> None:
+    """The container that is listed keeps its network; the other's VFs go home though its namespace lives."""
+    config = network(ipam=None)
+    newest = {**config, "cniVersion": "1.1.0"}
+    with product.attached(config, "c1", "c2", "c3"):
+        product.guest.sh("ip -n c1 addr add 10.100.0.77/24 dev eth0; ip netns del c3")
+        foreign = {**newest, "name": "foreign", VALID: []}
+        product.call("GC", foreign, "", ifname="").succeeded()
+        assert product.states().count("ready") == 3
+        product.call("GC", newest, "", ifname="").succeeded()
+        assert product.states().count("ready") == 2, "without a list what is gone is freed, or drains"
+        product.call("GC", {**newest, VALID: [{"containerID": "c1", "ifname": "eth0"}]}, "", ifname="").succeeded()
+        assert product.states().count("ready") == 1
+        assert [link["ifname"] for link in product.guest.sh("ip -n c2 -j link").json()] == ["lo"]
+        assert product.pings("c1", PEER) == 3
+
+
+def test_status_of_a_pool_that_can_serve(product: Product) -> None:
+    newest = {**network(ipam=None), "cniVersion": "1.1.0"}
+    answer = product.call("STATUS", newest, "", ifname="").succeeded()
+    assert answer.result.stdout == ""
+    print(f"\nSTATUS: {answer.seconds * 1000:.0f} ms in the guest")
+    product.call("STATUS", {**newest, "pool": "web"}, "", ifname="").failed(50, "pool 'web' is not provisioned")
+    product.call("STATUS", {**newest, "ipam": {"type": "nowhere"}}, "", ifname="").failed(50, "failed to find plugin 'nowhere'")
+
+
+def test_which_modes_work_on_this_nic(product: Product) -> None:
+    """Print a table of mode, fail_over_mac and trust: what ADD said, answers to pings, and those without the first port."""
+    print("\n| mode | fail_over_mac | trust | ADD | answers to 3 pings | with the first port down |")
+    print("| --- | --- | --- | --- | --- | --- |")
+    broken = []
+    for mode, fail_over in ROWS:
+        for trust in ("off", "on"):
+            config = network(mode=mode, failOverMac=fail_over, trust=trust, miimon=100)
+            said, before, after = _try(product, config)
+            print(f"| {mode} | {fail_over} | {trust} | {said} | {before} | {after} |")
+            if (mode, fail_over) in MUST_WORK and (before, after) != (3, 3):
+                broken.append(f"{mode}, {fail_over}, trust {trust}: {said}, {before}, {after}")
+    assert broken == []
+
+
+def _try(product: Product, config: dict[str, Any]) -> tuple[str, int, int]:
+    with product.netns("c1") as (path,):
+        answer = product.call("ADD", config, "c1", path)
+        if answer.status != 0:
+            assert [link["ifname"] for link in product.guest.sh("ip -n c1 -j link").json()] == ["lo"], config
+            return answer.document["msg"], 0, 0
+        try:
+            first = _leased(product)["ports"][0]["name"]
+            before = product.pings("c1", PEER)
+            product.guest.sh(f"ip -n c1 link set {first} down")
+            product.pings("c1", PEER)  # while it is noticed
+            return "done", before, product.pings("c1", PEER)
+        finally:
+            product.call("DEL", config, "c1", path).succeeded()
