@@ -17,7 +17,7 @@ from cni_sriov_bond.errors import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
     from typing import Any
 
     from cni_sriov_bond.config import Call, Network
@@ -117,21 +117,47 @@ def _acquire(call: "Call", network: "Network", target: "Netns", log: "Log") -> t
         config = network.raw.decode("utf-8", "surrogateescape")
         record["delegate"] = {"type": network.delegate, "environ": environ, "config": config}
     release.finish_draining(where, log)
+    lease, bond = _first_usable(where, who, record, network, log)
+    log.step(f"leased {bond.name}")
+    return lease, bond
+
+
+def _first_usable(
+    where: pool.Pool, who: pool.Attachment, record: "dict[str, Any]", network: "Network", log: "Log"
+) -> tuple[pool.Lease, pool.Bond]:
+    """Lease the first bond whose VFs are there; one that has lost a VF does not keep the others from being used."""
+    broken: dict[str, CniError] = {}
+    while True:
+        try:
+            lease, bond = _acquire_or_reclaim(where, who, record, broken, log)
+        except CniError as refused:
+            if refused.code == TRY_AGAIN_LATER and broken:
+                raise next(iter(broken.values())) from None
+            raise
+        try:
+            _record_state(lease, bond, network)
+        except BaseException as unusable:
+            lease.erase()
+            lease.close()
+            if not isinstance(unusable, CniError) or unusable.code != POOL_UNUSABLE:
+                raise
+            log.warn(f"{bond.name} of pool {where.name} is passed over: {unusable.msg}")
+            broken[bond.name] = unusable
+        else:
+            return lease, bond
+
+
+def _acquire_or_reclaim(
+    where: pool.Pool, who: pool.Attachment, record: "dict[str, Any]", broken: "Collection[str]", log: "Log"
+) -> tuple[pool.Lease, pool.Bond]:
+    """Lease a bond; where none is free, take back first what nobody else will give back."""
     try:
-        lease, bond = where.acquire(who, record)
+        return where.acquire(who, record, broken)
     except CniError as refused:
         if refused.code != TRY_AGAIN_LATER:
             raise
-        release.reclaim(where, log)
-        lease, bond = where.acquire(who, record)
-    try:
-        _record_state(lease, bond, network)
-    except BaseException:
-        lease.erase()
-        lease.close()
-        raise
-    log.step(f"leased {bond.name}")
-    return lease, bond
+    release.reclaim(where, log)
+    return where.acquire(who, record, broken)
 
 
 def _record_state(lease: pool.Lease, bond: pool.Bond, network: "Network") -> None:
