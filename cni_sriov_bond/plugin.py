@@ -128,23 +128,37 @@ def _first_usable(
     """Lease the first bond whose VFs are there; one that has lost a VF does not keep the others from being used."""
     broken: dict[str, CniError] = {}
     while True:
+        known = len(broken)
         try:
-            lease, bond = _acquire_or_reclaim(where, who, record, broken, log)
+            return _lease_recorded(where, who, record, network, broken, log)
         except CniError as refused:
-            if refused.code == TRY_AGAIN_LATER and broken:
-                raise next(iter(broken.values())) from None
-            raise
-        try:
-            _record_state(lease, bond, network)
-        except BaseException as unusable:
-            lease.erase()
-            lease.close()
-            if not isinstance(unusable, CniError) or unusable.code != POOL_UNUSABLE:
+            if len(broken) == known:
+                if refused.code == TRY_AGAIN_LATER and broken:
+                    first = next(iter(broken.values()))
+                    raise first from None
                 raise
-            log.warn(f"{bond.name} of pool {where.name} is passed over: {unusable.msg}")
+            log.warn(f"a bond of pool {where.name} is passed over: {refused.msg}")
+
+
+def _lease_recorded(
+    where: pool.Pool,
+    who: pool.Attachment,
+    record: "dict[str, Any]",
+    network: "Network",
+    broken: "dict[str, CniError]",
+    log: "Log",
+) -> tuple[pool.Lease, pool.Bond]:
+    """Lease a bond and record its state; a bond that cannot be used is added to ``broken`` and raises."""
+    lease, bond = _acquire_or_reclaim(where, who, record, broken, log)
+    try:
+        _record_state(lease, bond, network)
+    except BaseException as unusable:
+        lease.erase()
+        lease.close()
+        if isinstance(unusable, CniError) and unusable.code == POOL_UNUSABLE:
             broken[bond.name] = unusable
-        else:
-            return lease, bond
+        raise
+    return lease, bond
 
 
 def _acquire_or_reclaim(

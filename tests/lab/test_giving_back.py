@@ -168,7 +168,7 @@ def test_a_bond_that_lost_a_vf_does_not_stop_the_others(product: Product) -> Non
     product.guest.sh("ip netns add thief; ip link set VF11 netns thief")
     try:
         with product.attached(network(ipam=None), "c1") as (answer,):
-            assert "cbond1 of pool db is passed over: VF11 (VF 0 at 0000:01:10.0) is not in the host" in answer.result.stderr
+            assert "a bond of pool db is passed over: VF11 (VF 0 at 0000:01:10.0) is not in the host" in answer.result.stderr
             states = product.states()
             assert states[:2] == ["broken", "ready"]
     finally:
