@@ -27,6 +27,7 @@ except ImportError:  # Python 3.12 renamed it
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from typing import Any
 
 STATE_DIR = "/var/lib/cni/sriov-bond"
@@ -228,9 +229,12 @@ class Pool:
         """Lock one bond and give the descriptor to close; ``seconds`` 0 tries once."""
         return _locked(f"{self.path}/bonds/{name}", f"bond {name} of pool {self.name}", seconds)
 
-    def acquire(self, who: Attachment, record: "dict[str, Any]", wish: str = "") -> tuple[Lease, Bond]:
+    def acquire(
+        self, who: Attachment, record: "dict[str, Any]", unusable: "Collection[str]" = (), wish: str = ""
+    ) -> tuple[Lease, Bond]:
         """Lease the first free bond, locked; the record is on disk when this returns, but not yet durable.
 
+        :param unusable: names of bonds to pass over.
         :param wish: the only bond that will do, by its name or the PCI address of a port.
         :raises CniError: INVALID_CONFIG when there is no such bond.
         :raises CniError: TRY_AGAIN_LATER when no bond is free, saying who has them; POOL_UNUSABLE when the attachment
@@ -243,7 +247,7 @@ class Pool:
             for entry in entries:
                 if entry.key == who.key:
                     raise CniError(POOL_UNUSABLE, f"{who} has the bond {entry.bond} of pool {self.name} already; DEL it first")
-            taken = {entry.bond for entry in entries}
+            taken = {entry.bond for entry in entries}.union(unusable)
             for candidate in bonds:
                 if candidate.name in taken:
                     continue
@@ -270,7 +274,7 @@ class Pool:
         finally:
             os.close(lock)
         if wish:
-            raise CniError(TRY_AGAIN_LATER, self._taken(next(entry for entry in entries if entry.bond == bonds[0].name)))
+            raise CniError(TRY_AGAIN_LATER, self._taken(bonds[0].name, entries))
         raise CniError(TRY_AGAIN_LATER, self._empty(entries, len(bonds)))
 
     def _wished(self, wish: str) -> list[Bond]:
@@ -282,12 +286,11 @@ class Pool:
             f"deviceID {wish!r} is no bond of pool {self.name}, nor the PCI address of a VF of one; see `sriov-bondctl status`",
         )
 
-    def _taken(self, entry: Entry) -> str:
-        record = self.read(entry)
-        holder = (
-            f"{_short(record['container_id'])} {record['ifname']} of network {record['network']!r}" if record else "another"
-        )
-        return f"bond {entry.bond} of pool {self.name}, which deviceID asks for, is leased to {holder}; try again later"
+    def _taken(self, name: str, entries: list[Entry]) -> str:
+        entry = next((entry for entry in entries if entry.bond == name), None)
+        record = self.read(entry) if entry else None
+        holder = f" to {_short(record['container_id'])} {record['ifname']}" if record else ", or cannot be used"
+        return f"bond {name} of pool {self.name}, which deviceID asks for, is leased{holder}; try again later"
 
     def _empty(self, entries: list[Entry], size: int) -> str:
         holders = []

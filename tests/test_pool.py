@@ -436,11 +436,11 @@ def test_directories_that_cannot_be_made_are_an_error_that_names_them(tmp_path: 
 def test_a_wish_is_granted_by_name_or_address(tmp_path: Path, wish: str) -> None:
     """The bond that is asked for is leased though another is free before it."""
     where = make_pool(tmp_path, size=3)
-    taken, bond = where.acquire(pool.Attachment("net1", "c1", "eth0"), {}, wish)
+    taken, bond = where.acquire(pool.Attachment("net1", "c1", "eth0"), {}, wish=wish)
     taken.close()
     assert bond.name == taken.entry.bond == "cbond2"
     with pytest.raises(CniError, match="is leased to c1 eth0") as refused:
-        where.acquire(pool.Attachment("net1", "c2", "eth0"), {}, wish)
+        where.acquire(pool.Attachment("net1", "c2", "eth0"), {}, wish=wish)
     assert refused.value.code == TRY_AGAIN_LATER
     assert [entry.bond for entry in where.entries()] == ["cbond2"]
 
@@ -450,5 +450,5 @@ def test_a_wish_for_what_is_not_there_is_told(tmp_path: Path, wish: str) -> None
     """A PF's address is no bond's."""
     where = make_pool(tmp_path, size=3)
     with pytest.raises(CniError, match=f"deviceID '{wish}' is no bond of pool db") as refused:
-        where.acquire(pool.Attachment("net1", "c1", "eth0"), {}, wish)
+        where.acquire(pool.Attachment("net1", "c1", "eth0"), {}, wish=wish)
     assert (refused.value.code, where.entries()) == (INVALID_CONFIG, [])
