@@ -13,7 +13,7 @@ PACKAGE = REPOSITORY / "cni_sriov_bond"
 # From the bottom up. A module imports from levels below its own, never sideways and never up.
 LEVELS: tuple[tuple[str, ...], ...] = (
     ("", "errors"),
-    ("jsontext", "wire", "log", "schema"),
+    ("jsontext", "wire", "log", "schema", "store"),
     ("bonding",),
     ("config", "result", "netns", "neighbour"),
     ("netlink", "pool"),
@@ -154,9 +154,9 @@ def test_only_ipam_starts_processes() -> None:
     assert found == ["ipam.py"]
 
 
-def test_only_pool_takes_file_locks() -> None:
+def test_only_store_takes_file_locks() -> None:
     """Locks are one module's, so that their order can be read in one place."""
-    assert users(SOURCES, "fcntl.flock", "fcntl.lockf", "fcntl.LOCK_EX", "flock", "lockf") == ["pool.py"]
+    assert users(SOURCES, "fcntl.flock", "fcntl.lockf", "fcntl.LOCK_EX", "flock", "lockf") == ["store.py"]
 
 
 def writes_standard_output(call: ast.Call) -> bool:
