@@ -23,7 +23,7 @@ def digest(text: str) -> bytes:
 
 def boot_id() -> str:
     """Give the kernel's id of this boot: a lease of another one is history, not a debt."""
-    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+    with open("/proc/sys/kernel/random/boot_id", encoding="utf-8") as file:
         return file.read().strip()
 
 
@@ -65,7 +65,7 @@ def locked(path: str, what: str, seconds: float = LOCK_SECONDS) -> int:
 def _holder(inode: int) -> str:
     """Say who holds a lock, from /proc/locks: ``N: FLOCK ADVISORY WRITE PID MAJOR:MINOR:INODE 0 EOF``."""
     try:
-        with open("/proc/locks", encoding="ascii") as file:
+        with open("/proc/locks", encoding="utf-8") as file:
             for line in file:
                 words = line.split()
                 if len(words) > 5 and words[1] == "FLOCK" and words[5].endswith(f":{inode}"):
