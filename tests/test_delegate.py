@@ -17,7 +17,7 @@ import pytest
 from cni_sriov_bond import schema
 from cni_sriov_bond.config import VERSIONS
 from cni_sriov_bond.delegate import index, ranges
-from cni_sriov_bond.delegate.schema import NETWORK
+from cni_sriov_bond.delegate.schema import IPAM, NETWORK
 from cni_sriov_bond.errors import (
     ADDRESS_REFUSED,
     CHECK_DIFFERS,
@@ -270,13 +270,17 @@ def test_an_address_of_another_vlan_is_refused(tmp_path: Path) -> None:
 def test_a_vlan_without_a_subnet_is_refused(tmp_path: Path) -> None:
     refused = ipam.call("ADD", on_vlan(tmp_path, 300))
     assert (refused.code, "none of VLAN 300" in refused.said) == (INVALID_CONFIG, True)
+    assert ipam.call("STATUS", on_vlan(tmp_path, 300)).code == 0
 
 
 def test_an_argument_chooses_the_vlan_only_where_the_plugin_lets_it(tmp_path: Path) -> None:
     """It counts for our plugin, when the network has vlanAllowed, which the plugin has held it against."""
     allowed = on_vlan(tmp_path, 100, type="sriov-bond", vlanAllowed=["100-200"])
     assert ipam.call("ADD", allowed, "a", args="VLAN=200").ips == ["10.200.0.1/24"]
+    before = {"prevResult": {"ips": [{"address": "10.200.0.1/24"}]}}
+    assert ipam.call("CHECK", {**allowed, **before}, "a").code == 0
     assert ipam.call("ADD", {**allowed, "args": {"cni": {"vlan": 0}}}, "b", args="VLAN=200").ips == ["10.0.0.2/24"]
+    assert ipam.call("CHECK", {**allowed, **before}, "b").code == CHECK_DIFFERS
     del allowed["vlanAllowed"]
     assert ipam.call("ADD", allowed, "c", args="VLAN=200").ips == ["10.100.0.2/24", "fd00:100::2/64"]
     other = on_vlan(tmp_path, 100, type="macvlan", vlanAllowed=["200"])
@@ -330,6 +334,21 @@ def test_the_schema_is_one_and_says_what_our_check_says() -> None:
 def test_a_relative_data_directory_is_refused(tmp_path: Path) -> None:
     for verb in ("ADD", "DEL"):
         assert ipam.call(verb, ipam.network(Path("somewhere"), subnet=V4)).code == INVALID_CONFIG
+
+
+def test_samples_are_served(tmp_path: Path) -> None:
+    """Every sample network with our delegate gets an address of each family, of its VLAN."""
+    served = 0
+    for path in (REPOSITORY / "conf").glob("*.conflist"):
+        listed = json.loads(path.read_text())
+        for plugin in listed["plugins"]:
+            if plugin.get("ipam", {}).get("type") == "sriov-bond-ipam":
+                assert set(plugin["ipam"]) <= set(IPAM)
+                plugin["ipam"]["dataDir"] = str(tmp_path)
+                value = {**plugin, "name": listed["name"], "cniVersion": listed["cniVersion"]}
+                assert ipam.call("ADD", value).ips == ["10.110.0.2/24", "fd00:110::2/64"]
+                served += 1
+    assert served
 
 
 # -- the contract
@@ -497,6 +516,23 @@ def test_killed_anywhere_it_stays_consistent(tmp_path: Path, verb: str) -> None:
         if not came:
             break
     assert place > 15
+
+
+def test_without_an_index_there_is_del_and_no_add(tmp_path: Path) -> None:
+    """A disk that has no room for the index still gives addresses back."""
+    value = ipam.network(tmp_path, subnet=V4)
+    for cid in ("a", "b"):
+        ipam.call("ADD", value, cid)
+    (tmp_path / ".sriov-bond").rename(tmp_path / "aside")
+    (tmp_path / ".sriov-bond").touch()
+    assert ipam.call("ADD", value, "c").code == IO_FAILURE
+    assert ipam.call("STATUS", value).code == NOT_AVAILABLE
+    assert ipam.call("DEL", value, "a").code == 0
+    assert ipam.reserved(tmp_path) == {"10.1.0.3": "b\r\neth0"}
+    (tmp_path / ".sriov-bond").unlink()
+    assert ipam.call("ADD", value, "c").ips == ["10.1.0.4/24"]
+    assert ipam.call("DEL", value, "b").code == 0
+    assert ipam.reserved(tmp_path) == {"10.1.0.4": "c\r\neth0"}
 
 
 def test_a_file_without_a_word_is_taken_back(tmp_path: Path) -> None:

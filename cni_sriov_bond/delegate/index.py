@@ -54,7 +54,10 @@ class Index:
         The stamp has a nanosecond that the kernel's clock for files, which ticks every few milliseconds, does not show.
         """
         stamp = time_ns()
-        os.utime(self._subject, ns=(stamp, stamp))
+        try:
+            os.utime(self._subject, ns=(stamp, stamp))
+        except OSError as failed:
+            raise CniError(IO_FAILURE, f"cannot stamp {self._subject}: {failed.strerror}") from None
         _write(f"{self._root}/state", f"{store.boot_id()} {stamp}\n".encode())
 
     def remake(self, reservations: "Iterable[tuple[Ip, str, str]]") -> None:
@@ -66,6 +69,9 @@ class Index:
         for directory in ("owners", "taken"):
             for file in os.listdir(f"{self._root}/{directory}"):
                 store.unlink(f"{self._root}/{directory}/{file}")
+        self._fill(reservations)
+
+    def _fill(self, reservations: "Iterable[tuple[Ip, str, str]]") -> None:
         owners: dict[str, list[str]] = {}
         taken: dict[str, bytearray] = {}
         for (family, number), text, owner in reservations:
@@ -137,22 +143,38 @@ def _read(path: str) -> bytes:
     """Read a file of ours, which is small; nothing where there is none."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            data = b""
+            while part := os.read(fd, 65536):
+                data += part
+            return data
+        finally:
+            os.close(fd)
     except FileNotFoundError:
         return b""
-    try:
-        data = b""
-        while part := os.read(fd, 65536):
-            data += part
-        return data
-    finally:
-        os.close(fd)
+    except OSError as failed:
+        raise CniError(IO_FAILURE, f"cannot read {path}: {failed.strerror}") from None
+
+
+def overwrite(path: str, text: str) -> None:
+    """Write a file in place: its old or its new text is there at any time, the new one with zeros behind it for a moment.
+
+    Replacing it, by rename or after cutting it to nothing, would make ext4 start its disk: 0.5 ms against 0.01.
+
+    :raises CniError: IO_FAILURE.
+    """
+    _write(path, text.encode())
 
 
 def _write(path: str, data: bytes) -> None:
-    fd = _open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    fd = _open(path, os.O_WRONLY | os.O_CREAT)
     try:
-        while data:
-            data = data[os.write(fd, data) :]
+        more = os.fstat(fd).st_size - len(data)
+        padded = data + bytes(max(more, 0))
+        if os.pwrite(fd, padded, 0) < len(padded):
+            raise CniError(IO_FAILURE, f"cannot write {path}: the disk is full")
+        if more > 0:
+            os.ftruncate(fd, len(data))
     except OSError as failed:
         raise CniError(IO_FAILURE, f"cannot write {path}: {failed.strerror}") from None
     finally:

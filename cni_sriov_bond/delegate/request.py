@@ -34,6 +34,11 @@ class Request:
         self.sets: list[ranges.RangeSet] = []
         self.others: dict[str, list[ranges.Range]] = {}
 
+    def holds(self, address: "ranges.Ip") -> bool:
+        """Tell whether an address belongs to a range of any VLAN."""
+        inside = any(one.range_of(address) for one in self.sets)
+        return inside or any(one.holds(address) for members in self.others.values() for one in members)
+
     def elsewhere(self, address: "ranges.Ip") -> str:
         """Give the words for the VLAN that an address belongs to, when it is another than the attachment's."""
         for words, members in self.others.items():
@@ -65,19 +70,25 @@ def parse(value: "dict[str, Any]", version: str, args: str, strict: bool = False
     value = _normal(value)
     found = schema.issues(value, NETWORK)
     if not found:
-        # An argument chooses the VLAN where the plugin lets it: that has held it against vlanAllowed before it called us.
-        if value.get("type") == "sriov-bond" and value.get("vlanAllowed"):
-            chosen = (value.get("args") or {}).get("cni", {}).get("vlan", words.get("VLAN"))
-            value["vlan"] = int(chosen) if str(chosen).isdigit() else value.get("vlan")
+        value["vlan"] = _chosen_vlan(value, words)
         request = Request(value, value["ipam"])
         reader = _Reader(found)
-        _read(request, value, reader)
+        _read(request, value, reader, strict)
         _read_requested(request, value, words, reader)
         if not found:
             found += _mistakes(request, version)
     if found:
         raise CniError(INVALID_CONFIG, f"network {value['name']!r}: {'; '.join(found)}")
     return request
+
+
+def _chosen_vlan(value: "dict[str, Any]", words: dict[str, str]) -> int:
+    """Give the VLAN of the attachment: an argument's where the plugin is ours, which has held it against vlanAllowed by now."""
+    if value.get("type") == "sriov-bond" and value.get("vlanAllowed"):
+        for chosen in ((value.get("args") or {}).get("cni", {}).get("vlan"), words.get("VLAN")):
+            if isinstance(chosen, str | int) and str(chosen).isascii() and str(chosen).isdigit():
+                return int(chosen)
+    return value.get("vlan") or 0
 
 
 def _arguments(args: str, strict: bool) -> dict[str, str]:
@@ -174,7 +185,7 @@ class _Reader:
         self._found.append(text)
 
 
-def _read(request: Request, value: "dict[str, Any]", reader: _Reader) -> None:
+def _read(request: Request, value: "dict[str, Any]", reader: _Reader, strict: bool) -> None:
     """Make the sets and check the routes; host-local's order of the sets: of the runtime, the single one, ``ranges``."""
     ipam, runtime = value["ipam"], value.get("runtimeConfig") or {}
     sources = [(f"runtimeConfig.ipRanges[{place}]", one) for place, one in enumerate(runtime.get("ipRanges") or ())]
@@ -190,6 +201,9 @@ def _read(request: Request, value: "dict[str, Any]", reader: _Reader) -> None:
         if None not in read:
             request.sets.append(ranges.RangeSet(str(number), read))
     _read_subnets(request, ipam.get("subnets") or [], reader)
+    if strict and ipam.get("subnets") and not request.sets:
+        have = ", ".join(request.others)
+        reader.wrong(f"ipam.subnets has none of {_vlan(request.vlan)}, which the attachment is on; it has those of {have}")
     if not sources and not ipam.get("subnets"):
         reader.wrong("no IP ranges specified: ipam needs a subnet, ranges or subnets")
     for place, route in enumerate(request.routes):
@@ -210,7 +224,6 @@ def _read_requested(request: Request, value: "dict[str, Any]", words: dict[str, 
 def _read_subnets(request: Request, subnets: "list[dict[str, Any]]", reader: _Reader) -> None:
     """Make one set of each family of the attachment's VLAN."""
     mine: dict[int, list[ranges.Range]] = {}
-    before = len(request.sets)
     for place, one in enumerate(subnets):
         path, vlan = f"ipam.subnets[{place}]", one.get("vlan") or 0
         found = reader.read(path, ranges.Range, one)
@@ -225,9 +238,6 @@ def _read_subnets(request: Request, subnets: "list[dict[str, Any]]", reader: _Re
             request.others.setdefault(_vlan(vlan), []).append(found)
     for family, members in mine.items():
         request.sets.append(ranges.RangeSet(f"vlan{request.vlan}.{family}", members))
-    if subnets and len(request.sets) == before == 0:
-        have = ", ".join(request.others)
-        reader.wrong(f"ipam.subnets has none of {_vlan(request.vlan)}, which the attachment is on; it has those of {have}")
 
 
 def _vlan(vlan: int) -> str:

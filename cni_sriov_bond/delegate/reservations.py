@@ -181,13 +181,13 @@ class Reservations:
         """Give the address that was given last; as to host-local, what cannot be read is none."""
         try:
             with open(f"{self.path}/{_LAST}{one.key}", encoding="utf-8") as file:
-                return ranges.ip(file.read())
+                return ranges.ip(file.read().rstrip("\0"))
         except (OSError, ValueError, CniError):
             return None
 
     def _remember(self, chosen: "list[tuple[ranges.RangeSet, ranges.Range, ranges.Ip]]") -> None:
         for one, _, address in chosen:
-            store.write(self.path, f"{_LAST}{one.key}", ranges.text(address), durable=False)
+            index.overwrite(f"{self.path}/{_LAST}{one.key}", ranges.text(address))
 
     def _create(self, text: str, who: Owner) -> None:
         path = f"{self.path}/{text}"
@@ -206,20 +206,29 @@ class Reservations:
             os.close(fd)
 
     def free(self, who: Owner) -> None:
-        """Free an attachment's addresses, and nobody else's.
+        """Free an attachment's addresses, and nobody else's; an index that cannot be written is no hindrance.
 
         :raises CniError: IO_FAILURE.
         """
-        texts = self.of(who)
+        try:
+            self.make_ready()
+            texts = self.of(who)
+        except CniError:
+            mine = [(text, owner) for _, text, owner in self.all() if owner.container_id == who.container_id]
+            texts = [text for text, owner in mine if owner.ifname == who.ifname]
+            texts = texts or [text for text, owner in mine if not owner.ifname]
         if not texts:
             return
         for text in texts:
             store.unlink(f"{self.path}/{text}")
-        for text in texts:
-            self._index.mark(ranges.ip(text), False)
-        self._index.own(who.key, [])
-        self._index.own(Owner(who.container_id, "").key, [])
-        self._index.sign()
+        try:
+            for text in texts:
+                self._index.mark(ranges.ip(text), False)
+            self._index.own(who.key, [])
+            self._index.own(Owner(who.container_id, "").key, [])
+            self._index.sign()
+        except CniError:
+            pass  # the directory has changed without a signature, so nobody believes the index
 
     def free_all_but(self, valid: set[tuple[str, str]]) -> None:
         """Free the addresses of all who are not listed.

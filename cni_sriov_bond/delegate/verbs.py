@@ -59,7 +59,6 @@ def delete(call: "Call", value: "dict[str, Any]") -> None:
     if kept is None:
         return
     try:
-        kept.make_ready()
         kept.free(Owner(call.container_id, call.ifname))
     finally:
         kept.close()
@@ -84,7 +83,7 @@ def check(call: "Call", value: "dict[str, Any]", version: str) -> None:
         raise CniError(CHECK_DIFFERS, f"{who} has no address of network {request.name!r}; ADD it again")
     owned = {ranges.ip(text) for text in have}
     for address in _shown(value):
-        if address not in owned and any(one.range_of(address) for one in request.sets):
+        if address not in owned and request.holds(address):
             raise CniError(CHECK_DIFFERS, f"{ranges.text(address)} of prevResult is not reserved for {who}")
 
 
