@@ -17,7 +17,7 @@ from cni_sriov_bond.errors import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
     from typing import Any
 
     from cni_sriov_bond.config import Call, Network
@@ -117,21 +117,61 @@ def _acquire(call: "Call", network: "Network", target: "Netns", log: "Log") -> t
         config = network.raw.decode("utf-8", "surrogateescape")
         record["delegate"] = {"type": network.delegate, "environ": environ, "config": config}
     release.finish_draining(where, log)
+    lease, bond = _first_usable(where, who, record, network, log)
+    log.step(f"leased {bond.name}")
+    return lease, bond
+
+
+def _first_usable(
+    where: pool.Pool, who: pool.Attachment, record: "dict[str, Any]", network: "Network", log: "Log"
+) -> tuple[pool.Lease, pool.Bond]:
+    """Lease the first bond whose VFs are there; one that has lost a VF does not keep the others from being used."""
+    broken: dict[str, CniError] = {}
+    while True:
+        known = len(broken)
+        try:
+            return _lease_recorded(where, who, record, network, broken, log)
+        except CniError as refused:
+            if len(broken) == known:
+                if refused.code == TRY_AGAIN_LATER and broken:
+                    first = next(iter(broken.values()))
+                    raise first from None
+                raise
+            log.warn(f"a bond of pool {where.name} is passed over: {refused.msg}")
+
+
+def _lease_recorded(
+    where: pool.Pool,
+    who: pool.Attachment,
+    record: "dict[str, Any]",
+    network: "Network",
+    broken: "dict[str, CniError]",
+    log: "Log",
+) -> tuple[pool.Lease, pool.Bond]:
+    """Lease a bond and record its state; a bond that cannot be used is added to ``broken`` and raises."""
+    lease, bond = _acquire_or_reclaim(where, who, record, broken, log)
     try:
-        lease, bond = where.acquire(who, record)
+        _record_state(lease, bond, network)
+    except BaseException as unusable:
+        lease.erase()
+        lease.close()
+        if isinstance(unusable, CniError) and unusable.code == POOL_UNUSABLE:
+            broken[bond.name] = unusable
+        raise
+    return lease, bond
+
+
+def _acquire_or_reclaim(
+    where: pool.Pool, who: pool.Attachment, record: "dict[str, Any]", broken: "Collection[str]", log: "Log"
+) -> tuple[pool.Lease, pool.Bond]:
+    """Lease a bond; where none is free, take back first what nobody else will give back."""
+    try:
+        return where.acquire(who, record, broken)
     except CniError as refused:
         if refused.code != TRY_AGAIN_LATER:
             raise
-        release.reclaim(where, log)
-        lease, bond = where.acquire(who, record)
-    try:
-        _record_state(lease, bond, network)
-    except BaseException:
-        lease.erase()
-        lease.close()
-        raise
-    log.step(f"leased {bond.name}")
-    return lease, bond
+    release.reclaim(where, log)
+    return where.acquire(who, record, broken)
 
 
 def _record_state(lease: pool.Lease, bond: pool.Bond, network: "Network") -> None:

@@ -29,6 +29,7 @@ from cni_sriov_bond.store import write as _write
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from typing import Any
 
 STATE_DIR = "/var/lib/cni/sriov-bond"
@@ -229,9 +230,10 @@ class Pool:
         """Lock one bond and give the descriptor to close; ``seconds`` 0 tries once."""
         return _locked(f"{self.path}/bonds/{name}", f"bond {name} of pool {self.name}", seconds)
 
-    def acquire(self, who: Attachment, record: "dict[str, Any]") -> tuple[Lease, Bond]:
+    def acquire(self, who: Attachment, record: "dict[str, Any]", unusable: "Collection[str]" = ()) -> tuple[Lease, Bond]:
         """Lease the first free bond, locked; the record is on disk when this returns, but not yet durable.
 
+        :param unusable: names of bonds to pass over.
         :raises CniError: TRY_AGAIN_LATER when no bond is free, saying who has them; POOL_UNUSABLE when the attachment
             has a bond already.
         """
@@ -242,7 +244,7 @@ class Pool:
             for entry in entries:
                 if entry.key == who.key:
                     raise CniError(POOL_UNUSABLE, f"{who} has the bond {entry.bond} of pool {self.name} already; DEL it first")
-            taken = {entry.bond for entry in entries}
+            taken = {entry.bond for entry in entries}.union(unusable)
             for candidate in bonds:
                 if candidate.name in taken:
                     continue

@@ -35,6 +35,8 @@ def up(state_dir: str, plan: PoolPlan, log: Log, report: Report) -> bool:
     release.reclaim(where, log)
     before = _inventory(where)
     _refuse_other_nics(where, before, nics)
+    for nic in nics:
+        _refuse_remaking(where, nic, size)
     # Before the VFs: igbvf gives up on a PF that was down when it came, and wants its driver loaded anew.
     brought_up = [_bring_up(nic) for nic in nics]
     changed = any(brought_up)
@@ -133,17 +135,23 @@ def _refuse_other_nics(where: pool.Pool, before: dict[str, Any] | None, nics: li
         _refuse_leases(where, f"the NICs of pool {where.name} cannot be changed")
 
 
+def _refuse_remaking(where: pool.Pool, nic: Nic, size: int) -> None:
+    """Refuse to take a NIC's VFs away for another number of them, while somebody uses one."""
+    if nic.count in (0, size):
+        return
+    what = f"{nic.name} has {nic.count} VFs, not {size}, and the kernel can only take all away and make new ones; it cannot"
+    _refuse_leases(where, what)
+    used = _used(nic)
+    if used:
+        raise CniError(POOL_UNUSABLE, f"{what} while VFs are in use: {', '.join(used)}; free them or set vfs = {nic.count}")
+
+
 def _make_vfs(where: pool.Pool, nic: Nic, size: int, away: set[str], report: Report) -> bool:
     """Give a NIC its VFs; what it has already, if the number is right, stays."""
     if nic.count == size:
         _wait(nic, away, report)
         return False
     if nic.count:
-        what = f"{nic.name} has {nic.count} VFs, not {size}, and the kernel can only take all away and make new ones; it cannot"
-        _refuse_leases(where, what)
-        used = _used(nic)
-        if used:
-            raise CniError(POOL_UNUSABLE, f"{what} while VFs are in use: {', '.join(used)}; free them or set vfs = {nic.count}")
         nic.count = 0
     report(f"{nic.name}: making {size} VFs", 0, size)
     nic.count = size

@@ -4,12 +4,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.lab.product import Product, Snapshot, look
+from tests.lab.product import STATE_DIR, Product, Snapshot, look
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.lab.lab import Lab
+
+POOL_FILE = f"{STATE_DIR}/db/pool.json"
 
 
 @pytest.fixture(scope="session")
@@ -18,13 +20,12 @@ def installed(lab: "Lab") -> Product:
     return Product(lab.guest)
 
 
-@pytest.fixture(scope="session")
-def provisioned(installed: Product) -> "Iterator[Product]":
-    """Return the product with the pool db of seven bonds, made once for all tests that use it."""
-    installed.provision()
-    yield installed
-    if installed.guest.lost is None:
-        installed.ctl("down")
+@pytest.fixture
+def provisioned(installed: Product) -> Product:
+    """Return the product with the pool db of seven bonds, which stays for the next test that wants it."""
+    if POOL_FILE not in installed.guest.tree(STATE_DIR):
+        installed.provision()
+    return installed
 
 
 @pytest.fixture

@@ -14,13 +14,13 @@ if TYPE_CHECKING:
     from tests.lab.guest import Process
     from tests.lab.lab import Lab
 
-COUNT, INTERVAL = 60, 0.2
+COUNT, INTERVAL = 60, 0.1
 # What a failover may cost: two silent intervals of the ARP monitor (0.4 s), the peer's relearning, and a slow guest.
-MOST_LOST = 12
+MOST_LOST = 24
 
 
 def _lost_while(product: Product, happens: "Callable[[], None]", heals: "Callable[[], None]") -> int:
-    """Ping for 12 s; 2 s in, something happens, and it heals 4 s before the end. Return how many answers are missing."""
+    """Ping for 6 s; 1 s in, something happens, and it heals 2 s before the end. Return how many answers are missing."""
     ping = product.guest.spawn(f"ip netns exec c1 ping -n -i {INTERVAL} -c {COUNT} -W 1 {PEER}", timeout=60)
     _at(ping, 10)
     happens()

@@ -152,11 +152,24 @@ def test_an_unwritable_state_directory_is_named(product: Product) -> None:
             product.guest.sh(f"umount {leases}")
 
 
-def test_an_answer_that_nobody_reads_is_undone(product: Product) -> None:
+@pytest.mark.parametrize("nobody", [">&-", "| true"])
+def test_an_answer_that_nobody_reads_is_undone(product: Product, nobody: str) -> None:
+    """Whether standard output was never open or its reader has gone."""
     config = "/run/answer.json"
     product.guest.write(config, json.dumps(network()))
     with product.netns("c1") as (path,):
         environ = f"CNI_COMMAND=ADD CNI_CONTAINERID=c1 CNI_NETNS={path} CNI_IFNAME=eth0 CNI_PATH=/opt/cni/bin"
-        said = product.guest.run(f"{environ} /opt/cni/bin/sriov-bond < {config} >&-; echo status $?").stdout
-        assert said == "status 1\n"
+        said = product.guest.run(f"{environ} /opt/cni/bin/sriov-bond < {config} {nobody}; echo status ${{PIPESTATUS[0]}}")
+        assert said.stdout == "status 1\n"
         assert [link["ifname"] for link in product.guest.sh("ip -n c1 -j link").json()] == ["lo"]
+
+
+def test_a_bond_that_lost_a_vf_does_not_stop_the_others(product: Product) -> None:
+    product.guest.sh("ip netns add thief; ip link set VF11 netns thief")
+    try:
+        with product.attached(network(ipam=None), "c1") as (answer,):
+            assert "a bond of pool db is passed over: VF11 (VF 0 at 0000:01:10.0) is not in the host" in answer.result.stderr
+            states = product.states()
+            assert states[:2] == ["broken", "ready"]
+    finally:
+        product.guest.sh("ip -n thief link set VF11 netns 1; ip netns del thief")
