@@ -1,4 +1,4 @@
-"""The process edge of the plugin: environment, standard streams and exit status, and nothing else has them.
+"""The process edge of our plugins: environment, standard streams and exit status, and nothing else has them.
 
 VERSION and "about" are answered here, before anything else is imported: runtimes ask every plugin for its versions.
 """
@@ -9,7 +9,9 @@ import sys
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
 
+    from cni_sriov_bond.config import Call
     from cni_sriov_bond.errors import CniError
 
 # Here and not in config, which VERSION does not import; a test holds the two equal.
@@ -24,14 +26,27 @@ def _write(fd: int, text: str) -> None:
 
 
 def main() -> int:
-    """Serve one call of the plugin as the CNI contract has it and give the exit status."""
+    """Serve one call of the plugin and give the exit status."""
+    return serve("sriov-bond", _run)
+
+
+def serve(name: str, run: "Callable[[list[str]], None]") -> int:
+    """Serve one call of one of our plugins as the CNI contract has it and give the exit status.
+
+    :param run: does the verb; it is given a list of one, in which it puts the version that answers must have.
+    """
     command = posix.environ.get(b"CNI_COMMAND", b"")
     if command == b"VERSION":
         versions = '","'.join(_VERSIONS)
         return _say(1, f'{{"cniVersion":"{_VERSIONS[-1]}","supportedVersions":["{versions}"]}}\n')
     if not command:
-        return _say(2, f"CNI sriov-bond plugin\nCNI protocol versions supported: {', '.join(_VERSIONS)}\n")
-    return _serve()
+        return _say(2, f"CNI {name} plugin\nCNI protocol versions supported: {', '.join(_VERSIONS)}\n")
+    return _serve(name, run)
+
+
+def answer(text: str) -> None:
+    """Write a result."""
+    _write(1, text + "\n")
 
 
 def _say(fd: int, text: str) -> int:
@@ -43,13 +58,13 @@ def _say(fd: int, text: str) -> int:
     return 0
 
 
-def _serve() -> int:
+def _serve(name: str, run: "Callable[[list[str]], None]") -> int:
     """Run a verb and tell its failure, whatever it is, as one error document."""
     from cni_sriov_bond.errors import DECODING_FAILURE, INTERNAL, IO_FAILURE, CniError
 
     version = [_VERSIONS[-1]]
     try:
-        _run(version)
+        run(version)
     except CniError as failed:
         return _fail(failed, version[0])
     except OSError as failed:
@@ -59,7 +74,7 @@ def _serve() -> int:
         return _fail(CniError(DECODING_FAILURE, "error unmarshall network config: exceeded max depth"), version[0])
     except Exception as failed:
         place = f"{type(failed).__name__}: {failed}"
-        return _fail(CniError(INTERNAL, f"sriov-bond has a bug, please report it: {place}", _place(failed)), version[0])
+        return _fail(CniError(INTERNAL, f"{name} has a bug, please report it: {place}", _place(failed)), version[0])
     return 0
 
 
@@ -69,14 +84,7 @@ def _run(version: list[str]) -> None:
     from cni_sriov_bond.errors import INVALID_ENVIRONMENT, CniError
     from cni_sriov_bond.log import Log
 
-    environ = {
-        key.decode("utf-8", "surrogateescape"): value.decode("utf-8", "surrogateescape") for key, value in posix.environ.items()
-    }
-    call = config.parse_call(environ)
-    data = _stdin()
-    value = config.parse_json(data)
-    if call.command in ("ADD", "DEL", "CHECK"):
-        config.check_identifiers(call)
+    call, data, value = read_call()
     verbs: dict[str, Callable[..., None]] = {
         "ADD": plugin.add,
         "DEL": plugin.delete,
@@ -90,9 +98,27 @@ def _run(version: list[str]) -> None:
     network = config.parse_network(data, value, version[0], call.args if call.command == "ADD" else None)
     log = Log(network.log_level, network.log_file, f"sriov-bond {call.command} {call.container_id} {call.ifname}".rstrip())
     if call.command == "ADD":
-        plugin.add(call, network, log, lambda text: _write(1, text + "\n"))
+        plugin.add(call, network, log, answer)
     else:
         verbs[call.command](call, network, log)
+
+
+def read_call() -> "tuple[Call, bytes, dict[str, Any]]":
+    """Read what the runtime asks for: environment, standard input, and that as a value.
+
+    :raises CniError: in the order in which the reference plugins complain.
+    """
+    from cni_sriov_bond import config
+
+    environ = {
+        key.decode("utf-8", "surrogateescape"): value.decode("utf-8", "surrogateescape") for key, value in posix.environ.items()
+    }
+    call = config.parse_call(environ)
+    data = _stdin()
+    value = config.parse_json(data)
+    if call.command in ("ADD", "DEL", "CHECK"):
+        config.check_identifiers(call)
+    return call, data, value
 
 
 def _stdin() -> bytes:

@@ -13,17 +13,19 @@ would lock what nobody else sees.
 """
 
 import posix as os  # os itself costs an ADD 4 million instructions
-from errno import EACCES, ENOENT, EROFS
-from fcntl import LOCK_EX, LOCK_NB, flock
-from time import monotonic, sleep, time
+from errno import ENOENT
+from time import time
 
 from cni_sriov_bond import jsontext
 from cni_sriov_bond.errors import INVALID_CONFIG, IO_FAILURE, POOL_UNUSABLE, TRY_AGAIN_LATER, CniError
-
-try:
-    from _sha256 import sha256 as _sha256  # the C module alone: hashlib loads OpenSSL
-except ImportError:  # Python 3.12 renamed it
-    from _sha2 import sha256 as _sha256
+from cni_sriov_bond.store import LOCK_SECONDS as _LOCK_SECONDS
+from cni_sriov_bond.store import boot_id as boot_id
+from cni_sriov_bond.store import digest as digest
+from cni_sriov_bond.store import exists as _exists
+from cni_sriov_bond.store import locked as _locked
+from cni_sriov_bond.store import sync as _sync
+from cni_sriov_bond.store import unlink as _unlink
+from cni_sriov_bond.store import write as _write
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,7 +36,6 @@ STATE_DIR = "/var/lib/cni/sriov-bond"
 ADDING, READY, DRAINING = "adding", "ready", "draining"
 # A name's states in the order in which they count, should a crash leave two files of one lease.
 _STATES = (DRAINING, READY, ADDING)
-_LOCK_SECONDS = 30.0
 
 
 class Port:
@@ -361,12 +362,6 @@ def bond(value: "dict[str, Any]") -> Bond:
     return Bond(value["name"], value["mac"], ports)
 
 
-def digest(text: str) -> bytes:
-    """Give the SHA-256 of a text."""
-    found: bytes = _sha256(text.encode("utf-8", "surrogateescape")).digest()
-    return found
-
-
 def names(state_dir: str) -> list[str]:
     """Give the names of all provisioned pools, sorted."""
     try:
@@ -411,92 +406,5 @@ def write_inventory(pool: Pool, value: "dict[str, Any]") -> None:
     _sync(pool.path)
 
 
-def boot_id() -> str:
-    """Give the kernel's id of this boot: a lease of another one is history, not a debt."""
-    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
-        return file.read().strip()
-
-
-def _exists(path: str) -> bool:
-    try:
-        os.stat(path)
-    except OSError:
-        return False
-    return True
-
-
-def _locked(path: str, what: str, seconds: float) -> int:
-    deadline = monotonic() + seconds
-    try:
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as failed:
-        hint = "; is the state directory writable?" if failed.errno in (EROFS, EACCES) else ""
-        raise CniError(IO_FAILURE, f"cannot open the lock {path}: {failed.strerror}{hint}") from None
-    pause = 0.001
-    while True:
-        try:
-            flock(fd, LOCK_EX | LOCK_NB)
-            return fd
-        except BlockingIOError:
-            if monotonic() >= deadline:
-                holder = _holder(os.fstat(fd).st_ino)
-                os.close(fd)
-                raise CniError(TRY_AGAIN_LATER, f"{what} is in use by {holder}; try again later") from None
-        sleep(pause)
-        pause = min(pause * 2, 0.05)
-
-
-def _holder(inode: int) -> str:
-    """Say who holds a lock, from /proc/locks: ``N: FLOCK ADVISORY WRITE PID MAJOR:MINOR:INODE 0 EOF``."""
-    try:
-        with open("/proc/locks", encoding="ascii") as file:
-            for line in file:
-                words = line.split()
-                if len(words) > 5 and words[1] == "FLOCK" and words[5].endswith(f":{inode}"):
-                    return f"process {words[4]}"
-    except OSError:
-        pass
-    return "another process"
-
-
 def _short(container_id: str) -> str:
     return container_id if len(container_id) <= 24 else container_id[:21] + "..."
-
-
-def _write(directory: str, name: str, text: str, durable: bool = True) -> None:
-    """Replace a file as a whole; with ``durable`` its bytes are on disk before its name is."""
-    temporary = f"{directory}/.{name}.{os.getpid()}"
-    try:
-        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        try:
-            data = text.encode()
-            while data:
-                data = data[os.write(fd, data) :]
-            if durable:
-                os.fsync(fd)
-        finally:
-            os.close(fd)
-        os.rename(temporary, f"{directory}/{name}")
-    except OSError as failed:
-        try:
-            os.unlink(temporary)
-        except OSError:
-            pass  # what stopped the writing may stop this too
-        raise CniError(IO_FAILURE, f"cannot write {directory}/{name}: {failed.strerror}") from None
-
-
-def _sync(directory: str) -> None:
-    fd = os.open(directory, os.O_RDONLY | os.O_CLOEXEC | os.O_DIRECTORY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-
-
-def _unlink(path: str) -> None:
-    try:
-        os.unlink(path)
-    except FileNotFoundError:
-        pass
-    except OSError as failed:
-        raise CniError(IO_FAILURE, f"cannot delete {path}: {failed.strerror}") from None

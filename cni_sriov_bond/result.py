@@ -129,10 +129,11 @@ def build(value: "dict[str, Any]", version: str) -> str:
     """
     if version in _OLD:
         return jsontext.dumps(_to_old(value, version))
-    document: dict[str, Any] = {"cniVersion": version, "interfaces": value["interfaces"]}
+    document: dict[str, Any] = {"cniVersion": version}
+    interfaces = value["interfaces"]
     if version != _LATEST:
-        document["interfaces"] = [
-            {key: part for key, part in one.items() if key not in ("mtu", "socketPath", "pciID")} for one in value["interfaces"]
+        interfaces = [
+            {key: part for key, part in one.items() if key not in ("mtu", "socketPath", "pciID")} for one in interfaces
         ]
     ips = value["ips"]
     if version in _WITH_IP_VERSION:
@@ -140,7 +141,7 @@ def build(value: "dict[str, Any]", version: str) -> str:
     routes = value["routes"]
     if version != _LATEST:
         routes = [_known(route, "dst", "gw") for route in routes]
-    for key, part in (("ips", ips), ("routes", routes), ("dns", value["dns"])):
+    for key, part in (("interfaces", interfaces), ("ips", ips), ("routes", routes), ("dns", value["dns"])):
         if part:
             document[key] = part
     return jsontext.dumps(document)

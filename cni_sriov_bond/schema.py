@@ -166,7 +166,7 @@ def issues(value: object, schema: "dict[str, Any]", path: str = "") -> "list[str
 
 
 def _object_issues(value: "dict[str, Any]", schema: "dict[str, Any]", path: str) -> "list[str]":
-    found = [f"{name} is missing" for name in schema.get("required", ()) if name not in value]
+    found = [f"{path}.{name} is missing".lstrip(".") for name in schema.get("required", ()) if name not in value]
     for name, part in schema.get("properties", {}).items():
         if name in value:
             found += issues(value[name], part, f"{path}.{name}" if path else name)

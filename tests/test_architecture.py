@@ -13,7 +13,7 @@ PACKAGE = REPOSITORY / "cni_sriov_bond"
 # From the bottom up. A module imports from levels below its own, never sideways and never up.
 LEVELS: tuple[tuple[str, ...], ...] = (
     ("", "errors"),
-    ("jsontext", "wire", "log", "schema"),
+    ("jsontext", "wire", "log", "schema", "store"),
     ("bonding",),
     ("bondrules", "overrides"),
     ("config", "result", "netns", "neighbour"),
@@ -22,6 +22,7 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     ("release",),
     ("plugin", "admin"),
     ("__main__",),
+    ("delegate",),
 )
 ADMIN_LEVELS: tuple[tuple[str, ...], ...] = (
     ("",),
@@ -29,6 +30,16 @@ ADMIN_LEVELS: tuple[tuple[str, ...], ...] = (
     ("provision",),
     ("__main__",),
 )
+DELEGATE_LEVELS: tuple[tuple[str, ...], ...] = (
+    ("",),
+    ("schema", "ranges"),
+    ("index",),
+    ("request",),
+    ("reservations",),
+    ("verbs",),
+    ("__main__",),
+)
+PACKAGES = {"admin": ADMIN_LEVELS, "delegate": DELEGATE_LEVELS}
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 # What the plugin's own calls load: everything but the operator's command.
 PLUGIN = [path for path in SOURCES if "admin" not in path.parts]
@@ -48,12 +59,12 @@ def imports(path: Path) -> list[str]:
     for node in ast.walk(tree(path)):
         if isinstance(node, ast.ImportFrom) and node.module == "cni_sriov_bond":
             found += [
-                alias.name if (PACKAGE / f"{alias.name}.py").exists() or alias.name == "admin" else "" for alias in node.names
+                alias.name if (PACKAGE / f"{alias.name}.py").exists() or alias.name in PACKAGES else "" for alias in node.names
             ]
         elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("cni_sriov_bond."):
             module = (node.module or "").removeprefix("cni_sriov_bond.")
-            if module == "admin":
-                found += [f"admin.{alias.name}" for alias in node.names]
+            if module in PACKAGES:
+                found += [f"{module}.{alias.name}" for alias in node.names]
             else:
                 found.append(module)
         elif isinstance(node, ast.Import):
@@ -93,10 +104,11 @@ def foreign(path: Path) -> set[str]:
 
 def test_every_module_has_its_place() -> None:
     """A new module is given a level here before it is used."""
-    modules = {path.stem if path.stem != "__init__" else "" for path in PACKAGE.glob("*.py")} | {"admin"}
+    modules = {path.stem if path.stem != "__init__" else "" for path in PACKAGE.glob("*.py")} | set(PACKAGES)
     assert sorted(modules) == sorted(one for names in LEVELS for one in names)
-    modules = {path.stem if path.stem != "__init__" else "" for path in (PACKAGE / "admin").glob("*.py")}
-    assert sorted(modules) == sorted(one for names in ADMIN_LEVELS for one in names)
+    for package, levels in PACKAGES.items():
+        modules = {path.stem if path.stem != "__init__" else "" for path in (PACKAGE / package).glob("*.py")}
+        assert sorted(modules) == sorted(one for names in levels for one in names)
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=name)
@@ -109,12 +121,19 @@ def test_imports_go_down(path: Path) -> None:
         if path.parent == PACKAGE:
             if level(inside, LEVELS) >= level(stem, LEVELS):
                 wrong.append(imported)
-        elif below:
-            if level(below, ADMIN_LEVELS) >= level(stem, ADMIN_LEVELS):
+        elif below and inside == path.parent.name:
+            levels = PACKAGES[inside]
+            if level(below, levels) >= level(stem, levels):
                 wrong.append(imported)
-        elif level(inside, LEVELS) >= level("admin", LEVELS):
+        elif below or level(inside, LEVELS) >= level(path.parent.name, LEVELS):
             wrong.append(imported)
     assert wrong == []
+
+
+def test_the_delegate_has_nothing_of_the_kernel() -> None:
+    """It serves any plugin on any machine: of ours it knows what reads, checks, answers and keeps files."""
+    found = {one for path in (PACKAGE / "delegate").glob("*.py") for one in imports(path) if "." not in one}
+    assert found <= {"", "__main__", "config", "errors", "result", "schema", "store"}
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=name)
@@ -155,9 +174,9 @@ def test_only_ipam_starts_processes() -> None:
     assert found == ["ipam.py"]
 
 
-def test_only_pool_takes_file_locks() -> None:
+def test_only_store_takes_file_locks() -> None:
     """Locks are one module's, so that their order can be read in one place."""
-    assert users(SOURCES, "fcntl.flock", "fcntl.lockf", "fcntl.LOCK_EX", "flock", "lockf") == ["pool.py"]
+    assert users(SOURCES, "fcntl.flock", "fcntl.lockf", "fcntl.LOCK_EX", "flock", "lockf") == ["store.py"]
 
 
 def writes_standard_output(call: ast.Call) -> bool:
@@ -189,7 +208,7 @@ def test_only_the_edges_end_the_process() -> None:
     """An exit status is decided in one place of each program."""
     found = users(SOURCES, "sys.exit", "exit", "quit", "os._exit", "posix._exit")
     found += [name(path) for path in SOURCES if "SystemExit" in path.read_text()]
-    assert found == ["__main__.py", "admin/__main__.py"]
+    assert found == ["__main__.py", "admin/__main__.py", "delegate/__main__.py"]
 
 
 def test_only_the_netlink_door_opens_netlink_sockets() -> None:

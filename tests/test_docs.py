@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests import reference
+from tests import ipam_reference, reference
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -13,6 +13,11 @@ ROOT = Path(__file__).resolve().parents[1]
 def test_the_option_table_is_the_schema_s() -> None:
     """Mend with ``python -m tests.reference``."""
     assert reference.table() in reference.PATH.read_text(encoding="utf-8")
+
+
+def test_the_delegates_option_table_is_its_schema_s() -> None:
+    """Mend with ``python -m tests.ipam_reference``."""
+    assert ipam_reference.table() in ipam_reference.PATH.read_text(encoding="utf-8")
 
 
 def test_links_between_documents_lead_somewhere() -> None:

@@ -1,0 +1,122 @@
+"""Locked files and files that are replaced as a whole: what the pool of bonds and the IPAM delegate are kept in."""
+
+import posix as os  # os itself costs an ADD 4 million instructions
+from errno import EACCES, EROFS
+from fcntl import LOCK_EX, LOCK_NB, flock
+from time import monotonic, sleep
+
+from cni_sriov_bond.errors import IO_FAILURE, TRY_AGAIN_LATER, CniError
+
+try:
+    from _sha256 import sha256 as _sha256  # the C module alone: hashlib loads OpenSSL
+except ImportError:  # Python 3.12 renamed it
+    from _sha2 import sha256 as _sha256
+
+LOCK_SECONDS = 30.0
+
+
+def digest(text: str) -> bytes:
+    """Give the SHA-256 of a text."""
+    found: bytes = _sha256(text.encode("utf-8", "surrogateescape")).digest()
+    return found
+
+
+def boot_id() -> str:
+    """Give the kernel's id of this boot: a lease of another one is history, not a debt."""
+    with open("/proc/sys/kernel/random/boot_id", encoding="utf-8") as file:
+        return file.read().strip()
+
+
+def exists(path: str) -> bool:
+    """Tell whether a path leads anywhere."""
+    try:
+        os.stat(path)
+    except OSError:
+        return False
+    return True
+
+
+def locked(path: str, what: str, seconds: float = LOCK_SECONDS) -> int:
+    """Lock a file, made where it is missing, and give the descriptor to close.
+
+    :param what: the words for what it protects.
+    :raises CniError: TRY_AGAIN_LATER naming who holds it, after ``seconds``; IO_FAILURE when there can be no lock.
+    """
+    deadline = monotonic() + seconds
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as failed:
+        hint = "; is the state directory writable?" if failed.errno in (EROFS, EACCES) else ""
+        raise CniError(IO_FAILURE, f"cannot open the lock {path}: {failed.strerror}{hint}") from None
+    pause = 0.001
+    while True:
+        try:
+            flock(fd, LOCK_EX | LOCK_NB)
+            return fd
+        except BlockingIOError:
+            if monotonic() >= deadline:
+                holder = _holder(os.fstat(fd).st_ino)
+                os.close(fd)
+                raise CniError(TRY_AGAIN_LATER, f"{what} is in use by {holder}; try again later") from None
+        sleep(pause)
+        pause = min(pause * 2, 0.05)
+
+
+def _holder(inode: int) -> str:
+    """Say who holds a lock, from /proc/locks: ``N: FLOCK ADVISORY WRITE PID MAJOR:MINOR:INODE 0 EOF``."""
+    try:
+        with open("/proc/locks", encoding="utf-8") as file:
+            for line in file:
+                words = line.split()
+                if len(words) > 5 and words[1] == "FLOCK" and words[5].endswith(f":{inode}"):
+                    return f"process {words[4]}"
+    except OSError:
+        pass
+    return "another process"
+
+
+def write(directory: str, name: str, text: str, durable: bool = True) -> None:
+    """Replace a file as a whole; with ``durable`` its bytes are on disk before its name is.
+
+    :raises CniError: IO_FAILURE, the file being the old one.
+    """
+    temporary = f"{directory}/.{name}.{os.getpid()}"
+    try:
+        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        try:
+            data = text.encode()
+            while data:
+                data = data[os.write(fd, data) :]
+            if durable:
+                os.fsync(fd)
+        finally:
+            os.close(fd)
+        os.rename(temporary, f"{directory}/{name}")
+    except OSError as failed:
+        try:
+            os.unlink(temporary)
+        except OSError:
+            pass  # what stopped the writing may stop this too
+        raise CniError(IO_FAILURE, f"cannot write {directory}/{name}: {failed.strerror}") from None
+
+
+def sync(directory: str) -> None:
+    """Have the names in a directory on disk."""
+    fd = os.open(directory, os.O_RDONLY | os.O_CLOEXEC | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def unlink(path: str) -> None:
+    """Delete a file that may be gone already.
+
+    :raises CniError: IO_FAILURE when it stays.
+    """
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        pass
+    except OSError as failed:
+        raise CniError(IO_FAILURE, f"cannot delete {path}: {failed.strerror}") from None

@@ -1,0 +1,112 @@
+"""What tests of the IPAM delegate share: calls of it and of host-local, as processes and, where many are made, without."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from cni_sriov_bond import config, result
+from cni_sriov_bond.config import Call
+from cni_sriov_bond.delegate import verbs
+from cni_sriov_bond.errors import CniError
+from tests.support import REPOSITORY
+
+OURS = (sys.executable, "-m", "cni_sriov_bond.delegate")
+
+
+class Answer(NamedTuple):
+    """What a call gave: its document, empty for none; ``code`` 0 when it did what it should."""
+
+    code: int
+    document: dict[str, Any]
+
+    @property
+    def ips(self) -> list[str]:
+        """The addresses of a result of 0.3.0 and later."""
+        return [ip["address"] for ip in self.document.get("ips", [])]
+
+    @property
+    def said(self) -> str:
+        """The sentence of an error."""
+        return str(self.document.get("msg", ""))
+
+
+def network(data_dir: Path, name: str = "net1", version: str = "1.1.0", **ipam: Any) -> dict[str, Any]:
+    """Give the config of a network; keys of it that are not of its ipam are set afterwards."""
+    return {"cniVersion": version, "name": name, "type": "any", "ipam": {"type": "x", "dataDir": str(data_dir), **ipam}}
+
+
+def environment(verb: str, cid: str, ifname: str, args: str) -> dict[str, str]:
+    return {
+        "CNI_COMMAND": verb,
+        "CNI_CONTAINERID": cid,
+        "CNI_IFNAME": ifname,
+        "CNI_NETNS": "/var/run/netns/x",
+        "CNI_PATH": "/opt/cni/bin",
+        "CNI_ARGS": args,
+    }
+
+
+def start(
+    verb: str, value: dict[str, Any], cid: str = "c1", ifname: str = "eth0", args: str = "", program: tuple[str, ...] = OURS
+) -> "subprocess.Popen[bytes]":
+    """Start a call and give it its config."""
+    environ = {**environment(verb, cid, ifname, args), "PATH": os.environ["PATH"]}
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    process = subprocess.Popen(program, env=environ, cwd=REPOSITORY, **pipes)  # type: ignore[call-overload]
+    process.stdin.write(json.dumps(value).encode())
+    process.stdin.close()
+    process.stdin = None
+    found: subprocess.Popen[bytes] = process
+    return found
+
+
+def finish(process: "subprocess.Popen[bytes]") -> Answer:
+    """Wait for a call, which must end as the contract has it."""
+    out, err = process.communicate()
+    document = json.loads(out) if out else {}
+    assert err == b""
+    assert process.returncode == (1 if "code" in document else 0), (process.returncode, out)
+    return Answer(document.get("code", 0), document)
+
+
+def process(verb: str, value: dict[str, Any], cid: str = "c1", ifname: str = "eth0", args: str = "") -> Answer:
+    """Make a call as a runtime would."""
+    return finish(start(verb, value, cid, ifname, args))
+
+
+def host_local(
+    program: Path, verb: str, value: dict[str, Any], cid: str = "c1", ifname: str = "eth0", args: str = ""
+) -> Answer:
+    """Make a call of the reference plugin."""
+    return finish(start(verb, value, cid, ifname, args, (str(program),)))
+
+
+def call(verb: str, value: dict[str, Any], cid: str = "c1", ifname: str = "eth0", args: str = "") -> Answer:
+    """Make a call in this process: all that the delegate does but for its standard streams."""
+    asked = Call(environment(verb, cid, ifname, args))
+    document = config.parse_json(json.dumps(value).encode())
+    try:
+        version = config.check_version(document, verb)
+        if verb == "ADD":
+            return Answer(0, json.loads(result.build(verbs.add(asked, document, version), version)))
+        if verb == "DEL":
+            verbs.delete(asked, document)
+        elif verb == "CHECK":
+            verbs.check(asked, document, version)
+        elif verb == "GC":
+            verbs.collect(document)
+        else:
+            verbs.status(document, version)
+    except CniError as failed:
+        return Answer(failed.code, {"code": failed.code, "msg": failed.msg, "details": failed.details})
+    return Answer(0, {})
+
+
+def reserved(data_dir: Path, name: str = "net1") -> dict[str, str]:
+    """Give every reservation on disk: address and content."""
+    directory = data_dir / name
+    files = [path for path in directory.iterdir() if path.name[0] in "0123456789abcdef" and path.name[:4] != "last"]
+    return {path.name: path.read_bytes().decode() for path in files}

@@ -1,0 +1,603 @@
+"""The IPAM delegate's own rules: owners, VLANs, fixed addresses, GC, STATUS, and that it stands being killed."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from ipaddress import IPv6Address, ip_address, ip_network
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+from cni_sriov_bond import schema
+from cni_sriov_bond.config import VERSIONS
+from cni_sriov_bond.delegate import index, ranges
+from cni_sriov_bond.delegate.schema import IPAM, NETWORK
+from cni_sriov_bond.errors import (
+    ADDRESS_REFUSED,
+    CHECK_DIFFERS,
+    DECODING_FAILURE,
+    INCOMPATIBLE_VERSION,
+    INVALID_CONFIG,
+    INVALID_ENVIRONMENT,
+    IO_FAILURE,
+    NOT_AVAILABLE,
+    TRY_AGAIN_LATER,
+)
+from tests import ipam
+from tests.support import REPOSITORY
+
+V4, V6 = "10.1.0.0/24", "fd00:1::/64"
+
+
+def names(paths: Iterator[Path]) -> list[str]:
+    return sorted(path.name for path in paths)
+
+
+# -- addresses as numbers
+
+
+def test_addresses_are_written_as_the_standard_has_it() -> None:
+    """Reading and writing agree with the ipaddress module, whose form is Go's; the C library's has dots in some."""
+    dice = random.Random(1)
+    numbers = [dice.getrandbits(dice.choice((1, 16, 17, 32, 33, 64, 112, 128))) for _ in range(2000)]
+    numbers += [
+        dice.getrandbits(128) & dice.getrandbits(128) & dice.getrandbits(128) & dice.getrandbits(128) for _ in range(500)
+    ]
+    for number in [*numbers, 0, 1, 0xFFFF, 0x10000, 2**128 - 1]:
+        if number >> 32 == 0xFFFF:
+            continue
+        assert ranges.text((6, number)) == str(IPv6Address(number))
+        assert ranges.ip(str(IPv6Address(number))) == (6, number)
+    assert ranges.text(ranges.ip("::ffff:10.0.0.1")) == "10.0.0.1"
+
+
+def given(data: Path, number: int, **config: Any) -> list[str]:
+    """Give the addresses of so many attachments, without prefix length."""
+    answers = [ipam.call("ADD", ipam.network(data, **config), f"c{one}") for one in range(number)]
+    assert {one.code for one in answers} <= {0, TRY_AGAIN_LATER}
+    return [ip.partition("/")[0] for one in answers for ip in one.ips]
+
+
+@pytest.mark.parametrize("subnet", ["10.1.0.0/27", "10.1.0.32/28", "192.168.1.4/30", "fd00::/123", "fd00::/126"])
+def test_network_broadcast_and_gateway_are_never_given(tmp_path: Path, subnet: str) -> None:
+    """A whole subnet is given away, each address once, but for its own, its gateway and, of IPv4, the broadcast address."""
+    net = ip_network(subnet)
+    found = given(
+        tmp_path, net.num_addresses + 2, subnet=subnet, gateway=str(net[2]), rangeStart=str(net[0]), rangeEnd=str(net[-1])
+    )
+    kept = {net[0], net[2], *([net[-1]] if net.version == 4 else [])}
+    assert [ip_address(one) for one in found] == sorted(set(net) - kept)
+
+
+@pytest.mark.parametrize(
+    ("subnet", "config", "expected"),
+    [
+        ("10.1.0.4/31", {}, ["10.1.0.4", "10.1.0.5"]),
+        ("10.1.0.4/31", {"gateway": "10.1.0.4"}, ["10.1.0.5"]),
+        ("10.1.0.9/32", {}, ["10.1.0.9"]),
+        ("10.1.0.9/32", {"gateway": "169.254.1.1"}, ["10.1.0.9"]),
+        ("fd00::6/127", {}, ["fd00::6", "fd00::7"]),
+        ("fd00::6/128", {}, ["fd00::6"]),
+    ],
+)
+def test_subnets_of_two_and_of_one(tmp_path: Path, subnet: str, config: dict[str, str], expected: list[str]) -> None:
+    """/31 (RFC 3021), /127 (RFC 6164), /32 and /128 have neither an address of their own nor a gateway unless it is said."""
+    assert given(tmp_path, 3, subnet=subnet, **config) == expected
+    answer = ipam.call("ADD", ipam.network(tmp_path, "other", subnet=subnet, **config))
+    assert answer.document["ips"][0].get("gateway") == config.get("gateway")
+
+
+def test_what_is_excluded_is_not_given(tmp_path: Path) -> None:
+    """Neither in turn nor on request; single addresses, networks, and what is outside of the range."""
+    config: dict[str, Any] = {"subnet": "10.1.0.0/28", "exclude": ["10.1.0.4/30", "10.1.0.9", "10.1.0.14", "fd00::/8"]}
+    assert given(tmp_path, 20, **config) == [f"10.1.0.{one}" for one in (2, 3, 8, 10, 11, 12, 13)]
+    assert ipam.call("ADD", ipam.network(tmp_path, "other", **config), args="IP=10.1.0.5").code == ADDRESS_REFUSED
+
+
+def test_a_freed_address_is_given_last(tmp_path: Path) -> None:
+    """Next comes what was not given for the longest time, so that caches of neighbours forget."""
+    value = ipam.network(tmp_path, subnet="10.1.0.0/29")
+    assert ipam.call("ADD", value, "a").ips == ["10.1.0.2/29"]
+    for expected in (3, 4, 5, 6, 3):
+        assert ipam.call("ADD", value, "b").ips == [f"10.1.0.{expected}/29"]
+        ipam.call("DEL", value, "b")
+    ipam.call("DEL", value, "a")
+    assert [ipam.call("ADD", value, cid).ips for cid in "cdef"] == [[f"10.1.0.{number}/29"] for number in (4, 5, 6, 2)]
+
+
+def test_a_whole_ipv6_range_and_the_runtimes_address_in_it(tmp_path: Path) -> None:
+    """2^120 addresses are no more work than two; far ones may be asked for, and the next is behind them."""
+    value = ipam.network(tmp_path, subnet="fd00::/8")
+    assert ipam.call("ADD", value, "a").ips == ["fd00::2/8"]
+    assert ipam.call("ADD", value, "b", args="IP=fdff:ffff::ffff").ips == ["fdff:ffff::ffff/8"]
+    assert ipam.call("ADD", value, "c").ips == ["fdff:ffff::1:0/8"]
+
+
+# -- owners
+
+
+def test_an_address_is_its_attachments_alone(tmp_path: Path) -> None:
+    """Other interfaces, containers and networks have their own; each DEL frees only its own, and again frees nothing."""
+    value, other = ipam.network(tmp_path, subnet=V4), ipam.network(tmp_path, "net2", subnet=V4)
+    assert ipam.call("ADD", value, "a", "eth0").ips == ["10.1.0.2/24"]
+    assert ipam.call("ADD", value, "a", "net1").ips == ["10.1.0.3/24"]
+    assert ipam.call("ADD", other, "a", "eth0").ips == ["10.1.0.2/24"]
+    for _ in range(2):
+        assert ipam.call("DEL", value, "a", "eth0").code == 0
+        assert ipam.call("DEL", value, "nobody", "eth0").code == 0
+    assert ipam.reserved(tmp_path) == {"10.1.0.3": "a\r\nnet1"}
+    assert ipam.reserved(tmp_path, "net2") == {"10.1.0.2": "a\r\neth0"}
+
+
+def test_a_late_del_does_not_free_the_next_owners_address(tmp_path: Path) -> None:
+    """The address has a new owner; the old one's second DEL is for nothing."""
+    value = ipam.network(tmp_path, subnet="10.1.0.0/30")
+    assert ipam.call("ADD", value, "old").ips == ["10.1.0.2/30"]
+    ipam.call("DEL", value, "old")
+    assert ipam.call("ADD", value, "new").ips == ["10.1.0.2/30"]
+    ipam.call("DEL", value, "old")
+    assert ipam.reserved(tmp_path) == {"10.1.0.2": "new\r\neth0"}
+
+
+def test_a_second_add_is_refused_and_harms_nothing(tmp_path: Path) -> None:
+    """Whatever it asks for, the first address stays as it is (A3)."""
+    value = ipam.network(tmp_path, ranges=[[{"subnet": V4}], [{"subnet": V6}]])
+    ipam.call("ADD", value)
+    before = ipam.reserved(tmp_path)
+    for args in ("", "IP=10.1.0.77", "IP=10.1.0.2"):
+        refused = ipam.call("ADD", value, args=args)
+        assert (refused.code, "10.1.0.2 has been allocated to container c1" in refused.said) == (ADDRESS_REFUSED, True)
+    assert ipam.reserved(tmp_path) == before
+
+
+def test_a_failed_add_keeps_nothing(tmp_path: Path) -> None:
+    """When the second family has none left, the first one's address is not kept (A5)."""
+    value = ipam.network(tmp_path, ranges=[[{"subnet": V4}], [{"subnet": "fd00::/126", "rangeEnd": "fd00::2"}]])
+    assert ipam.call("ADD", value, "a").code == 0
+    failed = ipam.call("ADD", value, "b")
+    assert (failed.code, failed.said) == (
+        TRY_AGAIN_LATER,
+        "no IP addresses available in range set fd00::1-fd00::2 of network 'net1'",
+    )
+    assert names(iter((tmp_path / "net1").glob("*[0-9a]"))) == sorted(
+        ["10.1.0.2", "fd00::2", "last_reserved_ip.0", "last_reserved_ip.1"]
+    )
+
+
+def test_del_needs_no_config_that_is_right(tmp_path: Path) -> None:
+    """Ranges may have gone wrong, gone away or moved since the ADD (D10)."""
+    later: list[dict[str, Any]] = [{}, {"subnet": "bad"}, {"subnet": "10.99.0.0/24"}, {"ranges": 5}]
+    for number, changed in enumerate(later):
+        ipam.call("ADD", ipam.network(tmp_path, subnet=V4), f"c{number}")
+        assert ipam.call("DEL", ipam.network(tmp_path, **changed), f"c{number}").code == 0
+    assert ipam.reserved(tmp_path) == {}
+
+
+def test_del_of_what_never_was_makes_nothing(tmp_path: Path) -> None:
+    assert ipam.call("DEL", ipam.network(tmp_path / "none", subnet=V4)).code == 0
+    assert list(tmp_path.iterdir()) == []
+
+
+# -- fixed addresses
+
+
+@pytest.mark.parametrize("channel", ["CNI_ARGS", "args", "runtimeConfig", "mixed"])
+def test_fixed_addresses_of_both_families(tmp_path: Path, channel: str) -> None:
+    """Each channel gives them; CNI_ARGS has place for one, and the other comes in turn or through another channel."""
+    value = ipam.network(tmp_path, ranges=[[{"subnet": V4}], [{"subnet": V6}]])
+    wanted = ["10.1.0.50", "fd00:1::50"]
+    args = "IP=10.1.0.50" if channel in ("CNI_ARGS", "mixed") else ""
+    if channel == "args":
+        value["args"] = {"cni": {"ips": wanted}}
+    if channel == "runtimeConfig":
+        value["runtimeConfig"] = {"ips": [f"{wanted[0]}/24", f"{wanted[1]}/64"]}
+    if channel == "mixed":
+        value["runtimeConfig"] = {"ips": [wanted[1], "10.1.0.50"]}
+    second = "fd00:1::2" if channel == "CNI_ARGS" else wanted[1]
+    assert ipam.process("ADD", value, args=args).ips == [f"{wanted[0]}/24", f"{second}/64"]
+
+
+@pytest.mark.parametrize(
+    ("address", "words"),
+    [
+        ("10.1.0.1", "requested ip 10.1.0.1 is subnet's gateway"),
+        (
+            "10.1.0.2",
+            "requested IP address 10.1.0.2 is not available in range set 10.1.0.1-10.1.0.254: container a interface eth0",
+        ),
+        ("10.1.0.0", "failed to allocate all requested IPs: 10.1.0.0"),
+        ("10.1.0.255", "failed to allocate all requested IPs: 10.1.0.255"),
+        ("10.9.0.1", "failed to allocate all requested IPs: 10.9.0.1"),
+    ],
+)
+def test_fixed_addresses_that_cannot_be_had(tmp_path: Path, address: str, words: str) -> None:
+    """Each refusal says why, and nothing is reserved."""
+    value = ipam.network(tmp_path, subnet=V4)
+    ipam.call("ADD", value, "a")
+    refused = ipam.call("ADD", value, "b", args=f"IP={address}")
+    assert (refused.code, refused.said[: len(words)]) == (ADDRESS_REFUSED, words)
+    assert ipam.reserved(tmp_path) == {"10.1.0.2": "a\r\neth0"}
+
+
+# -- VLANs
+
+
+SUBNETS = [
+    {"subnet": "10.100.0.0/24", "vlan": 100, "routes": [{"dst": "10.0.0.0/8"}]},
+    {"subnet": "fd00:100::/64", "vlan": 100},
+    {"subnet": "10.200.0.0/24", "vlan": 200, "gateway": "10.200.0.254"},
+    {"subnet": "10.200.9.0/24", "vlan": 200},
+    {"subnet": "10.0.0.0/24"},
+]
+
+
+def on_vlan(data: Path, vlan: int | None, **more: Any) -> dict[str, Any]:
+    value = ipam.network(data, subnets=SUBNETS, routes=[{"dst": "0.0.0.0/0"}])
+    return {**value, **({} if vlan is None else {"vlan": vlan}), **more}
+
+
+@pytest.mark.parametrize(
+    ("vlan", "expected"),
+    [
+        (100, ["10.100.0.2/24", "fd00:100::2/64"]),
+        (200, ["10.200.0.1/24"]),
+        (0, ["10.0.0.2/24"]),
+        (None, ["10.0.0.2/24"]),
+    ],
+)
+def test_an_attachment_gets_an_address_of_its_vlan(tmp_path: Path, vlan: int | None, expected: list[str]) -> None:
+    """One address of each family of its VLAN, with that subnet's routes; no VLAN and 0 are those without."""
+    answer = ipam.process("ADD", on_vlan(tmp_path, vlan))
+    assert answer.ips == expected
+    assert answer.document["routes"] == [{"dst": "0.0.0.0/0"}, *([{"dst": "10.0.0.0/8"}] if vlan == 100 else [])]
+
+
+def test_an_address_of_another_vlan_is_refused(tmp_path: Path) -> None:
+    refused = ipam.call("ADD", on_vlan(tmp_path, 100), args="IP=10.200.0.7")
+    assert refused.code == ADDRESS_REFUSED
+    assert refused.said == (
+        "failed to allocate all requested IPs: 10.200.0.7; it is of VLAN 200, and the attachment is on VLAN 100"
+    )
+    assert ipam.call("ADD", on_vlan(tmp_path, 200), args="IP=10.200.0.7").ips == ["10.200.0.7/24"]
+
+
+def test_a_vlan_without_a_subnet_is_refused(tmp_path: Path) -> None:
+    refused = ipam.call("ADD", on_vlan(tmp_path, 300))
+    assert (refused.code, "none of VLAN 300" in refused.said) == (INVALID_CONFIG, True)
+    assert ipam.call("STATUS", on_vlan(tmp_path, 300)).code == 0
+
+
+def test_an_argument_chooses_the_vlan_only_where_the_plugin_lets_it(tmp_path: Path) -> None:
+    """It counts for our plugin, when the network has vlanAllowed, which the plugin has held it against."""
+    allowed = on_vlan(tmp_path, 100, type="sriov-bond", vlanAllowed=["100-200"])
+    assert ipam.call("ADD", allowed, "a", args="VLAN=200").ips == ["10.200.0.1/24"]
+    before = {"prevResult": {"ips": [{"address": "10.200.0.1/24"}]}}
+    assert ipam.call("CHECK", {**allowed, **before}, "a").code == 0
+    assert ipam.call("ADD", {**allowed, "args": {"cni": {"vlan": 0}}}, "b", args="VLAN=200").ips == ["10.0.0.2/24"]
+    assert ipam.call("CHECK", {**allowed, **before}, "b").code == CHECK_DIFFERS
+    del allowed["vlanAllowed"]
+    assert ipam.call("ADD", allowed, "c", args="VLAN=200").ips == ["10.100.0.2/24", "fd00:100::2/64"]
+    other = on_vlan(tmp_path, 100, type="macvlan", vlanAllowed=["200"])
+    assert ipam.call("ADD", other, "d", args="VLAN=200").ips == ["10.100.0.3/24", "fd00:100::3/64"]
+
+
+def test_each_vlan_has_its_own_turn(tmp_path: Path) -> None:
+    """What is given on one VLAN does not move another's next address, nor that of the config's other sets."""
+    found = [
+        ipam.call("ADD", on_vlan(tmp_path, vlan), f"c{number}").ips[0] for number, vlan in enumerate((100, 200, 100, 0, 200))
+    ]
+    assert found == ["10.100.0.2/24", "10.200.0.1/24", "10.100.0.3/24", "10.0.0.2/24", "10.200.0.2/24"]
+
+
+# -- config
+
+
+def test_every_mistake_is_told_with_its_path(tmp_path: Path) -> None:
+    value = ipam.network(tmp_path, subnet="10.1.0.1/24", ranges=[[{"subnet": V6}, {"subnet": "x"}], []], routes=[{"dst": "y"}])
+    value["runtimeConfig"] = {"ips": ["z"]}
+    refused = ipam.call("ADD", value)
+    assert refused.code == INVALID_CONFIG
+    assert refused.said == (
+        "network 'net1': ipam: subnet 10.1.0.1/24 has host bits set; its network is 10.1.0.0/24; ipam.ranges[0][1]: 'x' is no "
+        "address; ipam.ranges[1] is an empty range set; ipam.routes[0]: 'y' is no address; runtimeConfig.ips: 'z' is no address"
+    )
+    refused = ipam.call("ADD", ipam.network(tmp_path, subnet=5, ranges=[[{"gateway": 1}]], subnets=[{"vlan": 5000}]))
+    assert refused.said == (
+        "network 'net1': ipam.subnet must be a string, not 5; ipam.ranges[0][0].subnet is missing; ipam.ranges[0][0].gateway "
+        "must be a string, not 1; ipam.subnets[0].subnet is missing; ipam.subnets[0].vlan must be from 0 to 4094, not 5000"
+    )
+
+
+def test_the_schema_is_one_and_says_what_our_check_says() -> None:
+    """It is valid, every key is described, and the library's verdict on a thousand generated configs is ours."""
+    jsonschema.Draft202012Validator.check_schema(NETWORK)
+    library, dice = jsonschema.Draft202012Validator(NETWORK), random.Random(3)
+    words: list[Any] = [None, True, 5, "", "x", [], {}, [[]], ["x"], [5], [{}], [[{}]], [{"subnet": "x"}], [[{"subnet": 5}]]]
+    words += [{"cni": {"ips": ["x"]}}, {"ips": "x"}, {"cni": 5}, [{"dst": "x", "mtu": -1}], [{"subnet": "x", "vlan": 4095}]]
+    inside: dict[str, Any] = NETWORK["properties"]["ipam"]["properties"]
+    assert [key for key, part in inside.items() if not part.get("description")] == []
+    for _ in range(1000):
+        chosen = {key: dice.choice(words) for key in dice.sample(sorted(inside), 3)}
+        value = {
+            "ipam": dice.choice([chosen, chosen, chosen, 5]),
+            dice.choice(["vlan", "args", "runtimeConfig"]): dice.choice(words),
+        }
+        assert bool(schema.issues(value, NETWORK)) == (not library.is_valid(value)), value
+
+
+def test_a_relative_data_directory_is_refused(tmp_path: Path) -> None:
+    for verb in ("ADD", "DEL"):
+        assert ipam.call(verb, ipam.network(Path("somewhere"), subnet=V4)).code == INVALID_CONFIG
+
+
+def test_samples_are_served(tmp_path: Path) -> None:
+    """Every sample network with our delegate gets an address of each family, of its VLAN."""
+    served = 0
+    for path in (REPOSITORY / "conf").glob("*.conflist"):
+        listed = json.loads(path.read_text())
+        for plugin in listed["plugins"]:
+            if plugin.get("ipam", {}).get("type") == "sriov-bond-ipam":
+                assert set(plugin["ipam"]) <= set(IPAM)
+                plugin["ipam"]["dataDir"] = str(tmp_path)
+                value = {**plugin, "name": listed["name"], "cniVersion": listed["cniVersion"]}
+                assert ipam.call("ADD", value).ips == ["10.110.0.2/24", "fd00:110::2/64"]
+                served += 1
+    assert served
+
+
+# -- the contract
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_every_version_is_served(tmp_path: Path, version: str) -> None:
+    value = ipam.network(tmp_path, version=version, subnet=V4)
+    assert ipam.process("ADD", value).document["cniVersion"] == version
+    allowed = {"CHECK": version >= "0.4.0", "STATUS": version == "1.1.0", "GC": version == "1.1.0"}
+    for verb, is_allowed in allowed.items():
+        answer = ipam.call(verb, {**value, "prevResult": {"ips": [{"address": "10.1.0.2/24"}]}})
+        assert answer.code == (0 if is_allowed else INCOMPATIBLE_VERSION), verb
+
+
+def test_version_and_about() -> None:
+    done = subprocess.run(ipam.OURS, env={"CNI_COMMAND": "VERSION"}, cwd=REPOSITORY, capture_output=True, check=True)
+    assert json.loads(done.stdout) == {"cniVersion": "1.1.0", "supportedVersions": list(VERSIONS)}
+    done = subprocess.run(ipam.OURS, env={}, cwd=REPOSITORY, capture_output=True, check=True)
+    assert (done.stdout, done.stderr.split(b"\n")[0]) == (b"", b"CNI sriov-bond-ipam plugin")
+
+
+@pytest.mark.parametrize("verb", ["NOPE", "add"])
+def test_unknown_verbs_are_refused(tmp_path: Path, verb: str) -> None:
+    assert ipam.process(verb, ipam.network(tmp_path, subnet=V4)).code == INVALID_ENVIRONMENT
+
+
+def test_an_answer_that_nobody_takes_leaves_nothing(tmp_path: Path) -> None:
+    """The runtime's end of the pipe is gone: nobody will know of the address, so it is not kept (contract 4, 43)."""
+    running = ipam.start("ADD", ipam.network(tmp_path, subnet=V4))
+    assert running.stdout and running.stderr
+    running.stdout.close()
+    assert running.wait() == 1
+    running.stderr.close()
+    assert ipam.reserved(tmp_path) == {}
+
+
+def test_check(tmp_path: Path) -> None:
+    """Well after an ADD; not when the attachment has nothing, or prevResult an address of ours that another has."""
+    value = ipam.network(tmp_path, subnet=V4)
+    answer = ipam.call("ADD", value, "a")
+    ipam.call("ADD", value, "b")
+    before = {**value, "prevResult": answer.document}
+    assert ipam.process("CHECK", before, "a").code == 0
+    assert ipam.call("CHECK", before, "b").code == CHECK_DIFFERS
+    assert ipam.call("CHECK", before, "c").code == CHECK_DIFFERS
+    foreign = {**value, "prevResult": {"ips": [{"address": "192.0.2.1/24"}, *answer.document["ips"]]}}
+    assert ipam.call("CHECK", foreign, "a").code == 0
+    assert ipam.call("CHECK", {**value, "prevResult": {"ips": [5]}}, "a").code == DECODING_FAILURE
+
+
+def test_status(tmp_path: Path) -> None:
+    """Ready without having made anything; not when a set is full, nor where nothing can be kept."""
+    value = ipam.network(tmp_path / "data", ranges=[[{"subnet": V6}], [{"subnet": "10.1.0.0/30"}]])
+    assert ipam.process("STATUS", value).code == 0
+    assert list(tmp_path.iterdir()) == []
+    ipam.call("ADD", value)
+    full = ipam.process("STATUS", value)
+    assert (full.code, full.said) == (NOT_AVAILABLE, "network 'net1' has no address left in 10.1.0.1-10.1.0.2")
+    ipam.call("DEL", value)
+    assert ipam.call("STATUS", value).code == 0
+    (tmp_path / "file").touch()
+    assert ipam.call("STATUS", ipam.network(tmp_path / "file/x", subnet=V4)).code == NOT_AVAILABLE
+    assert ipam.call("ADD", ipam.network(tmp_path / "file/x", subnet=V4)).code == IO_FAILURE
+    assert ipam.call("STATUS", ipam.network(tmp_path)).code == INVALID_CONFIG
+
+
+@pytest.mark.parametrize("key", ["cni.dev/valid-attachments", "cni.dev/attachments"])
+def test_gc_frees_what_is_not_listed(tmp_path: Path, key: str) -> None:
+    """Of this network alone (G2, G5); an empty list and null free all of it (G3)."""
+    value, other = ipam.network(tmp_path, subnet=V4), ipam.network(tmp_path, "net2", subnet=V4)
+    for cid, ifname in (("a", "eth0"), ("a", "net1"), ("b", "eth0")):
+        assert ipam.call("ADD", value, cid, ifname).code == 0
+    ipam.call("ADD", other, "b")
+    assert (
+        ipam.process("GC", {**value, key: [{"containerID": "a", "ifname": "net1"}, {"containerID": "x", "ifname": "y"}]}).code
+        == 0
+    )
+    assert ipam.reserved(tmp_path) == {"10.1.0.3": "a\r\nnet1"}
+    assert ipam.reserved(tmp_path, "net2") == {"10.1.0.2": "b\r\neth0"}
+    assert ipam.call("GC", {**value, key: None}).code == 0
+    assert ipam.reserved(tmp_path) == {}
+    assert ipam.call("ADD", value, "a", "net1").ips == ["10.1.0.5/24"]
+
+
+@pytest.mark.parametrize("listed", [5, "x", {}, [5], [{}], [{"containerID": "a"}], [{"containerID": 5, "ifname": "x"}], [None]])
+def test_gc_with_a_list_that_is_none_frees_nothing(tmp_path: Path, listed: object) -> None:
+    """Wrong types free nothing (G8), and neither does a list that is not there (G4)."""
+    value = ipam.network(tmp_path, subnet=V4)
+    ipam.call("ADD", value)
+    answer = ipam.call("GC", {**value, "cni.dev/valid-attachments": listed})
+    assert answer.code == DECODING_FAILURE or listed == {}
+    if listed != {}:
+        assert len(ipam.reserved(tmp_path)) == 1
+        assert ipam.call("GC", value).code == 0
+        assert len(ipam.reserved(tmp_path)) == 1
+
+
+# -- many at once, and killed
+
+
+def test_processes_at_once_get_addresses_of_their_own(tmp_path: Path) -> None:
+    """Thirty processes and 29 addresses: each is given once, and one process is told to try again later."""
+    value = ipam.network(tmp_path, subnet="10.1.0.0/27")
+    running = [ipam.start("ADD", value, f"c{number}") for number in range(30)]
+    answers = [ipam.finish(one) for one in running]
+    assert sorted(one.code for one in answers) == [0] * 29 + [TRY_AGAIN_LATER]
+    assert len({ip for one in answers for ip in one.ips}) == 29
+    running = [ipam.start("DEL", value, f"c{number}") for number in range(30)]
+    assert {ipam.finish(one).code for one in running} == {0}
+    assert ipam.reserved(tmp_path) == {}
+
+
+_SYSCALLS = ("posix", "fcntl", "io", "_io")
+
+
+def killed_at(place: int, work: "Callable[[], object]") -> bool:
+    """Do something in a process that kills itself before its n-th call into the system; tell whether it came that far."""
+    pid = os.fork()
+    if not pid:
+        left = place
+
+        def watch(_: object, event: str, called: Any) -> None:
+            nonlocal left
+            if event == "c_call" and getattr(called, "__module__", None) in _SYSCALLS:
+                left -= 1
+                if left == 0:
+                    os.kill(os.getpid(), signal.SIGKILL)
+
+        sys.setprofile(watch)
+        work()
+        os._exit(0)
+    _, status = os.waitpid(pid, 0)
+    assert os.waitstatus_to_exitcode(status) in (0, -signal.SIGKILL)
+    return status != 0
+
+
+@pytest.mark.parametrize("verb", ["ADD", "DEL", "GC", "first ADD"])
+def test_killed_anywhere_it_stays_consistent(tmp_path: Path, verb: str) -> None:
+    """After a kill -9 before each call into the system, nobody has another's address, and a DEL of each leaves nothing."""
+    place = 0
+    while True:
+        place += 1
+        data = tmp_path / str(place)
+        value = ipam.network(data, ranges=[[{"subnet": "10.1.0.0/29", "rangeEnd": "10.1.0.4"}], [{"subnet": V6}]])
+        kept: dict[str, list[str]] = {}
+        if verb != "first ADD":
+            kept = {cid: ipam.call("ADD", value, cid).ips for cid in ("a", "b")}
+        asked = {**value, "cni.dev/valid-attachments": [{"containerID": "a", "ifname": "eth0"}]}
+        cid = "b" if verb in ("DEL", "GC") else "c"
+        came = killed_at(place, lambda verb=verb, asked=asked, cid=cid: ipam.call(verb.split()[-1], asked, cid))  # type: ignore[misc]
+        kept.pop(cid, None)
+        # What was given before is still there, and goes to nobody else; the killed one's DEL is enough to have all again.
+        for other, ips in kept.items():
+            assert ipam.call("CHECK", {**value, "prevResult": {"ips": [{"address": ip} for ip in ips]}}, other).code == 0
+        assert ipam.call("DEL", value, cid).code == 0
+        free = 3 - len(kept)
+        new = [ipam.call("ADD", value, f"n{number}") for number in range(free + 1)]
+        assert [one.code for one in new] == [0] * free + [TRY_AGAIN_LATER], (place, new)
+        found = [ip for one in new for ip in one.ips] + [ip for ips in kept.values() for ip in ips]
+        assert len(set(found)) == len(found) == 6
+        for one in [*kept, *(f"n{number}" for number in range(free))]:
+            assert ipam.call("DEL", value, one).code == 0
+        assert ipam.reserved(data) == {}
+        if not came:
+            break
+    assert place > 15
+
+
+def test_without_an_index_there_is_del_and_no_add(tmp_path: Path) -> None:
+    """A disk that has no room for the index still gives addresses back."""
+    value = ipam.network(tmp_path, subnet=V4)
+    for cid in ("a", "b"):
+        ipam.call("ADD", value, cid)
+    (tmp_path / ".sriov-bond").rename(tmp_path / "aside")
+    (tmp_path / ".sriov-bond").touch()
+    assert ipam.call("ADD", value, "c").code == IO_FAILURE
+    assert ipam.call("STATUS", value).code == NOT_AVAILABLE
+    assert ipam.call("DEL", value, "a").code == 0
+    assert ipam.reserved(tmp_path) == {"10.1.0.3": "b\r\neth0"}
+    (tmp_path / ".sriov-bond").unlink()
+    assert ipam.call("ADD", value, "c").ips == ["10.1.0.4/24"]
+    assert ipam.call("DEL", value, "b").code == 0
+    assert ipam.reserved(tmp_path) == {"10.1.0.4": "c\r\neth0"}
+
+
+def test_a_file_without_a_word_is_taken_back(tmp_path: Path) -> None:
+    """A killed host-local leaves these, and never frees them."""
+    (tmp_path / "net1").mkdir()
+    (tmp_path / "net1/10.1.0.2").touch()
+    assert ipam.call("ADD", ipam.network(tmp_path, subnet="10.1.0.0/30")).ips == ["10.1.0.2/30"]
+
+
+def test_an_operator_may_delete_a_reservation(tmp_path: Path) -> None:
+    """As with host-local, deleting the file frees the address."""
+    value = ipam.network(tmp_path, subnet="10.1.0.0/30")
+    ipam.call("ADD", value, "a")
+    (tmp_path / "net1/10.1.0.2").unlink()
+    assert ipam.call("ADD", value, "b").ips == ["10.1.0.2/30"]
+
+
+def test_after_a_reboot_the_index_is_made_anew(tmp_path: Path) -> None:
+    """What a power cut left of it is not believed."""
+    value = ipam.network(tmp_path, subnet=V4)
+    ipam.call("ADD", value, "a")
+    state = tmp_path / ".sriov-bond/net1/state"
+    boot, stamp = state.read_text().split()
+    state.write_text(f"{'0' * len(boot)} {stamp}\n")
+    for path in (tmp_path / ".sriov-bond/net1/owners").iterdir():
+        path.write_text("10.1.0.99\n")
+    assert ipam.call("DEL", value, "a").code == 0
+    assert ipam.reserved(tmp_path) == {}
+
+
+# -- large ranges
+
+
+def calls_of(work: "Callable[[], object]") -> int:
+    """Count the calls of functions in something, ours and C's: its work, whatever else the machine does."""
+    count = 0
+
+    def watch(_: object, event: str, __: object) -> None:
+        nonlocal count
+        count += event in ("call", "c_call")
+
+    sys.setprofile(watch)
+    try:
+        work()
+    finally:
+        sys.setprofile(None)
+    return count
+
+
+def test_a_range_of_a_million_takes_no_longer(tmp_path: Path) -> None:
+    """With all but one of a million addresses taken an ADD reads 32 small files more; with 5000 attachments, none."""
+    value = ipam.network(tmp_path, subnet="10.0.0.0/12")
+    ipam.call("ADD", value, "first")
+    empty = calls_of(lambda: ipam.call("ADD", value, "a"))
+    directory = tmp_path / "net1"
+    for number in range(5000):
+        (directory / f"10.1.{number >> 8}.{number & 255}").write_text(f"x{number}\r\neth0")
+    ipam.call("ADD", value, "remakes-the-index")
+    assert abs(calls_of(lambda: ipam.call("ADD", value, "b")) - empty) <= 5
+    taken = tmp_path / ".sriov-bond/net1/taken"
+    for chunk in range(32):
+        (taken / f"4-{(10 << 24 >> 15) + chunk:x}").write_bytes(b"\xff" * 4096)
+    last = int(ip_address("10.15.255.254"))
+    index.Index(str(tmp_path), "net1", str(directory)).mark((4, last), False)
+    found: list[str] = []
+    full = calls_of(lambda: found.extend(ipam.call("ADD", value, "c").ips))
+    assert found == ["10.15.255.254/12"]
+    assert full - empty <= 32 * 20

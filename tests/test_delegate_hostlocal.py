@@ -1,0 +1,240 @@
+"""The delegate beside the real host-local: same calls, same addresses, same refusals, same files."""
+
+import random
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests import ipam
+
+IPS = ["10.1.0.0/28", "10.2.0.16/29", "10.3.0.0/24", "192.168.7.0/30", "172.16.0.0/12", "fd00:1::/64", "fd00:2::/125", "::/120"]
+
+
+def a_range(dice: random.Random, subnet: str) -> dict[str, Any]:
+    """Make a range that host-local takes and that names neither the network's nor the broadcast address as its end."""
+    net = ip_network(subnet)
+    most = min(net.num_addresses - 2, 60)
+    found: dict[str, Any] = {"subnet": subnet}
+    low, high = sorted(dice.choices(range(1, most + 1), k=2))
+    if dice.random() < 0.5:
+        found["rangeStart"] = str(net[low])
+    if dice.random() < 0.6:
+        found["rangeEnd"] = str(net[high])
+    if dice.random() < 0.5:
+        found["gateway"] = str(net[dice.randrange(1, most + 1)])
+    return found
+
+
+def a_config(dice: random.Random, data_dir: Path) -> dict[str, Any]:
+    """Make a config of one to three range sets, in one of the spellings that host-local has for them."""
+    subnets = dice.sample(IPS, dice.randrange(1, 5))
+    sets: list[list[dict[str, Any]]] = []
+    for subnet in subnets:
+        one = a_range(dice, subnet)
+        same = [members for members in sets if (":" in members[0]["subnet"]) == (":" in subnet)]
+        if same and dice.random() < 0.5:
+            dice.choice(same).append(one)
+        else:
+            sets.append([one])
+    value = ipam.network(data_dir, version=dice.choice(["0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"]))
+    if len(sets[0]) == 1 and dice.random() < 0.5:
+        value["ipam"] |= sets.pop(0)[0]
+    if sets or "subnet" not in value["ipam"]:
+        value["ipam"]["ranges"] = sets
+    if dice.random() < 0.3:
+        value["ipam"]["routes"] = [{"dst": "0.0.0.0/0"}, {"dst": "10.0.0.0/8", "gw": "10.1.0.1"}]
+    return value
+
+
+def an_address(dice: random.Random, value: dict[str, Any]) -> str:
+    """Choose an address to ask for: of a range, of its subnet, or of nowhere."""
+    flat = [one for members in value["ipam"].get("ranges", []) for one in members]
+    flat += [value["ipam"]] if "subnet" in value["ipam"] else []
+    net: IPv4Network | IPv6Network = ip_network(dice.choice(flat)["subnet"])
+    return dice.choice([str(net[dice.randrange(1, min(net.num_addresses - 2, 20) + 1)])] * 5 + ["203.0.113.9", "fd99::9"])
+
+
+def calls(dice: random.Random, value: dict[str, Any], number: int) -> list[tuple[str, dict[str, Any], str, str, str]]:
+    """Make calls of a dozen attachments: ADD, DEL and CHECK, with and without an address that is asked for."""
+    found: list[tuple[str, dict[str, Any], str, str, str]] = []
+    up: set[tuple[str, str]] = set()
+    for _ in range(number):
+        cid, ifname = f"c{dice.randrange(9)}", dice.choice(["eth0", "eth0", "net1"])
+        given, args = value, dice.choice(["", "", "IgnoreUnknown=1;K8S_POD_NAME=p", "IgnoreUnknown=true"])
+        verb = dice.choice(["ADD", "ADD", "ADD", "DEL", "CHECK" if value["cniVersion"] > "0.4" else "DEL"])
+        if verb == "ADD" and (cid, ifname) not in up and dice.random() < 0.3:
+            address = an_address(dice, value)
+            channel = dice.randrange(4)
+            if channel == 0:
+                args = f"IP={address}"
+            elif channel == 1:
+                given = {**value, "args": {"cni": {"ips": [address]}}}
+            else:
+                given = {**value, "runtimeConfig": {"ips": [address + ("/64" if ":" in address else "/24") * (channel - 2)]}}
+        up = up | {(cid, ifname)} if verb == "ADD" else up - {(cid, ifname)}
+        found.append((verb, given, cid, ifname, args))
+    return found
+
+
+def essence(answer: ipam.Answer) -> tuple[bool, Any, Any, Any]:
+    """Say what of an answer the two must have in common: all but the words and numbers of errors."""
+    found = answer.document
+    return answer.code == 0, found.get("ips"), found.get("routes"), found.get("cniVersion") if answer.code == 0 else None
+
+
+def moved(value: dict[str, Any], data_dir: Path) -> dict[str, Any]:
+    return {**value, "ipam": {**value["ipam"], "dataDir": str(data_dir)}}
+
+
+@pytest.mark.parametrize("seed", range(24))
+def test_same_calls_same_answers_same_files(clients: Path, tmp_path: Path, seed: int) -> None:
+    """For each generated network and sequence of calls: the same addresses in the same order, and the same files at the end."""
+    dice = random.Random(seed)
+    value = a_config(dice, tmp_path / "theirs")
+    for step, (verb, given, *who) in enumerate(calls(dice, value, 25)):
+        theirs = ipam.host_local(clients / "host-local", verb, given, *who)
+        ours = ipam.call(verb, moved(given, tmp_path / "ours"), *who)
+        assert essence(ours) == essence(theirs), (step, verb, who, given, ours, theirs)
+    for name in ("theirs", "ours"):
+        assert (tmp_path / name / "net1").is_dir() or name == "ours"
+    if (tmp_path / "ours/net1").exists():
+        kept = [
+            {path.name: path.read_text() for path in (tmp_path / name / "net1").iterdir() if path.name != "lock"}
+            for name in ("theirs", "ours")
+        ]
+        assert kept[0] == kept[1]
+
+
+@pytest.mark.parametrize("seed", range(100, 106))
+def test_either_may_follow_the_other(clients: Path, tmp_path: Path, seed: int) -> None:
+    """Both on one directory, in turns as the dice have it: what one gave, the other knows, and all is as if one had done it."""
+    dice = random.Random(seed)
+    value = a_config(dice, tmp_path / "alone")
+    for step, (verb, given, *who) in enumerate(calls(dice, value, 25)):
+        alone = ipam.host_local(clients / "host-local", verb, given, *who)
+        shared = moved(given, tmp_path / "shared")
+        if dice.random() < 0.5:
+            either = ipam.host_local(clients / "host-local", verb, shared, *who)
+        else:
+            either = ipam.call(verb, shared, *who)
+        assert essence(either) == essence(alone), (step, verb, who, given, either, alone)
+
+
+def test_reservations_of_host_local_are_taken_over(clients: Path, tmp_path: Path) -> None:
+    """Changing the type is enough: what is reserved stays so, the order goes on, and a DEL finds what host-local gave."""
+    value = ipam.network(tmp_path, ranges=[[{"subnet": "10.1.0.0/24"}], [{"subnet": "fd00::/64"}]])
+    for number in range(5):
+        assert ipam.host_local(clients / "host-local", "ADD", value, f"c{number}").code == 0
+    assert ipam.process("ADD", value, "new").ips == ["10.1.0.7/24", "fd00::7/64"]
+    assert ipam.process("ADD", value, "c3").code == 105
+    assert ipam.process("CHECK", {**value, "prevResult": {}}, "c3").code == 0
+    assert ipam.process("DEL", value, "c3").code == 0
+    assert "10.1.0.5" not in ipam.reserved(tmp_path) and "fd00::5" not in ipam.reserved(tmp_path)
+    assert len(ipam.reserved(tmp_path)) == 10
+
+
+def test_what_an_old_host_local_wrote_is_freed(tmp_path: Path) -> None:
+    """Before 0.7 a reservation had no interface; it is its container's, whichever interface is asked for."""
+    (tmp_path / "net1").mkdir()
+    (tmp_path / "net1/10.1.0.2").write_text("c1")
+    (tmp_path / "net1/10.1.0.3").write_text("c2")
+    value = ipam.network(tmp_path, subnet="10.1.0.0/24")
+    assert ipam.call("ADD", value, "c1").code == 105
+    assert ipam.call("DEL", value, "c1").code == 0
+    assert ipam.reserved(tmp_path) == {"10.1.0.3": "c2"}
+
+
+BAD: dict[str, dict[str, Any]] = {
+    "no ranges": {},
+    "empty ranges": {"ranges": []},
+    "an empty set": {"ranges": [[]]},
+    "a subnet that is none": {"subnet": "10.1.0.0"},
+    "a prefix that is none": {"subnet": "10.1.0.0/33"},
+    "host bits": {"subnet": "10.1.0.1/24"},
+    "leading zeros": {"subnet": "10.01.0.0/24"},
+    "a mapped subnet": {"subnet": "::ffff:10.1.0.0/120"},
+    "a start outside": {"subnet": "10.1.0.0/24", "rangeStart": "10.1.1.5"},
+    "an end outside": {"subnet": "10.1.0.0/24", "rangeEnd": "10.2.0.5"},
+    "a start above the end": {"subnet": "10.1.0.0/24", "rangeStart": "10.1.0.9", "rangeEnd": "10.1.0.8"},
+    "a start of the other family": {"subnet": "10.1.0.0/24", "rangeStart": "fd00::1"},
+    "a gateway that is none": {"subnet": "10.1.0.0/24", "gateway": "gw"},
+    "two families in a set": {"ranges": [[{"subnet": "10.1.0.0/24"}, {"subnet": "fd00::/64"}]]},
+    "an overlap in a set": {"ranges": [[{"subnet": "10.1.0.0/16"}, {"subnet": "10.1.2.0/24"}]]},
+    "an overlap of sets": {"ranges": [[{"subnet": "10.1.0.0/16"}], [{"subnet": "10.1.2.0/24"}]]},
+    "a set that is none": {"ranges": [{"subnet": "10.1.0.0/24"}]},
+    "a number for a text": {"subnet": 10},
+    "routes that are none": {"subnet": "10.1.0.0/24", "routes": [{"dst": "nowhere"}]},
+    "a resolvConf that is missing": {"subnet": "10.1.0.0/24", "resolvConf": "/nowhere/resolv.conf"},
+    "a dataDir that is none": {"subnet": "10.1.0.0/24", "dataDir": 5},
+}
+
+
+@pytest.mark.parametrize("what", BAD)
+def test_what_host_local_refuses_is_refused(clients: Path, tmp_path: Path, what: str) -> None:
+    """A bad config is refused by both; by us as such (C13), and before anything is made."""
+    value = ipam.network(tmp_path / "data", **BAD[what])
+    assert ipam.host_local(clients / "host-local", "ADD", value).code == 999 or what == "a dataDir that is none"
+    (tmp_path / "ours").mkdir()
+    ours = ipam.call("ADD", ipam.network(tmp_path / "ours", **BAD[what]))
+    assert ours.code == 7, ours
+    assert list((tmp_path / "ours").iterdir()) == []
+
+
+@pytest.mark.parametrize("version", ["0.1.0", "0.2.0"])
+def test_old_versions_have_one_address_of_a_family(clients: Path, tmp_path: Path, version: str) -> None:
+    """Two sets of one family are refused by both; one of each is given in the old form."""
+    two: dict[str, Any] = {"ranges": [[{"subnet": "10.1.0.0/24"}], [{"subnet": "10.2.0.0/24"}]]}
+    assert ipam.host_local(clients / "host-local", "ADD", ipam.network(tmp_path / "a", version=version, **two)).code == 999
+    assert ipam.call("ADD", ipam.network(tmp_path / "b", version=version, **two)).code == 7
+    one: dict[str, Any] = {"ranges": [[{"subnet": "10.1.0.0/24"}], [{"subnet": "fd00::/64"}]], "routes": [{"dst": "0.0.0.0/0"}]}
+    theirs = ipam.host_local(clients / "host-local", "ADD", ipam.network(tmp_path / "c", version=version, **one)).document
+    ours = ipam.call("ADD", ipam.network(tmp_path / "d", version=version, **one)).document
+    assert {**theirs, "dns": {}} == {**ours, "dns": {}}
+
+
+@pytest.mark.parametrize(
+    "args", ["IP", "IP=10.1.0.9=1", "IP=nonsense", "FOO=1", "IgnoreUnknown=maybe", "IP=10.1.0.9,10.1.0.10"]
+)
+def test_bad_arguments_are_refused_by_both_at_add_alone(clients: Path, tmp_path: Path, args: str) -> None:
+    value = ipam.network(tmp_path, subnet="10.1.0.0/24")
+    assert ipam.host_local(clients / "host-local", "ADD", value, args=args).code == 999
+    assert ipam.call("ADD", value, args=args).code in (4, 7)
+    assert ipam.call("DEL", value, args=args).code == 0
+
+
+def test_resolv_conf_is_read_as_host_local_reads_it(clients: Path, tmp_path: Path) -> None:
+    path = tmp_path / "resolv.conf"
+    path.write_text(
+        "# c\n; d\nnameserver 192.0.2.3\n nameserver\t192.0.2.4 x\ndomain a.b\nsearch c d\nsearch e\noptions f:1\nbad\n"
+    )
+    answers = [
+        ipam.host_local(
+            clients / "host-local", "ADD", ipam.network(tmp_path / "a", subnet="10.1.0.0/24", resolvConf=str(path))
+        ),
+        ipam.call("ADD", ipam.network(tmp_path / "b", subnet="10.1.0.0/24", resolvConf=str(path))),
+    ]
+    assert answers[0].document["dns"] == answers[1].document["dns"]
+    assert answers[1].document["dns"]["nameservers"] == ["192.0.2.3", "192.0.2.4"]
+
+
+def test_ranges_of_the_runtime_come_first(clients: Path, tmp_path: Path) -> None:
+    """The capability ipRanges, in go-cni's capitals too; null is absent, and keys are known whatever their case."""
+    value = ipam.network(tmp_path / "a", SUBNET="10.1.0.0/24", rangestart=None, Gateway="", routes=None)
+    value["runtimeConfig"] = {"ipRanges": [[{"Subnet": "10.9.0.0/24", "RangeStart": "10.9.0.7"}]]}
+    theirs = ipam.host_local(clients / "host-local", "ADD", value)
+    ours = ipam.call("ADD", moved(value, tmp_path / "b"))
+    assert ours.ips == theirs.ips == ["10.9.0.7/24", "10.1.0.2/24"]
+
+
+def test_where_we_differ_from_host_local(clients: Path, tmp_path: Path) -> None:
+    """docs/ipam.md names these: never the network's or the broadcast address, subnets of two and one, a second ADD."""
+    ends: dict[str, Any] = {"subnet": "10.1.0.0/29", "rangeStart": "10.1.0.0", "rangeEnd": "10.1.0.7"}
+    theirs = [ipam.host_local(clients / "host-local", "ADD", ipam.network(tmp_path / "a", **ends), f"c{n}") for n in range(8)]
+    ours = [ipam.call("ADD", ipam.network(tmp_path / "b", **ends), f"c{n}") for n in range(8)]
+    assert {one.ips[0] for one in theirs if one.ips} - {one.ips[0] for one in ours if one.ips} == {"10.1.0.0/29", "10.1.0.7/29"}
+    assert [one.ips for one in ours] == [[f"10.1.0.{number}/29"] for number in (2, 3, 4, 5, 6)] + [[]] * 3
+    small = ipam.network(tmp_path / "c", subnet="10.1.0.0/31")
+    assert ipam.host_local(clients / "host-local", "ADD", small).code == 999
+    assert ipam.call("ADD", small).ips == ["10.1.0.0/31"]
