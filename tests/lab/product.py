@@ -52,8 +52,14 @@ def look(guest: "Guest") -> Snapshot:
 
 
 def _own_business(path: str) -> bool:
-    """Tell files that may change: locks, libcni's cache, and the last address that host-local gave."""
-    return "/results/" in path or "/bonds/" in path or path.endswith("/lock") or "/last_reserved_ip" in path
+    """Tell files that may change: locks, libcni's cache, the delegates' last address and our delegate's index."""
+    return (
+        "/results/" in path
+        or "/networks/.sriov-bond/" in path
+        or "/bonds/" in path
+        or path.endswith("/lock")
+        or "/last_reserved_ip" in path
+    )
 
 
 class Product:

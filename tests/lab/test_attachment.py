@@ -57,6 +57,17 @@ def test_the_container_has_a_bond_of_both_vfs_with_what_was_asked(product: Produ
         assert links["eth0"]["ifindex"] < min(links[port["name"]]["ifindex"] for port in bond["ports"])
 
 
+def test_our_own_delegate_gives_the_addresses(product: Product) -> None:
+    """The type is all that changes against host-local; both may take turns."""
+    ipam = {**network()["ipam"], "type": "sriov-bond-ipam"}
+    with product.attached(network(ipam=ipam), "c1", "c2") as (first, second):
+        assert product.pings("c1", PEER) == 3
+        assert product.pings("c1", second.document["ips"][1]["address"].split("/")[0]) == 3
+        with product.attached(network(), "c3") as (third,):
+            given = [answer.document["ips"][0]["address"] for answer in (first, second, third)]
+            assert len(set(given)) == 3
+
+
 def test_its_vlan_is_reached_at_once_and_no_other(product: Product) -> None:
     """The first ping after ADD is answered; an address of VLAN 200 on the same bond gets nothing."""
     with product.attached(network(), "c1"):
