@@ -65,6 +65,8 @@ def test_every_option_is_on_the_bond_and_checked(product: Product) -> None:
             expected = {"mode": mode, **options}
             if "primary" in expected:
                 expected["primary"] = ports["port2"]
+            # sysfs has no file for IPv6 targets; CHECK, below, compares them too.
+            expected.pop("ns_ip6_target", None)
             shown = _shown(product)
             wrong = {key: shown.get(key) for key, asked in expected.items() if not _is(key, asked, shown.get(key) or "nothing")}
             assert wrong == {}, mode
