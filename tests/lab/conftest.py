@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 POOL_FILE = f"{STATE_DIR}/db/pool.json"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
 def installed(lab: "Lab") -> Product:
     """Return the product in the guest, with no pool yet."""
     return Product(lab.guest)
@@ -33,6 +33,8 @@ def product(provisioned: Product) -> "Iterator[Product]":
     """Return the product with its pool; the host must be after the test as it was before, seen from outside."""
     before = look(provisioned.guest)
     yield provisioned
+    if provisioned.guest.lost is not None:
+        return  # nothing to compare; the test runs again
     different = changes(before, look(provisioned.guest))
     if different:
         provisioned.clean()

@@ -39,7 +39,8 @@ class Containerd:
 
     def inside(self, name: str, script: str) -> str:
         """Run a script in a container and return what it printed, whatever its exit status."""
-        return self.spawn(name, script).wait().stdout
+        ended = self.spawn(name, script).wait()
+        return ended.stdout or ended.stderr
 
     def spawn(self, name: str, script: str) -> "Process":
         """Start a script in a container."""

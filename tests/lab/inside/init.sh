@@ -55,6 +55,9 @@ addr add 10.200.0.1/24 dev br0.200
 addr add fd00:200::1/64 dev br0.200 nodad
 END
 
+# virtme-ng names it in XDG_RUNTIME_DIR, and runc wants it to be there.
+mkdir -p -m 0700 /run/user/0
+
 # containerd 2 comes first; Debian's own is /usr/bin/containerd.
 export PATH=/opt/lab/tools/bin:/opt/lab/tools/containerd-2:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 export HOME=/root LANG=C.UTF-8
