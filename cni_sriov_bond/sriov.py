@@ -20,8 +20,7 @@ if TYPE_CHECKING:
 
 PCI_DEVICES = "/sys/bus/pci/devices"
 NO_MAC = "00:00:00:00:00:00"
-LINK_STATES = ("auto", "enable", "disable")
-VLAN_PROTOCOLS = {"802.1q": 0x8100, "802.1ad": 0x88A8}
+_VLAN_8021Q = 0x8100
 # What one lease may change on a VF through its PF, and so what is read before and put back after.
 _SETTINGS = ("vlan", "vlan_qos", "vlan_proto", "spoofchk", "trust", "link_state", "min_tx_rate", "max_tx_rate")
 _HOME_POLL = 0.02
@@ -272,7 +271,7 @@ def _requests(number: int, vf: wire.Vf, wanted: "dict[str, Any]", differing: lis
 
     found = []
     if {"vlan", "vlan_qos", "vlan_proto"} & set(differing):
-        proto = value("vlan_proto") or VLAN_PROTOCOLS["802.1q"]
+        proto = value("vlan_proto") or _VLAN_8021Q
         words = f"the VLAN {value('vlan')} (priority {value('vlan_qos')}, protocol {proto:#06x})"
         found.append((wire.vf_vlan(number, value("vlan"), value("vlan_qos"), proto), words))
     for name, kind, words in (
