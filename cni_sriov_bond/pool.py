@@ -23,6 +23,7 @@ from cni_sriov_bond.store import boot_id as boot_id
 from cni_sriov_bond.store import digest as digest
 from cni_sriov_bond.store import exists as _exists
 from cni_sriov_bond.store import locked as _locked
+from cni_sriov_bond.store import make_directory as _make_directory
 from cni_sriov_bond.store import sync as _sync
 from cni_sriov_bond.store import unlink as _unlink
 from cni_sriov_bond.store import write as _write
@@ -392,12 +393,7 @@ def make_directories(pool: Pool) -> None:
     parents = pool.state_dir.split("/")
     above = ["/".join(parents[:length]) for length in range(2, len(parents) + 1)]
     for path in (*above, pool.path, pool.leases, f"{pool.path}/bonds"):
-        try:
-            os.mkdir(path, 0o700)
-        except FileExistsError:
-            pass
-        except OSError as failed:
-            raise CniError(IO_FAILURE, f"cannot make the directory {path}: {failed.strerror}") from None
+        _make_directory(path)
 
 
 def write_inventory(pool: Pool, value: "dict[str, Any]") -> None:

@@ -120,3 +120,16 @@ def unlink(path: str) -> None:
         pass
     except OSError as failed:
         raise CniError(IO_FAILURE, f"cannot delete {path}: {failed.strerror}") from None
+
+
+def make_directory(path: str) -> None:
+    """Make a directory, for root alone, if it is not there.
+
+    :raises CniError: IO_FAILURE.
+    """
+    try:
+        os.mkdir(path, 0o700)
+    except FileExistsError:
+        pass
+    except OSError as failed:
+        raise CniError(IO_FAILURE, f"cannot make the directory {path}: {failed.strerror}") from None

@@ -65,7 +65,7 @@ class Index:
         store.unlink(f"{self._root}/state")
         parent = self._root.rpartition("/")[0]
         for path in (parent, self._root, f"{self._root}/owners", f"{self._root}/taken"):
-            make_directory(path)
+            store.make_directory(path)
         for directory in ("owners", "taken"):
             for file in os.listdir(f"{self._root}/{directory}"):
                 store.unlink(f"{self._root}/{directory}/{file}")
@@ -117,19 +117,6 @@ class Index:
                 return begin + (free & -free).bit_length() - 1
             begin = last + 1
         return None
-
-
-def make_directory(path: str) -> None:
-    """Make a directory, for root alone, if it is not there.
-
-    :raises CniError: IO_FAILURE.
-    """
-    try:
-        os.mkdir(path, 0o700)
-    except FileExistsError:
-        pass
-    except OSError as failed:
-        raise CniError(IO_FAILURE, f"cannot make the directory {path}: {failed.strerror}") from None
 
 
 def _open(path: str, flags: int) -> int:

@@ -264,6 +264,6 @@ def locked(data_dir: str, name: str, make: bool) -> Reservations | None:
             return None
         above = data_dir.rstrip("/").split("/")
         for length in range(2, len(above) + 1):
-            index.make_directory("/".join(above[:length]))
-        index.make_directory(path)
+            store.make_directory("/".join(above[:length]))
+        store.make_directory(path)
     return Reservations(data_dir, name, store.locked(f"{path}/lock", f"the addresses of network {name!r}"))
