@@ -4,7 +4,7 @@ The order of the checks is the reference plugins' (skel.go): environment, then J
 identifiers, then the version, then what is ours.
 """
 
-from cni_sriov_bond import jsontext
+from cni_sriov_bond import jsontext, store
 from cni_sriov_bond.bonding import OPTIONS, TARGETS
 from cni_sriov_bond.bondrules import mistakes
 from cni_sriov_bond.errors import (
@@ -42,7 +42,6 @@ _KEYS_OF_OTHERS = frozenset((
 ))  # fmt: skip
 _CLOSE = 0.75
 _MOST_HINTS = 20
-STATE_DIR = "/var/lib/cni/sriov-bond"
 # The VF settings by their config key: (key, name in the VF's state, values by word).
 _SWITCHES = {"off": 0, "on": 1}
 _LINK_STATES = {"auto": 0, "enable": 1, "disable": 2}
@@ -84,7 +83,7 @@ class Network:
         self.name: str = value["name"]
         self.version = version
         self.pool: str = value.get("pool", "")
-        self.state_dir: str = value.get("stateDir", STATE_DIR)
+        self.state_dir: str = value.get("stateDir", store.STATE_DIR)
         self.vlan: int | None = value.get("vlan")
         self.mtu: int | None = value.get("mtu")
         self.mac: str = value.get("mac", "").lower()
@@ -202,6 +201,13 @@ def valid_attachments(network: Network) -> "set[tuple[str, str]] | None":
             raise CniError(INVALID_CONFIG, f"{key}[{place}] must have a containerID and an ifname that are strings")
         kept.add((str(names[0]), str(names[-1])))
     return kept
+
+
+def with_attachments(network: Network, more: "set[tuple[str, str]]") -> bytes:
+    """Give the config's text with more attachments in its list of those that live, under whichever name it has it."""
+    added = [{"containerID": container_id, "ifname": ifname} for container_id, ifname in sorted(more)]
+    lists = {key: [*(network.document[key] or []), *added] for key in _LISTS if key in network.document}
+    return jsontext.dumps({**network.document, **lists}).encode()
 
 
 def parse_network(data: bytes, value: "dict[str, Any]", version: str, args: str | None = None) -> Network:

@@ -11,12 +11,26 @@ from cni_sriov_bond.errors import DELEGATE_FAILED, INVALID_CONFIG, TRY_AGAIN_LAT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
+    from typing import NoReturn
 
 # Below the shortest time that a runtime gives an ADD or a DEL (CRI-O's DEL: 60 s), so that it is we who tell.
 SECONDS = 45.0
 _MOST_OUTPUT = 1 << 20
 _CHUNK = 65536
+_OURS = "sriov-bond-ipam"
+_HEAD, _ELF_HEADER = 1024, 64
+
+_own: "Callable[[dict[str, str], list[int]], NoReturn] | None" = None
+
+
+def adopt(entry: "Callable[[dict[str, str], list[int]], NoReturn]") -> None:
+    """Have our own delegate run by a function instead of by its executable.
+
+    :param entry: called in a forked process with an environment and the descriptors of three standard streams.
+    """
+    global _own
+    _own = entry
 
 
 def find(kind: str, cni_path: str) -> str:
@@ -38,15 +52,20 @@ def find(kind: str, cni_path: str) -> str:
     raise CniError(INVALID_CONFIG, f"failed to find plugin {kind!r} in path [{cni_path.replace(':', ' ')}]; install it there")
 
 
-def run(executable: str, command: str, environ: "Mapping[str, str]", config: bytes, seconds: float = SECONDS) -> str:
+def run(
+    executable: str, command: str, environ: "Mapping[str, str]", config: bytes, seconds: float = SECONDS, lock: int = -1
+) -> str:
     """Run the delegate for one verb and give what it printed.
 
     :param environ: our own environment as the runtime gave it; only CNI_COMMAND is replaced.
     :param config: the network config's untouched bytes.
+    :param lock: the descriptor of a lock that the delegate keeps until its end: should we be killed, nobody else touches
+        what is locked while it still works.
     :raises CniError: with the delegate's own code and words when it gave them, else DELEGATE_FAILED or TRY_AGAIN_LATER.
     """
     name = executable.rpartition("/")[2]
-    pid, to, out, err = _start(executable, {**environ, "CNI_COMMAND": command})
+    start = _fork if _is_ours(executable) else _spawn
+    pid, to, out, err = _start(start, executable, {**environ, "CNI_COMMAND": command}, lock)
     talk = _Talk(pid, to, config, out, err)
     try:
         finished = talk.until(monotonic() + seconds)
@@ -68,15 +87,16 @@ def run(executable: str, command: str, environ: "Mapping[str, str]", config: byt
     return text
 
 
-def _start(executable: str, environ: "Mapping[str, str]") -> tuple[int, int, int, int]:
+def _start(
+    start: "Callable[[str, dict[str, str], list[int]], int]", executable: str, environ: "dict[str, str]", lock: int
+) -> tuple[int, int, int, int]:
     """Start a process on three pipes and give its pid and our ends."""
     pipes = [os.pipe2(os.O_CLOEXEC) for _ in range(3)]
     theirs = [pipes[0][0], pipes[1][1], pipes[2][1]]
     mine = [pipes[0][1], pipes[1][0], pipes[2][0]]
-    actions = [(os.POSIX_SPAWN_DUP2, fd, number) for number, fd in enumerate(theirs)]
     try:
-        # Python ignores these two, and what is ignored stays so over exec.
-        pid = os.posix_spawn(executable, [executable], environ, file_actions=actions, setsigdef=(SIGPIPE, SIGXFSZ))
+        # The lock is a fourth stream of the delegate: its copy is closed by nothing but its end.
+        pid = start(executable, environ, [*theirs, lock] if lock >= 0 else theirs)
     except OSError as failed:
         for fd in mine:
             os.close(fd)
@@ -85,6 +105,43 @@ def _start(executable: str, environ: "Mapping[str, str]") -> tuple[int, int, int
         for fd in theirs:
             os.close(fd)
     return pid, mine[0], mine[1], mine[2]
+
+
+def _spawn(executable: str, environ: "dict[str, str]", streams: list[int]) -> int:
+    actions = [(os.POSIX_SPAWN_DUP2, fd, number) for number, fd in enumerate(streams)]
+    # Python ignores these two, and what is ignored stays so over exec.
+    return os.posix_spawn(executable, [executable], environ, file_actions=actions, setsigdef=(SIGPIPE, SIGXFSZ))
+
+
+def _is_ours(executable: str) -> bool:
+    """Tell whether an executable is the delegate of our own build, which is in this process already.
+
+    Both are the same bootloader with another archive behind it: all that is near its head, the linker's build id among it, is
+    equal but for the ELF header, which says where the archive begins.
+    """
+    return _own is not None and executable.endswith(f"/{_OURS}") and _head(executable) == _head("/proc/self/exe")
+
+
+def _head(path: str) -> bytes:
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return path.encode("utf-8", "surrogateescape")  # equal to no other
+    try:
+        return os.pread(fd, _HEAD - _ELF_HEADER, _ELF_HEADER)
+    finally:
+        os.close(fd)
+
+
+def _fork(executable: str, environ: "dict[str, str]", streams: list[int]) -> int:
+    """Run our own delegate in a child of this process, which saves the start of an interpreter.
+
+    The child speaks the same protocol as a program of its own, and a crash of it stays its own.
+    """
+    pid = os.fork()
+    if pid == 0 and _own:
+        _own(environ, streams)
+    return pid
 
 
 class _Talk:

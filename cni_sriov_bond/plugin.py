@@ -2,7 +2,7 @@
 
 from cni_sriov_bond import addresses as ip_addresses
 from cni_sriov_bond import bond as bonds
-from cni_sriov_bond import config, ipam, netns, pool, release, result, sriov
+from cni_sriov_bond import claim, config, inventory, ipam, leases, netns, pool, readiness, reclaim, release, result, sriov
 from cni_sriov_bond.bonding import encode
 from cni_sriov_bond.bondrules import MIIMON
 from cni_sriov_bond.errors import (
@@ -14,16 +14,17 @@ from cni_sriov_bond.errors import (
     NAME_TAKEN,
     NOT_AVAILABLE,
     POOL_UNUSABLE,
-    TRY_AGAIN_LATER,
     CniError,
 )
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable
     from typing import Any
 
     from cni_sriov_bond.config import Call, Network
+    from cni_sriov_bond.inventory import Bond, Port
+    from cni_sriov_bond.leases import Lease
     from cni_sriov_bond.log import Log
     from cni_sriov_bond.netlink import Netlink
     from cni_sriov_bond.netns import Netns
@@ -37,7 +38,7 @@ class _Site:
 
     __slots__ = ("bond", "inside", "lease", "target")
 
-    def __init__(self, target: "Netns", inside: "Netlink", lease: pool.Lease, bond: pool.Bond) -> None:
+    def __init__(self, target: "Netns", inside: "Netlink", lease: "Lease", bond: "Bond") -> None:
         self.target = target
         self.inside = inside
         self.lease = lease
@@ -61,17 +62,18 @@ def add(call: "Call", network: "Network", log: "Log", answer: "Callable[[str], N
     if inside.link(call.ifname) is not None:
         raise CniError(NAME_TAKEN, f"the container {call.netns} has a device {call.ifname} already; DEL it first")
     log.step("validated")
-    site = _Site(target, inside, *_acquire(call, network, target, log))
+    site = _Site(target, inside, *claim.lease(call, network, target, log))
+    log.step(f"leased {site.bond.name}")
     undo = _Undo(site, log)
     try:
         _make(call, network, site, log)
         undo.delegate = bool(executable)
-        said = _ask_delegate(call, network, executable)
+        said = _ask_delegate(call, network, executable, site.lease.lock)
         log.step("asked the delegate")
         _use(call, network, site, said, log)
         ours = _result(call, network, site, said)
         site.lease.record["ips"] = [ip["address"] for ip in ours["ips"]]
-        site.lease.save(pool.READY)
+        site.lease.save(leases.READY)
         log.step("recorded")
         answer(result.build(result.join(before, ours), network.version))
     except BaseException as failed:
@@ -97,126 +99,6 @@ class _Undo:
             failed.details = f"{failed.details}; while undoing: {left}".lstrip("; ")
 
 
-def _pool(network: "Network") -> pool.Pool:
-    """Give the network's pool: the one it names, or the only one there is."""
-    if network.pool:
-        return pool.Pool(network.state_dir, network.pool)
-    names = pool.names(network.state_dir)
-    if len(names) != 1:
-        have = f"there are {', '.join(names)}" if names else "there is none; run `sriov-bondctl up`"
-        raise CniError(POOL_UNUSABLE, f"network {network.name!r} names no pool, and {have}")
-    return pool.Pool(network.state_dir, names[0])
-
-
-def _acquire(call: "Call", network: "Network", target: "Netns", log: "Log") -> tuple[pool.Lease, pool.Bond]:
-    """Lease a bond and make the record durable with all that a release needs; the kernel is not touched yet."""
-    where = _pool(network)
-    who = pool.Attachment(network.name, call.container_id, call.ifname)
-    record: dict[str, Any] = {
-        "netns": {"path": call.netns, "id": [target.dev, target.ino]},
-        "asked": {"options": network.bond, "vf": network.vf, "mtu": network.mtu},
-    }
-    if network.delegate:
-        # The delegate's DEL may have to be made by a process that has nothing but this lease.
-        environ = {name: value for name, value in call.environ.items() if name.startswith("CNI_")}
-        text = network.raw.decode("utf-8", "surrogateescape")
-        record["delegate"] = {"type": network.delegate, "environ": environ, "config": text}
-    release.finish_draining(where, log)
-    lease, bond = _first_usable(where, who, record, network, log)
-    log.step(f"leased {bond.name}")
-    return lease, bond
-
-
-def _first_usable(
-    where: pool.Pool, who: pool.Attachment, record: "dict[str, Any]", network: "Network", log: "Log"
-) -> tuple[pool.Lease, pool.Bond]:
-    """Lease the first bond whose VFs are there; one that has lost a VF does not keep the others from being used."""
-    broken: dict[str, CniError] = {}
-    while True:
-        known = len(broken)
-        try:
-            return _lease_recorded(where, who, record, network, broken, log)
-        except CniError as refused:
-            if len(broken) == known:
-                if refused.code == TRY_AGAIN_LATER and broken:
-                    first = next(iter(broken.values()))
-                    raise first from None
-                raise
-            log.warn(f"a bond of pool {where.name} is passed over: {refused.msg}")
-
-
-def _lease_recorded(
-    where: pool.Pool,
-    who: pool.Attachment,
-    record: "dict[str, Any]",
-    network: "Network",
-    broken: "dict[str, CniError]",
-    log: "Log",
-) -> tuple[pool.Lease, pool.Bond]:
-    """Lease a bond and record its state; a bond that cannot be used is added to ``broken`` and raises."""
-    lease, bond = _acquire_or_reclaim(where, who, record, network.device, broken, log)
-    try:
-        _record_state(lease, bond, network)
-    except BaseException as unusable:
-        lease.erase()
-        lease.close()
-        if isinstance(unusable, CniError) and unusable.code == POOL_UNUSABLE:
-            broken[bond.name] = unusable
-        raise
-    return lease, bond
-
-
-def _acquire_or_reclaim(
-    where: pool.Pool, who: pool.Attachment, record: "dict[str, Any]", wish: str, broken: "Collection[str]", log: "Log"
-) -> tuple[pool.Lease, pool.Bond]:
-    """Lease a bond; where none is free, take back first what nobody else will give back."""
-    try:
-        return where.acquire(who, record, broken, wish)
-    except CniError as refused:
-        if refused.code != TRY_AGAIN_LATER:
-            raise
-    release.reclaim(where, log)
-    return where.acquire(who, record, broken, wish)
-
-
-def _record_state(lease: pool.Lease, bond: pool.Bond, network: "Network") -> None:
-    """Write into the lease what its VFs are like now, so that every way back can put it back."""
-    host = sriov.Host()
-    record = lease.record
-    record["mac"] = network.mac or bond.mac
-    record["ports_of"] = {
-        "name": bond.name,
-        "mac": bond.mac,
-        "ports": [{"pci": port.pci, "name": port.name, "pf": port.pf, "vf": port.vf} for port in bond.ports],
-    }
-    record["asked"]["primary"] = _primary(network, bond)
-    record["before"] = {}
-    for port in bond.ports:
-        pf = host.pf(port.pf)
-        if network.mtu is not None and network.mtu > pf.mtu:
-            raise CniError(
-                INVALID_CONFIG,
-                f"the MTU {network.mtu} is above the {pf.mtu} of {pf.name}; lower mtu or run `ip link set {pf.name} mtu "
-                f"{network.mtu}`, and the same on the switch",
-            )
-        # The MACs that go back are the pool's: what an accident left on the VF is repaired, not kept.
-        record["before"][port.pci] = {**host.state(port), "mac": bond.mac, "admin_mac": bond.mac}
-    lease.save(pool.ADDING)
-
-
-def _primary(network: "Network", bond: pool.Bond) -> str:
-    """Give the PCI address of the port to prefer, or ""; "A" is the port on the pool's first NIC, "B" on its second."""
-    if not network.primary:
-        return ""
-    names = {"ABCDEFGH"[place]: port.pci for place, port in enumerate(bond.ports[:8])}
-    names |= {port.name: port.pci for port in bond.ports}
-    if network.primary not in names:
-        raise CniError(
-            INVALID_CONFIG, f"primary {network.primary!r} is no port of bond {bond.name}; it may be {', '.join(names)}"
-        )
-    return names[network.primary]
-
-
 def _make(call: "Call", network: "Network", site: _Site, log: "Log") -> None:
     """Make the bond in the container and give it its two VFs."""
     mac = site.lease.record["mac"]
@@ -239,7 +121,7 @@ def _make(call: "Call", network: "Network", site: _Site, log: "Log") -> None:
     log.step("brought the bond up")
 
 
-def _move_in(host: sriov.Host, port: pool.Port, network: "Network", site: _Site, mac: str) -> None:
+def _move_in(host: sriov.Host, port: "Port", network: "Network", site: _Site, mac: str) -> None:
     link = host.netdev(port)
     if link is None:
         raise CniError(POOL_UNUSABLE, f"{port.name} at {port.pci} left the host while it was leased")
@@ -251,11 +133,11 @@ def _move_in(host: sriov.Host, port: pool.Port, network: "Network", site: _Site,
     host.netlink.move(link, site.target.fd, f"the container's namespace {site.target.path}", name)
 
 
-def _ask_delegate(call: "Call", network: "Network", executable: str) -> "dict[str, Any]":
+def _ask_delegate(call: "Call", network: "Network", executable: str, lock: int) -> "dict[str, Any]":
     """Give the delegate's answer; without a delegate, one without addresses."""
     if not executable:
         return {"interfaces": [], "ips": [], "routes": [], "dns": {}}
-    text = ipam.run(executable, "ADD", call.environ, network.raw)
+    text = ipam.run(executable, "ADD", call.environ, network.raw, lock=lock)
     found = result.parse(text, network.version, f"the IPAM plugin {network.delegate}")
     if not found["ips"]:
         raise CniError(DELEGATE_FAILED, f"IPAM plugin {network.delegate} returned missing IP config")
@@ -330,18 +212,38 @@ def delete(call: "Call", network: "Network", log: "Log") -> None:
 
     :raises CniError: telling every step that failed; the others are done.
     """
-    who = pool.Attachment(network.name, call.container_id, call.ifname)
+    who = leases.Attachment(network.name, call.container_id, call.ifname)
     lease = pool.find(network.state_dir, who)
     if lease is None:
-        if network.delegate:
-            ipam.run(ipam.find(network.delegate, call.path), "DEL", call.environ, network.raw)
+        _forward_del(call, network)
+        _settle(network, who, log)
         return
     log.step(f"found {lease}")
+    target = netns.find(call.netns)
     try:
-        outcome = release.release(lease, log, netns.find(call.netns))
+        outcome = release.release(lease, log, target)
+        if not outcome.missing and "delegate" not in lease.record:
+            # The lease was damaged, or its network had no delegate then; what this config says is the best there is.
+            outcome.attempt(lambda: _forward_del(call, network))
     finally:
         lease.close()
     outcome.raise_any()
+
+
+def _settle(network: "Network", who: leases.Attachment, log: "Log") -> None:
+    """Tell the delegate what an earlier DEL of this attachment could not, as its lease had it.
+
+    :raises CniError: DELEGATE_FAILED when it fails again.
+    """
+    for name in pool.directories(network.state_dir):
+        for found in reclaim.settle(pool.Pool(network.state_dir, name), log, who.key):
+            if found.state == reclaim.FAILED:
+                raise CniError(DELEGATE_FAILED, f"{who} is gone, but {found.words}")
+
+
+def _forward_del(call: "Call", network: "Network") -> None:
+    if network.delegate:
+        ipam.run(ipam.find(network.delegate, call.path), "DEL", call.environ, network.raw)
 
 
 def check(call: "Call", network: "Network", log: "Log") -> None:
@@ -352,7 +254,7 @@ def check(call: "Call", network: "Network", log: "Log") -> None:
     before = _prev_result(network)
     if before is None:
         raise CniError(INVALID_CONFIG, "required prevResult missing")
-    who = pool.Attachment(network.name, call.container_id, call.ifname)
+    who = leases.Attachment(network.name, call.container_id, call.ifname)
     lease = pool.find(network.state_dir, who)
     if lease is None:
         raise CniError(CHECK_DIFFERS, f"{who} has no bond; ADD it again")
@@ -367,7 +269,7 @@ def check(call: "Call", network: "Network", log: "Log") -> None:
         ipam.run(ipam.find(network.delegate, call.path), "CHECK", call.environ, network.raw)
 
 
-def _differences(call: "Call", lease: pool.Lease, before: "dict[str, Any]") -> list[str]:
+def _differences(call: "Call", lease: "Lease", before: "dict[str, Any]") -> list[str]:
     record = lease.record
     target = netns.require(call.netns)
     if [target.dev, target.ino] != record["netns"]["id"]:
@@ -375,7 +277,7 @@ def _differences(call: "Call", lease: pool.Lease, before: "dict[str, Any]") -> l
     ours = _our_interface(call, before)
     inside = release.open_inside(target)
     host = sriov.Host()
-    ports = pool.bond(record["ports_of"]).ports
+    ports = inventory.bond(record["ports_of"]).ports
     link = inside.link(call.ifname)
     asked = {**record["asked"], "name": call.ifname, "mac": ours.get("mac"), "ports": [port.pci for port in ports]}
     found = bonds.differences(link, inside.links(), asked)
@@ -404,14 +306,27 @@ def collect(call: "Call", network: "Network", log: "Log") -> None:
     """
     kept = config.valid_attachments(network)
     outcome = release.Outcome()
-    for name in pool.names(network.state_dir):  # the network may have named another pool before
-        outcome.problems += release.collect(pool.Pool(network.state_dir, name), network.name, kept, log)
+    waiting: set[tuple[str, str]] = set()
+    for name in pool.directories(network.state_dir):  # the network may have named another pool before
+        where = pool.Pool(network.state_dir, name)
+        outcome.problems += reclaim.collect(where, network.name, kept, log)
+        if kept is not None:
+            waiting |= reclaim.holders(where, network.name) - kept
+        for found in reclaim.settle(where, log):
+            if found.state == reclaim.FAILED:
+                outcome.problems.append(CniError(DELEGATE_FAILED, found.words))
     if network.delegate:
-        try:
-            ipam.run(ipam.find(network.delegate, call.path), "GC", call.environ, network.raw)
-        except CniError as problem:
-            outcome.problems.append(problem)
+        outcome.attempt(lambda: _forward_gc(call, network, waiting))
     outcome.raise_any()
+
+
+def _forward_gc(call: "Call", network: "Network", waiting: "set[tuple[str, str]]") -> None:
+    """Forward GC as it came; but the addresses of a bond whose VFs are not home yet must not be given to another.
+
+    :param waiting: (container id, interface name) of leases that are there still and that the runtime does not list.
+    """
+    text = config.with_attachments(network, waiting) if waiting else network.raw
+    ipam.run(ipam.find(network.delegate, call.path), "GC", call.environ, text)
 
 
 def status(call: "Call", network: "Network", log: "Log") -> None:
@@ -421,44 +336,10 @@ def status(call: "Call", network: "Network", log: "Log") -> None:
     """
     try:
         executable = ipam.find(network.delegate, call.path) if network.delegate else ""
-        where = _pool(network)
-        bonds, made = where.bonds(), where.inventory()["boot_id"]
-        if made != pool.boot_id():
-            raise CniError(POOL_UNUSABLE, f"pool {where.name} was made before this boot; run `sriov-bondctl up`")
-        _check_nics(where.name, bonds)
-        _check_free(where, bonds)
+        readiness.require(claim.pool_of(network))
     except CniError as unable:
         code = unable.code if unable.code == LIMITED_CONNECTIVITY else NOT_AVAILABLE
         raise CniError(code, unable.msg, unable.details) from None
     log.step("the pool can serve")
     if executable:
         ipam.run(executable, "STATUS", call.environ, network.raw)
-
-
-def _check_nics(name: str, bonds: list[pool.Bond]) -> None:
-    nics = sorted({port.pf for bond in bonds for port in bond.ports})
-    missing = [nic for nic in nics if not sriov.netdev(nic)]
-    if missing:
-        raise CniError(
-            LIMITED_CONNECTIVITY,
-            f"pool {name}: the NIC at {' and '.join(missing)} has no network device; is it there, and its driver loaded?",
-        )
-    if not any(sriov.has_carrier(nic) for nic in nics):
-        names = " and ".join(sriov.netdev(nic) for nic in nics)
-        raise CniError(LIMITED_CONNECTIVITY, f"pool {name}: no NIC has carrier; look at the cables and switches of {names}")
-
-
-def _check_free(where: pool.Pool, bonds: list[pool.Bond]) -> None:
-    """Find one bond that an ADD could have: free with its VFs at home, or leased to what is gone, which ADD takes back."""
-    entries = where.entries()
-    taken = {entry.bond for entry in entries}
-    free = [bond for bond in bonds if bond.name not in taken]
-    if any(all(sriov.netdev(port.pci) for port in bond.ports) for bond in free):
-        return
-    for entry in entries:
-        record = where.read(entry) if entry.state != pool.ADDING else None
-        if record and release.is_over(record):
-            return
-    if free:
-        raise CniError(POOL_UNUSABLE, f"pool {where.name}: the VFs of its {len(free)} free bonds are not in the host")
-    raise CniError(POOL_UNUSABLE, f"pool {where.name} is empty: all {len(bonds)} bonds are leased")

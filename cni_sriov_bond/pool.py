@@ -1,154 +1,33 @@
-"""The file-locked pool of bonds: acquire, find, erase. It knows files, not the kernel.
+"""The file-locked pool of bonds: acquire, find, take, quarantine. It knows files, not the kernel.
 
 On disk, below the state directory::
 
     POOL/pool.json                 the inventory: every bond and its ports; written by `sriov-bondctl up` alone
     POOL/lock                      flock, held to choose and record, never across kernel work or a delegate
     POOL/bonds/BOND                flock of one bond, held through all work on it; the file is empty and stays
-    POOL/leases/BOND.KEY.STATE     one lease; KEY is a hash of the attachment, STATE is adding, ready or draining
+    POOL/leases/BOND.KEY.STATE     one lease; KEY is a hash of the attachment, STATE is adding, ready, releasing or draining
+    POOL/quarantine/BOND           why a bond is not handed out
+    POOL/owed/KEY                  a lease whose bond is free again, but whose delegate could not be told
+    POOL/owed/lock                 flock, held while delegates are told
 
-A lease's state is a part of its file's name, so one rename changes it and one listing of the directory tells which
-bonds are free, without opening 63 files. Lock files are never unlinked: a process that waits for an unlinked file
-would lock what nobody else sees.
+Lock files are never unlinked: a process that waits for an unlinked file would lock what nobody else sees.
 """
 
 import posix as os  # os itself costs an ADD 4 million instructions
-from errno import ENOENT
-from time import time
+from time import monotonic, sleep, time
 
-from cni_sriov_bond import jsontext
-from cni_sriov_bond.errors import INVALID_CONFIG, IO_FAILURE, POOL_UNUSABLE, TRY_AGAIN_LATER, CniError
-from cni_sriov_bond.store import LOCK_SECONDS as _LOCK_SECONDS
-from cni_sriov_bond.store import boot_id as boot_id
-from cni_sriov_bond.store import digest as digest
-from cni_sriov_bond.store import exists as _exists
-from cni_sriov_bond.store import locked as _locked
-from cni_sriov_bond.store import make_directory as _make_directory
-from cni_sriov_bond.store import sync as _sync
-from cni_sriov_bond.store import unlink as _unlink
-from cni_sriov_bond.store import write as _write
+from cni_sriov_bond import inventory, leases, quarantine, store
+from cni_sriov_bond.errors import INVALID_CONFIG, POOL_UNUSABLE, TRY_AGAIN_LATER, CniError
+from cni_sriov_bond.leases import ADDING, STATES, Attachment, Entry, Lease
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Collection
     from typing import Any
 
-STATE_DIR = "/var/lib/cni/sriov-bond"
-ADDING, READY, DRAINING = "adding", "ready", "draining"
-# A name's states in the order in which they count, should a crash leave two files of one lease.
-_STATES = (DRAINING, READY, ADDING)
+    from cni_sriov_bond.inventory import Bond
 
-
-class Port:
-    """One VF of a bond as the inventory knows it; ``vf`` is its number at its PF, from 0."""
-
-    __slots__ = ("name", "pci", "pf", "vf")
-
-    def __init__(self, pci: str, name: str, pf: str, vf: int) -> None:
-        self.pci = pci
-        self.name = name
-        self.pf = pf
-        self.vf = vf
-
-
-class Bond:
-    """A bond of the inventory: its name, its MAC and its ports in the order of the pool's NICs."""
-
-    __slots__ = ("mac", "name", "ports")
-
-    def __init__(self, name: str, mac: str, ports: list[Port]) -> None:
-        self.name = name
-        self.mac = mac
-        self.ports = ports
-
-
-class Attachment:
-    """Whom a lease serves: (network name, container id, interface name)."""
-
-    __slots__ = ("container_id", "ifname", "network")
-
-    def __init__(self, network: str, container_id: str, ifname: str) -> None:
-        self.network = network
-        self.container_id = container_id
-        self.ifname = ifname
-
-    @property
-    def key(self) -> str:
-        """A hash for file names: the three are foreign strings and as long as they like."""
-        return digest("\0".join((self.network, self.container_id, self.ifname))).hex()[:32]
-
-    def __str__(self) -> str:
-        return f"container {self.container_id} interface {self.ifname} of network {self.network!r}"
-
-
-class Entry:
-    """A lease's file name taken apart."""
-
-    __slots__ = ("bond", "key", "state")
-
-    def __init__(self, bond: str, key: str, state: str) -> None:
-        self.bond = bond
-        self.key = key
-        self.state = state
-
-    @property
-    def file(self) -> str:
-        """The file's name."""
-        return f"{self.bond}.{self.key}.{self.state}"
-
-
-class Lease:
-    """A locked lease: the record that a bond belongs to an attachment. Close it to unlock the bond.
-
-    ``record`` is what is on disk; ``save`` writes it. Its keys are named where they are set: ``pool.acquire`` and
-    ``plugin``.
-    """
-
-    __slots__ = ("_lock", "entry", "pool", "record")
-
-    def __init__(self, pool: "Pool", entry: Entry, record: "dict[str, Any]", lock: int) -> None:
-        self.pool = pool
-        self.entry = entry
-        self.record = record
-        self._lock = lock
-
-    def __str__(self) -> str:
-        return f"bond {self.entry.bond} of pool {self.pool.name}"
-
-    def save(self, state: str) -> None:
-        """Write the record and the state, durable when this returns.
-
-        :raises CniError: IO_FAILURE, the file on disk being the old or the new one, never a part.
-        """
-        _write(self.pool.leases, self.entry.file, jsontext.dumps(self.record))
-        self._rename(state)
-        _sync(self.pool.leases)
-
-    def drain(self) -> None:
-        """Mark the lease as one whose owner is gone and whose VFs are not home yet."""
-        self._rename(DRAINING)
-
-    def erase(self) -> None:
-        """Give the bond back: the last thing done for an attachment."""
-        for state in reversed(_STATES):  # a crash may have left two, and the one that counts goes last
-            _unlink(f"{self.pool.leases}/{Entry(self.entry.bond, self.entry.key, state).file}")
-        _sync(self.pool.leases)
-
-    def close(self) -> None:
-        """Unlock the bond."""
-        if self._lock >= 0:
-            os.close(self._lock)
-            self._lock = -1
-
-    def _rename(self, state: str) -> None:
-        if state == self.entry.state:
-            return
-        old = self.entry.file
-        self.entry = Entry(self.entry.bond, self.entry.key, state)
-        try:
-            os.rename(f"{self.pool.leases}/{old}", f"{self.pool.leases}/{self.entry.file}")
-        except OSError as failed:
-            raise CniError(IO_FAILURE, f"cannot mark the lease of {self} as {state}: {failed.strerror}") from None
+_BUSY_POLL = 0.02
 
 
 class Pool:
@@ -163,123 +42,158 @@ class Pool:
     def inventory(self) -> "dict[str, Any]":
         """Read the inventory as ``up`` wrote it.
 
-        :raises CniError: POOL_UNUSABLE when the pool was never made or its inventory cannot be read.
+        :raises CniError: POOL_UNUSABLE when the pool was never made or its inventory cannot be understood.
         """
         try:
-            with open(f"{self.path}/pool.json", encoding="utf-8") as file:
-                value = jsontext.loads(file.read())
-        except OSError as failed:
-            if failed.errno == ENOENT:
-                raise CniError(POOL_UNUSABLE, self._unknown()) from None
-            raise CniError(IO_FAILURE, f"cannot read the inventory of pool {self.name}: {failed.strerror}") from None
-        except ValueError as damaged:
-            raise CniError(
-                POOL_UNUSABLE,
-                f"the inventory {self.path}/pool.json is damaged ({damaged}); run `sriov-bondctl up` to write it anew",
-            ) from None
-        if not isinstance(value, dict) or value.get("version") != 1 or not isinstance(value.get("bonds"), list):
-            raise self._foreign()
-        return value
-
-    def _foreign(self) -> CniError:
-        return CniError(
-            POOL_UNUSABLE, f"the inventory {self.path}/pool.json is not one of this version; run `sriov-bondctl up`"
-        )
+            return inventory.read(self.path, self.name)
+        except FileNotFoundError:
+            raise CniError(POOL_UNUSABLE, self._unknown()) from None
 
     def _unknown(self) -> str:
         others = names(self.state_dir)
         have = f"there is {', '.join(others)}" if others else "there is none yet"
         return f"pool {self.name!r} is not provisioned ({have}); name it in /etc/cni/sriov-bond.toml and run `sriov-bondctl up`"
 
-    def bonds(self) -> list[Bond]:
+    def bonds(self) -> "list[Bond]":
         """Give the bonds of the inventory in their order.
 
         :raises CniError: POOL_UNUSABLE as ``inventory`` does, and for a bond that is none.
         """
         value = self.inventory()
         try:
-            return [bond(one) for one in value["bonds"]]
+            return [inventory.bond(one) for one in value["bonds"]]
         except (KeyError, TypeError):
-            raise self._foreign() from None
+            raise inventory.foreign(self.path) from None
 
     def entries(self) -> list[Entry]:
         """Give every lease's entry, one per lease."""
-        try:
-            files = os.listdir(self.leases)
-        except FileNotFoundError:
-            return []
-        except OSError as failed:
-            raise CniError(IO_FAILURE, f"cannot list the leases of pool {self.name}: {failed.strerror}") from None
         found: dict[tuple[str, str], Entry] = {}
-        for file in files:
+        for file in store.listed(self.leases):
             parts = file.split(".")
-            if len(parts) != 3 or parts[2] not in _STATES:
+            if len(parts) != 3 or parts[2] not in STATES:
                 continue  # a temporary file of a writer
             old = found.get((parts[0], parts[1]))
-            if old is None or _STATES.index(parts[2]) < _STATES.index(old.state):
+            if old is None or STATES.index(parts[2]) < STATES.index(old.state):
                 found[parts[0], parts[1]] = Entry(*parts)
         return list(found.values())
 
-    def lock(self, seconds: float = _LOCK_SECONDS) -> int:
+    def drop_leftovers(self) -> int:
+        """Delete what killed writers left, and say how many files; what somebody may still be writing stays."""
+        dropped = 0
+        for directory in (self.leases, f"{self.path}/{quarantine.DIRECTORY}"):
+            for bond in {leases.leftover_of(file) for file in store.listed(directory)} - {""}:
+                held = self._try_bond(bond)
+                if held is not None:
+                    try:
+                        dropped += leases.drop_leftovers(directory, bond)
+                    finally:
+                        os.close(held)
+        return dropped
+
+    def lock(self, seconds: float = store.LOCK_SECONDS) -> int:
         """Lock the pool and give the descriptor to close.
 
         :raises CniError: TRY_AGAIN_LATER naming who holds it, after ``seconds``.
         """
-        return _locked(f"{self.path}/lock", f"pool {self.name}", seconds)
+        return store.locked(f"{self.path}/lock", f"pool {self.name}", seconds)
 
-    def lock_bond(self, name: str, seconds: float = _LOCK_SECONDS) -> int:
-        """Lock one bond and give the descriptor to close; ``seconds`` 0 tries once."""
-        return _locked(f"{self.path}/bonds/{name}", f"bond {name} of pool {self.name}", seconds)
+    def lock_bond(self, name: str, seconds: float = store.LOCK_SECONDS) -> int:
+        """Lock one bond and give the descriptor to close; ``seconds`` 0 tries once.
+
+        :raises CniError: TRY_AGAIN_LATER naming who holds it.
+        """
+        return store.locked(f"{self.path}/bonds/{name}", f"bond {name} of pool {self.name}", seconds)
+
+    def lock_free_bond(self, name: str) -> int | None:
+        """Lock a bond that nobody has and nobody works on and give the descriptor to close; else None.
+
+        :raises CniError: IO_FAILURE.
+        """
+        held = self._try_bond(name)
+        if held is not None and any(entry.bond == name for entry in self.entries()):
+            os.close(held)
+            return None
+        return held
+
+    def _try_bond(self, name: str) -> int | None:
+        try:
+            return self.lock_bond(name, 0)
+        except CniError as busy:
+            if busy.code != TRY_AGAIN_LATER:
+                raise
+            return None
+
+    # -- acquiring
 
     def acquire(
         self, who: Attachment, record: "dict[str, Any]", unusable: "Collection[str]" = (), wish: str = ""
-    ) -> tuple[Lease, Bond]:
+    ) -> "tuple[Lease, Bond]":
         """Lease the first free bond, locked; the record is on disk when this returns, but not yet durable.
 
-        :param unusable: names of bonds to pass over.
+        :param unusable: names of bonds to pass over, beside those in quarantine.
         :param wish: the only bond that will do, by its name or the PCI address of a port.
         :raises CniError: INVALID_CONFIG when there is no such bond.
         :raises CniError: TRY_AGAIN_LATER when no bond is free, saying who has them; POOL_UNUSABLE when the attachment
             has a bond already.
         """
         bonds = self._wished(wish) if wish else self.bonds()
+        deadline = monotonic() + store.LOCK_SECONDS
+        while True:
+            entries, busy, got = self._acquire_now(who, record, unusable, bonds)
+            if got:
+                return got
+            if not busy:
+                raise CniError(TRY_AGAIN_LATER, self._none_left(bonds, entries, wish))
+            if monotonic() > deadline:
+                os.close(self.lock_bond(busy, 0))  # says who holds it
+            sleep(_BUSY_POLL)
+
+    def _acquire_now(
+        self, who: Attachment, record: "dict[str, Any]", unusable: "Collection[str]", bonds: "list[Bond]"
+    ) -> "tuple[list[Entry], str, tuple[Lease, Bond] | None]":
+        """Lease a bond if one is free now; give also the leases there are and a free bond that somebody works on."""
+        busy = ""
         lock = self.lock()
         try:
             entries = self.entries()
             for entry in entries:
                 if entry.key == who.key:
                     raise CniError(POOL_UNUSABLE, f"{who} has the bond {entry.bond} of pool {self.name} already; DEL it first")
-            taken = {entry.bond for entry in entries}.union(unusable)
+            taken = {entry.bond for entry in entries}.union(unusable, quarantine.bonds(self.path))
             for candidate in bonds:
                 if candidate.name in taken:
                     continue
-                # Free, and locked for a moment at most, by a process that has just erased its lease.
-                held = self.lock_bond(candidate.name)
-                lease = Lease(self, Entry(candidate.name, who.key, ADDING), record, held)
-                record.update(
-                    version=1,
-                    pool=self.name,
-                    bond=candidate.name,
-                    network=who.network,
-                    container_id=who.container_id,
-                    ifname=who.ifname,
-                    boot_id=boot_id(),
-                    pid=os.getpid(),
-                    created=int(time()),
-                )
-                try:
-                    _write(self.leases, lease.entry.file, jsontext.dumps(record), durable=False)
-                except CniError:
-                    lease.close()
-                    raise
-                return lease, candidate
+                # Who holds a free bond has just erased its lease, is a delegate that outlived its ADD, or is `up`.
+                held = self._try_bond(candidate.name)
+                if held is None:
+                    busy = busy or candidate.name
+                    continue
+                return entries, "", (self._leased(who, record, candidate, held), candidate)
         finally:
             os.close(lock)
-        if wish:
-            raise CniError(TRY_AGAIN_LATER, self._taken(bonds[0].name, entries))
-        raise CniError(TRY_AGAIN_LATER, self._empty(entries, len(bonds)))
+        return entries, busy, None
 
-    def _wished(self, wish: str) -> list[Bond]:
+    def _leased(self, who: Attachment, record: "dict[str, Any]", bond: "Bond", held: int) -> Lease:
+        record.update(
+            version=leases.VERSION,
+            pool=self.name,
+            bond=bond.name,
+            network=who.network,
+            container_id=who.container_id,
+            ifname=who.ifname,
+            boot_id=store.boot_id(),
+            pid=os.getpid(),
+            created=int(time()),
+        )
+        lease = Lease(self.name, self.path, Entry(bond.name, who.key, ADDING), record, held)
+        try:
+            lease.write(durable=False)
+        except CniError:
+            lease.close()
+            raise
+        return lease
+
+    def _wished(self, wish: str) -> "list[Bond]":
         for candidate in self.bonds():
             if wish == candidate.name or wish.lower() in [port.pci for port in candidate.ports]:
                 return [candidate]
@@ -288,118 +202,130 @@ class Pool:
             f"deviceID {wish!r} is no bond of pool {self.name}, nor the PCI address of a VF of one; see `sriov-bondctl status`",
         )
 
-    def _taken(self, name: str, entries: list[Entry]) -> str:
-        entry = next((entry for entry in entries if entry.bond == name), None)
-        record = self.read(entry) if entry else None
-        holder = f" to {_short(record['container_id'])} {record['ifname']}" if record else ", or cannot be used"
-        return f"bond {name} of pool {self.name}, which deviceID asks for, is leased{holder}; try again later"
-
-    def _empty(self, entries: list[Entry], size: int) -> str:
+    def _none_left(self, bonds: "list[Bond]", entries: list[Entry], wish: str) -> str:
+        if wish:
+            return self._taken(bonds[0].name, entries)
         holders = []
         for entry in entries[:3]:
-            record = self.read(entry)
+            record = self._readable(entry)
             if record:
                 holders.append(f"{entry.bond} by {_short(record['container_id'])} {record['ifname']}")
         more = f", and {len(entries) - len(holders)} more" if len(entries) > len(holders) else ""
-        return (
-            f"pool {self.name} is empty: all {size} bonds are leased ({', '.join(holders)}{more}); "
-            "remove a container or give the pool more VFs"
-        )
+        leased = {entry.bond for entry in entries}
+        aside = [bond.name for bond in bonds if bond.name not in leased]
+        words = f"all {len(bonds)} bonds are leased" if not aside else f"{len(leased)} of {len(bonds)} bonds are leased"
+        kept = f", and {', '.join(aside[:3])} cannot be used (see `sriov-bondctl status`)" if aside else ""
+        full = f"pool {self.name} is empty: {words} ({', '.join(holders)}{more}){kept}"
+        return f"{full}; remove a container or give the pool more VFs"
+
+    def _taken(self, name: str, entries: list[Entry]) -> str:
+        entry = next((entry for entry in entries if entry.bond == name), None)
+        record = self._readable(entry) if entry else None
+        if record:
+            state = f"is leased to {_short(record['container_id'])} {record['ifname']}"
+        else:
+            state = f"cannot be used: {quarantine.reasons(self.path).get(name, 'its VFs are not there')}"
+        return f"bond {name} of pool {self.name}, which deviceID asks for, {state}; try again later"
+
+    def _readable(self, entry: Entry) -> "dict[str, Any] | None":
+        """Read a record for the words of an error, which a damaged one must not replace."""
+        try:
+            return self.read(entry)
+        except CniError:
+            return None
+
+    # -- leases that are there
 
     def read(self, entry: Entry) -> "dict[str, Any] | None":
         """Read a lease's record without its lock, or None when it is gone by now.
 
-        :raises CniError: POOL_UNUSABLE when it is damaged, naming the file.
+        :raises CniError: POOL_UNUSABLE when it is damaged, or of a newer version, naming the file.
         """
-        path = f"{self.leases}/{entry.file}"
-        try:
-            with open(path, encoding="utf-8") as file:
-                value = jsontext.loads(file.read())
-        except FileNotFoundError:
-            return None
-        except OSError as failed:
-            raise CniError(IO_FAILURE, f"cannot read the lease {path}: {failed.strerror}") from None
-        except ValueError as damaged:
-            raise CniError(POOL_UNUSABLE, f"the lease {path} is damaged ({damaged})") from None
-        if not isinstance(value, dict) or value.get("version") != 1:
-            raise CniError(POOL_UNUSABLE, f"the lease {path} is not one of this version")
-        return value
+        return leases.whole(f"{self.leases}/{entry.file}")
 
-    def _read_locked(self, entry: Entry) -> "dict[str, Any] | None":
-        """Read a lease's record under its lock; erase one of an ADD that a power cut stopped before it was durable.
-
-        The kernel is not touched before the record is durable, so such a lease holds nothing.
-        """
-        try:
-            return self.read(entry)
-        except CniError as damaged:
-            if damaged.code != POOL_UNUSABLE or entry.state != ADDING:
-                raise
-            _unlink(f"{self.leases}/{entry.file}")
-            return None
-
-    def take(self, entry: Entry, seconds: float = _LOCK_SECONDS) -> Lease | None:
+    def take(self, entry: Entry, seconds: float = store.LOCK_SECONDS, rebuild: bool = False) -> Lease | None:
         """Lock a lease and read it, or give None when it was erased meanwhile.
 
-        :raises CniError: TRY_AGAIN_LATER when another process works on the bond for all of ``seconds``.
+        :param rebuild: take a damaged lease too, with a record made of what the inventory says: ``rebuilt`` is the reason, and
+            neither its network nor its delegate are known.
+        :raises CniError: TRY_AGAIN_LATER when another process works on the bond for all of ``seconds``; what ``read`` raises.
         """
         held = self.lock_bond(entry.bond, seconds)
         try:
             # Under the lock only: the state may have changed while we waited, and the bond may have a new owner.
             now = next((other for other in self.entries() if (other.bond, other.key) == (entry.bond, entry.key)), None)
-            record = self._read_locked(now) if now else None
+            record = self._read_locked(now, rebuild) if now else None
         except CniError:
             os.close(held)
             raise
         if now is None or record is None:
             os.close(held)
             return None
-        return Lease(self, now, record, held)
+        return Lease(self.name, self.path, now, record, held)
 
+    def _read_locked(self, entry: Entry, rebuild: bool) -> "dict[str, Any] | None":
+        """Read a lease's record under its lock; erase one of an ADD that a power cut stopped before it was durable.
 
-def bond(value: "dict[str, Any]") -> Bond:
-    """Give a bond of an inventory or of a lease as a value."""
-    ports = [Port(port["pci"], port["name"], port["pf"], port["vf"]) for port in value["ports"]]
-    return Bond(value["name"], value["mac"], ports)
+        The kernel is not touched before the record is durable, so such a lease holds nothing.
+        """
+        path = f"{self.leases}/{entry.file}"
+        record, damage = leases.load(path)
+        if not damage:
+            return record
+        if entry.state == ADDING:
+            store.unlink(path)
+            return None
+        if not rebuild:
+            raise CniError(POOL_UNUSABLE, damage)
+        record = {"version": leases.VERSION, "pool": self.name, "bond": entry.bond, "boot_id": store.boot_id(), "asked": {}}
+        bond = next((bond for bond in self.bonds() if bond.name == entry.bond), None)
+        if bond is not None:
+            record.update(mac=bond.mac, ports_of=inventory.described(bond))
+        return {**record, "rebuilt": damage}
 
 
 def names(state_dir: str) -> list[str]:
     """Give the names of all provisioned pools, sorted."""
+    return [name for name in directories(state_dir) if store.exists(f"{state_dir}/{name}/{inventory.FILE}")]
+
+
+def directories(state_dir: str) -> list[str]:
+    """Give the names of all pools that there were ever, sorted: one whose inventory is lost has its leases still."""
     try:
         found = os.listdir(state_dir)
     except OSError:
         return []
-    return sorted(name for name in found if _exists(f"{state_dir}/{name}/pool.json"))
+    return sorted(name for name in found if store.exists(f"{state_dir}/{name}/leases"))
 
 
 def find(state_dir: str, who: Attachment) -> Lease | None:
     """Give an attachment's lease, locked, in whichever pool it is; its config may name another one by now.
 
+    A damaged lease is found too: its file's name says whose it is.
+
     :raises CniError: TRY_AGAIN_LATER when another process works on the bond for too long.
     """
     key = who.key
-    for name in names(state_dir):
+    for name in directories(state_dir):
         pool = Pool(state_dir, name)
         for entry in pool.entries():
             if entry.key == key:
-                lease = pool.take(entry)
+                lease = pool.take(entry, rebuild=True)
                 if lease:
                     return lease
+        pool.drop_leftovers()
     return None
 
 
 def make_directories(pool: Pool) -> None:
-    """Make a pool's directories, for root alone."""
+    """Make a pool's directories, for root alone.
+
+    :raises CniError: IO_FAILURE.
+    """
     parents = pool.state_dir.split("/")
     above = ["/".join(parents[:length]) for length in range(2, len(parents) + 1)]
     for path in (*above, pool.path, pool.leases, f"{pool.path}/bonds"):
-        _make_directory(path)
-
-
-def write_inventory(pool: Pool, value: "dict[str, Any]") -> None:
-    """Write the inventory, durable when this returns."""
-    _write(pool.path, "pool.json", jsontext.dumps(value))
-    _sync(pool.path)
+        store.make_directory(path)
 
 
 def _short(container_id: str) -> str:

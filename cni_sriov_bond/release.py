@@ -4,8 +4,9 @@ It works from the lease alone, so that it needs no netns, no prevResult and no c
 """
 
 from cni_sriov_bond import bond as bonds
-from cni_sriov_bond import ipam, netns, pool, sriov
-from cni_sriov_bond.errors import INTERNAL, TRY_AGAIN_LATER, CniError
+from cni_sriov_bond import inventory, ipam, netns, sriov, store
+from cni_sriov_bond.errors import INTERNAL, CniError
+from cni_sriov_bond.leases import DRAINING, RELEASING, Lease
 from cni_sriov_bond.netlink import Netlink
 from cni_sriov_bond.netns import Entered, Netns
 from cni_sriov_bond.wire import Link
@@ -14,6 +15,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from cni_sriov_bond.inventory import Port
     from cni_sriov_bond.log import Log
 
 # How long the VFs of a dead container may take to come home before the lease is left draining, in seconds.
@@ -21,12 +23,13 @@ HOME_SECONDS = 2.0
 
 
 class Outcome:
-    """What became of a release: whether the bond is free, and every failure on the way."""
+    """What became of a release: whether the bond is free, which VFs are not home, and every failure on the way."""
 
-    __slots__ = ("free", "problems")
+    __slots__ = ("free", "missing", "problems")
 
     def __init__(self) -> None:
         self.free = False
+        self.missing: list[str] = []
         self.problems: list[CniError] = []
 
     def raise_any(self) -> None:
@@ -39,6 +42,18 @@ class Outcome:
         if self.problems:
             raise CniError(self.problems[0].code, "; ".join(problem.msg for problem in self.problems))
 
+    def attempt(self, action: "Any") -> bool:
+        """Do one step and tell whether it was done; a failure is kept and the next step is done."""
+        try:
+            action()
+        except CniError as problem:
+            self.problems.append(problem)
+        except OSError as problem:
+            self.problems.append(CniError(INTERNAL, f"the release stopped half way: {problem}"))
+        else:
+            return True
+        return False
+
 
 def open_inside(target: Netns) -> Netlink:
     """Give a netlink socket of a container's namespace."""
@@ -47,113 +62,94 @@ def open_inside(target: Netns) -> Netlink:
 
 
 def release(
-    lease: pool.Lease, log: "Log", target: Netns | None = None, delegate: bool = True, seconds: float = HOME_SECONDS
+    lease: Lease,
+    log: "Log",
+    target: Netns | None = None,
+    delegate: bool = True,
+    seconds: float = HOME_SECONDS,
+    delegate_seconds: float = ipam.SECONDS,
 ) -> Outcome:
     """Take the bond apart, put its VFs back as they were, tell the delegate, and erase the lease.
 
     :param target: the container's namespace if the runtime gave one; it is entered only if it is the recorded one.
     :param delegate: whether the delegate may have given addresses.
-    :param seconds: how long to wait for VFs that are not home; after that the lease stays, draining.
+    :param seconds: how long to wait for VFs that are not home; after that the lease stays.
+    :param delegate_seconds: how long the delegate may take.
     """
     outcome = Outcome()
     record = lease.record
-    if record["boot_id"] == pool.boot_id() and record.get("before"):  # else the kernel was not touched, or forgot
-        ports = pool.bond(record["ports_of"]).ports
-        if target is not None and [target.dev, target.ino] == record["netns"]["id"]:
-            _attempt(outcome, lambda: _take_apart(target, record, ports))
-        missing = sriov.wait_home(ports, seconds)
-        log.step("took the bond apart")
-        if missing:
-            lease.drain()
-            log.warn(f"{lease} is draining: {', '.join(port.name for port in missing)} still to come home")
-            return outcome
-        host = sriov.Host()
-        for port in ports:
-            _attempt(outcome, lambda port=port: host.restore(port, record["before"][port.pci]))
-        log.step("restored the VFs")
-        if outcome.problems:
+    if _touched(record):
+        _bring_home(outcome, lease, log, target, seconds)
+        if outcome.missing or outcome.problems:
             # Not handed out as it is: whoever looks next tries again, and `sriov-bondctl status` shows it.
-            _attempt(outcome, lease.drain)
+            if lease.entry.state != RELEASING:
+                outcome.attempt(lambda: lease.mark(DRAINING))
+            if outcome.missing:
+                log.warn(f"{lease} is {lease.entry.state}: {', '.join(outcome.missing)} still to come home")
+                return outcome
     outcome.free = not outcome.problems
+    told = True
     if delegate and record.get("delegate"):
-        _attempt(outcome, lambda: tell_delegate(record))
+        told = outcome.attempt(lambda: tell_delegate(record, delegate_seconds, lease.lock))
         log.step("told the delegate")
     if outcome.free:
-        _attempt(outcome, lease.erase)
+        outcome.free = outcome.attempt(lease.erase if told else lease.owe)
     return outcome
 
 
-def tell_delegate(record: "dict[str, Any]") -> None:
+def _touched(record: "dict[str, Any]") -> bool:
+    """Tell whether the kernel may have something of a lease: not before the VFs' state was recorded, nor after a reboot."""
+    return record["boot_id"] == store.boot_id() and bool(record.get("before") or "rebuilt" in record) and "ports_of" in record
+
+
+def _bring_home(outcome: Outcome, lease: Lease, log: "Log", target: Netns | None, seconds: float) -> None:
+    """Get the VFs home and put them back as they were before the lease."""
+    record = lease.record
+    ports = []
+    for port in inventory.bond(record["ports_of"]).ports:
+        if sriov.exists(port.pci):
+            ports.append(port)
+        else:
+            log.warn(f"{lease}: there is no VF at {port.pci} any more, so nothing of {port.name} is put back")
+    if target is not None and _is_its(target, record):
+        # First, so that whoever finds the lease after our death knows that the container's namespace may be entered.
+        outcome.attempt(lambda: lease.mark(RELEASING))
+        outcome.attempt(lambda: _take_apart(target, record, ports))
+    outcome.missing = [port.name for port in sriov.wait_home(ports, seconds)]
+    log.step("took the bond apart")
+    if outcome.missing:
+        return
+    host = sriov.Host()
+    for port in ports:
+        outcome.attempt(lambda port=port: host.restore(port, _before(host, port, record)))
+    log.step("restored the VFs")
+
+
+def _before(host: sriov.Host, port: "Port", record: "dict[str, Any]") -> "dict[str, Any]":
+    found: dict[str, Any] | None = record.get("before", {}).get(port.pci)
+    return found or host.plain_state(port, record["mac"])
+
+
+def _is_its(target: Netns, record: "dict[str, Any]") -> bool:
+    """Tell whether a namespace is the one that a lease was made for. A damaged lease does not say: only our VFs are touched."""
+    return "rebuilt" in record or [target.dev, target.ino] == record["netns"]["id"]
+
+
+def tell_delegate(record: "dict[str, Any]", seconds: float, lock: int = -1) -> None:
     """Send the delegate its DEL, from what the lease recorded.
 
+    :param seconds: how long it may take.
+    :param lock: the descriptor of a lock that the delegate keeps until its end, should we die before it.
     :raises CniError: with the delegate's own words, or when it is not there any more.
     """
     kept = record["delegate"]
     environ = kept["environ"]
     executable = ipam.find(kept["type"], environ["CNI_PATH"])
-    ipam.run(executable, "DEL", environ, kept["config"].encode("utf-8", "surrogateescape"))
+    ipam.run(executable, "DEL", environ, kept["config"].encode("utf-8", "surrogateescape"), seconds, lock)
 
 
-def finish_draining(where: pool.Pool, log: "Log") -> None:
-    """Finish every release that waited for VFs, as far as they are home by now; other processes' work is left alone."""
-    for entry in where.entries():
-        if entry.state == pool.DRAINING:
-            _finish(where, entry, log)
-
-
-def reclaim(where: pool.Pool, log: "Log") -> None:
-    """Free what nobody will ask us to free: unfinished releases, ADDs that died, and leases whose containers are gone."""
-    for entry in where.entries():
-        record = where.read(entry) if entry.state == pool.READY else None
-        if entry.state != pool.READY or (record and is_over(record)):
-            _finish(where, entry, log)
-
-
-def collect(where: pool.Pool, network: str, kept: "set[tuple[str, str]] | None", log: "Log") -> list[CniError]:
-    """Release every lease of a network that is not one of ``kept``, and give what failed; the others are done.
-
-    :param kept: (container id, interface name) of all that live; None when nobody said, and then a lease is released only
-        if its namespace is gone.
-    """
-    problems = []
-    for entry in where.entries():
-        try:
-            record = where.read(entry)
-        except CniError as damaged:
-            log.warn(f"left alone: {damaged.msg}")  # whose it is cannot be known
-            continue
-        if record is None or record["network"] != network:
-            continue
-        if kept is None or (record["container_id"], record["ifname"]) not in kept:
-            problems += _collect_one(where, entry, kept is None, log)
-    return problems
-
-
-def _collect_one(where: pool.Pool, entry: pool.Entry, only_dead: bool, log: "Log") -> list[CniError]:
-    try:
-        lease = where.take(entry, seconds=0)
-    except CniError as failed:
-        if failed.code != TRY_AGAIN_LATER:
-            return [failed]
-        log.warn(f"left alone: {failed.msg}")
-        return []
-    if lease is None:
-        return []
-    target = None
-    try:
-        target = _recorded_netns(lease.record)
-        if only_dead and target is not None:
-            return []
-        # Without a namespace the VFs are home or on their way; one wait for each of 63 would be too long.
-        return release(lease, log, target, seconds=HOME_SECONDS if target else 0).problems
-    finally:
-        if target is not None:
-            target.close()
-        lease.close()
-
-
-def _recorded_netns(record: "dict[str, Any]") -> Netns | None:
-    """Give the namespace that a lease was made for, if its path still leads there."""
+def recorded_netns(record: "dict[str, Any]") -> Netns | None:
+    """Give the namespace that a lease was made for, if its path still leads there; the caller closes it."""
     if "netns" not in record:
         return None
     target = netns.find(record["netns"]["path"])
@@ -168,41 +164,12 @@ def is_over(record: "dict[str, Any]") -> bool:
 
     They come home by themselves when the container's namespace dies, as after a runtime that sends no DEL.
     """
-    if record["boot_id"] != pool.boot_id():
+    if record["boot_id"] != store.boot_id():
         return True
-    return "ports_of" in record and all(sriov.netdev(port.pci) for port in pool.bond(record["ports_of"]).ports)
+    return "ports_of" in record and all(sriov.netdev(port.pci) for port in inventory.bond(record["ports_of"]).ports)
 
 
-def _finish(where: pool.Pool, entry: pool.Entry, log: "Log") -> None:
-    try:
-        lease = where.take(entry, seconds=0)
-    except CniError as busy:
-        log.warn(f"left alone: {busy.msg}")
-        return
-    if lease is None:
-        return
-    try:
-        # Only now, under the lock: an ADD may have finished since its lease was listed, and its container lives.
-        if lease.entry.state == pool.READY and not is_over(lease.record):
-            return
-        outcome = release(lease, log, seconds=0)
-    finally:
-        lease.close()
-    for problem in outcome.problems:
-        log.warn(problem.msg)
-
-
-def _attempt(outcome: Outcome, action: "Any") -> None:
-    """Do one step of a release; a failure is kept and the next step is done."""
-    try:
-        action()
-    except CniError as problem:
-        outcome.problems.append(problem)
-    except OSError as problem:
-        outcome.problems.append(CniError(INTERNAL, f"the release stopped half way: {problem}"))
-
-
-def _take_apart(target: Netns, record: "dict[str, Any]", ports: list[pool.Port]) -> None:
+def _take_apart(target: Netns, record: "dict[str, Any]", ports: "list[Port]") -> None:
     """Send the VFs that are in the container home, and delete the bond that they were ports of.
 
     Inodes of namespaces are used again: a bond is deleted only if it had one of our VFs, or has no port and our MAC.

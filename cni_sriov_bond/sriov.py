@@ -7,7 +7,7 @@ import posix as os  # os itself costs an ADD 4 million instructions
 from errno import EEXIST
 from time import monotonic, sleep
 
-from cni_sriov_bond import wire
+from cni_sriov_bond import store, wire
 from cni_sriov_bond.errors import POOL_UNUSABLE, CniError, KernelError
 from cni_sriov_bond.netlink import Netlink
 from cni_sriov_bond.netns import Entered, Temporary, own
@@ -16,13 +16,19 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from cni_sriov_bond.pool import Port
+    from cni_sriov_bond.inventory import Port
 
 PCI_DEVICES = "/sys/bus/pci/devices"
 NO_MAC = "00:00:00:00:00:00"
 _VLAN_8021Q = 0x8100
 # What one lease may change on a VF through its PF, and so what is read before and put back after.
 _SETTINGS = ("vlan", "vlan_qos", "vlan_proto", "spoofchk", "trust", "link_state", "min_tx_rate", "max_tx_rate")
+# What they are on a VF that its driver has just made.
+_PLAIN = {
+    "vlan": 0, "vlan_qos": 0, "vlan_proto": _VLAN_8021Q, "spoofchk": 1, "trust": 0, "link_state": 0, "min_tx_rate": 0,
+    "max_tx_rate": 0,
+}  # fmt: skip
+_PLAIN_MTU = 1500
 _HOME_POLL = 0.02
 
 
@@ -37,6 +43,11 @@ def netdev(pci: str) -> str:
     except OSError:
         return ""
     return found[0] if found else ""
+
+
+def exists(pci: str) -> bool:
+    """Tell whether there is such a PCI device, with or without a driver."""
+    return store.exists(f"{PCI_DEVICES}/{pci}")
 
 
 def has_carrier(pci: str) -> bool:
@@ -108,6 +119,15 @@ class Host:
         vf = self.vf(port)
         settings = {name: getattr(vf, name) for name in _SETTINGS}
         return {"mtu": link.mtu, "mac": link.mac, "admin_mac": vf.mac, "vf": settings}
+
+    def plain_state(self, port: "Port", mac: str) -> "dict[str, Any]":
+        """Give the state of a VF that nobody has used, with the pool's MAC: for one whose own state was lost.
+
+        What its driver does not know (None) is left out of it.
+        """
+        vf = self.vf(port)
+        settings = {name: None if getattr(vf, name) is None else plain for name, plain in _PLAIN.items()}
+        return {"mtu": _PLAIN_MTU, "mac": mac, "admin_mac": mac, "vf": settings}
 
     def apply(self, port: "Port", wanted: "dict[str, Any]") -> None:
         """Make a VF's settings the wanted ones, changing only what differs, and read them back.

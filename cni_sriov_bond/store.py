@@ -13,6 +13,7 @@ except ImportError:  # Python 3.12 renamed it
     from _sha2 import sha256 as _sha256
 
 LOCK_SECONDS = 30.0
+STATE_DIR = "/var/lib/cni/sriov-bond"
 
 
 def digest(text: str) -> bytes:
@@ -120,6 +121,19 @@ def unlink(path: str) -> None:
         pass
     except OSError as failed:
         raise CniError(IO_FAILURE, f"cannot delete {path}: {failed.strerror}") from None
+
+
+def listed(directory: str) -> list[str]:
+    """Give the names in a directory; one that is not there has none.
+
+    :raises CniError: IO_FAILURE when it cannot be listed.
+    """
+    try:
+        return os.listdir(directory)
+    except FileNotFoundError:
+        return []
+    except OSError as failed:
+        raise CniError(IO_FAILURE, f"cannot list {directory}: {failed.strerror}") from None
 
 
 def make_directory(path: str) -> None:

@@ -9,7 +9,7 @@ import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from cni_sriov_bond import pool
+from cni_sriov_bond import inventory, leases, pool, store
 from cni_sriov_bond.netlink import Netlink
 from cni_sriov_bond.netns import Entered, Netns, Temporary, own
 from tests import oracle
@@ -38,13 +38,15 @@ def make_pool(state_dir: Path, name: str = "db", size: int = 3) -> pool.Pool:
     made = pool.Pool(str(state_dir), name)
     pool.make_directories(made)
     bonds = [bond_entry(number) for number in range(1, size + 1)]
-    pool.write_inventory(made, {"version": 1, "pool": name, "boot_id": pool.boot_id(), "nics": [], "bonds": bonds})
+    inventory.write(made.path, {"version": 1, "pool": name, "boot_id": store.boot_id(), "nics": [], "bonds": bonds})
     return made
 
 
-def lease(where: pool.Pool, container_id: str = "c1", network: str = "net1", ifname: str = "eth0", **record: Any) -> pool.Lease:
+def lease(
+    where: pool.Pool, container_id: str = "c1", network: str = "net1", ifname: str = "eth0", **record: Any
+) -> leases.Lease:
     """Acquire a bond for an attachment; the caller closes the lease."""
-    taken, _ = where.acquire(pool.Attachment(network, container_id, ifname), record)
+    taken, _ = where.acquire(leases.Attachment(network, container_id, ifname), record)
     return taken
 
 

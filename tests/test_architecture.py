@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from cni_sriov_bond import __main__, config, errors
+from cni_sriov_bond import config, edge, errors
 from tests.support import REPOSITORY
 
 PACKAGE = REPOSITORY / "cni_sriov_bond"
@@ -16,17 +16,19 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     ("jsontext", "wire", "log", "schema", "store"),
     ("bonding",),
     ("bondrules", "overrides"),
-    ("config", "result", "netns", "neighbour"),
-    ("netlink", "pool"),
+    ("config", "result", "netns", "neighbour", "inventory", "leases", "quarantine"),
+    ("netlink", "debts", "pool"),
     ("sriov", "bond", "ipam", "addresses"),
     ("release",),
-    ("plugin", "admin"),
-    ("__main__",),
+    ("reclaim", "readiness"),
+    ("claim",),
+    ("plugin", "admin", "edge"),
     ("delegate",),
+    ("__main__",),
 )
 ADMIN_LEVELS: tuple[tuple[str, ...], ...] = (
     ("",),
-    ("hostfile", "nic", "screen", "udevrules", "status"),
+    ("hostfile", "nic", "recover", "screen", "status", "udevrules"),
     ("provision",),
     ("__main__",),
 )
@@ -133,7 +135,7 @@ def test_imports_go_down(path: Path) -> None:
 def test_the_delegate_has_nothing_of_the_kernel() -> None:
     """It serves any plugin on any machine: of ours it knows what reads, checks, answers and keeps files."""
     found = {one for path in (PACKAGE / "delegate").glob("*.py") for one in imports(path) if "." not in one}
-    assert found <= {"", "__main__", "config", "errors", "result", "schema", "store"}
+    assert found <= {"", "config", "edge", "errors", "result", "schema", "store"}
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=name)
@@ -195,20 +197,20 @@ def test_only_the_edges_write_standard_output() -> None:
         written = any(writes_standard_output(node) for node in ast.walk(tree(path)) if isinstance(node, ast.Call))
         if written or "sys.stdout" in path.read_text():
             found.append(name(path))
-    assert found == ["__main__.py", "admin/__main__.py", "admin/screen.py"]
+    assert found == ["admin/__main__.py", "admin/screen.py", "edge.py"]
 
 
 def test_only_the_edge_reads_the_environment() -> None:
     """Everything below is given what it needs."""
     pattern = re.compile(r"\b(os|posix)\.(environ|environb|getenv)\b")
-    assert [name(path) for path in SOURCES if pattern.search(path.read_text())] == ["__main__.py"]
+    assert [name(path) for path in SOURCES if pattern.search(path.read_text())] == ["edge.py"]
 
 
 def test_only_the_edges_end_the_process() -> None:
     """An exit status is decided in one place of each program."""
     found = users(SOURCES, "sys.exit", "exit", "quit", "os._exit", "posix._exit")
     found += [name(path) for path in SOURCES if "SystemExit" in path.read_text()]
-    assert found == ["__main__.py", "admin/__main__.py", "delegate/__main__.py"]
+    assert found == ["__main__.py", "admin/__main__.py", "delegate/__main__.py", "edge.py"]
 
 
 def test_only_the_netlink_door_opens_netlink_sockets() -> None:
@@ -239,7 +241,7 @@ def test_only_the_edges_catch_everything() -> None:
                 raises = isinstance(node.body[-1], ast.Raise) and node.body[-1].exc is None
                 if not raises:
                     found.append(name(path))
-    assert found == ["__main__.py"]
+    assert found == ["edge.py"]
 
 
 # -- errors and words
@@ -265,7 +267,7 @@ def test_what_is_raised_is_a_cni_error_or_a_value_error(path: Path) -> None:
     for node in ast.walk(tree(path)):
         if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call):
             raised = ast.unparse(node.exc.func)
-            allowed = raised in ("CniError", "KernelError", "_failure", "self._foreign")
+            allowed = raised in ("CniError", "KernelError", "_failure", "inventory.foreign", "foreign")
             if not allowed and not (raised == "ValueError" and name(path) in readers):
                 wrong.append(f"line {node.lineno}: {raised}")
     assert wrong == []
@@ -318,7 +320,7 @@ def test_everything_public_is_explained(path: Path) -> None:
 
 def test_versions_are_one_list() -> None:
     """VERSION answers from a list of its own, to import nothing; it is the config's."""
-    assert config.VERSIONS == __main__._VERSIONS
+    assert config.VERSIONS == edge._VERSIONS
 
 
 def test_nothing_is_left_to_do() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from cni_sriov_bond import pool
+from cni_sriov_bond import leases
 from cni_sriov_bond.config import VERSIONS
 from cni_sriov_bond.errors import CHECK_DIFFERS, DECODING_FAILURE, DELEGATE_FAILED, INVALID_CONFIG, INVALID_ENVIRONMENT
 from tests.support import Answer, Plugin, files, lease, make_pool, plugin_at, program, space
@@ -60,7 +60,7 @@ def test_k4_check_wants_our_interface_in_the_recorded_namespace(plugin: Plugin) 
     with space() as container, space() as other:
         here = {"path": container.path, "id": [container.netns.dev, container.netns.ino]}
         taken = lease(where, netns=here, asked={}, ports_of={})
-        taken.save(pool.READY)
+        taken.save(leases.READY)
         taken.close()
         before = files(plugin.state)
         for name, sandbox in (("eth1", container.path), ("eth0", container.path + "/")):
@@ -119,7 +119,7 @@ def test_d10_another_config_at_del_frees_what_was_leased(plugin: Plugin, tmp_pat
     environ = {"CNI_PATH": str(plugin.cni_path), "CNI_ARGS": "IP=10.0.0.5", "PATH": os.environ["PATH"]}
     kept = {"type": "ipam", "environ": environ, "config": json.dumps({"name": "net1"})}
     taken = lease(where, delegate=kept, netns={"path": "/run/netns/gone", "id": [4, 1]})
-    taken.save(pool.READY)
+    taken.save(leases.READY)
     taken.close()
     stdin = plugin.config(pool="web", vlan=7, mode="802.3ad", ipam={"type": "another"})
     assert plugin.run("DEL", stdin, CNI_ARGS="FOO", CNI_NETNS="").status == 0

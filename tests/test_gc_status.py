@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from cni_sriov_bond import pool
+from cni_sriov_bond import inventory, leases, pool
 from cni_sriov_bond.errors import INVALID_CONFIG, LIMITED_CONNECTIVITY, NOT_AVAILABLE
 from tests.support import Plugin, lease, make_pool, plugin_at, program, space
 
@@ -29,7 +29,7 @@ def plugin(request: pytest.FixtureRequest, tmp_path: Path) -> Plugin:
 
 def ready(where: pool.Pool, container_id: str, network: str = "net1", ifname: str = "eth0", **record: Any) -> None:
     taken = lease(where, container_id, network, ifname, **{"netns": GONE, "asked": {}, **record})
-    taken.save(pool.READY)
+    taken.save(leases.READY)
     taken.close()
 
 
@@ -185,8 +185,7 @@ def test_status_tells_what_the_pool_lacks(machine: Machine) -> None:
     assert "no NIC has carrier" in machine.status().error(LIMITED_CONNECTIVITY, "1.1.0")
     (machine.tree / "ffff:02:00.0").rename(machine.tree / "ffff:03:00.0")
     assert "the NIC at ffff:02:00.0 has no network device" in machine.status().error(LIMITED_CONNECTIVITY, "1.1.0")
-    inventory = where.inventory()
-    pool.write_inventory(where, {**inventory, "boot_id": "another"})
+    inventory.write(where.path, {**where.inventory(), "boot_id": "another"})
     assert "before this boot; run `sriov-bondctl up`" in machine.status().error(NOT_AVAILABLE, "1.1.0")
     Path(where.path, "pool.json").write_text("{")
     assert "is damaged" in machine.status().error(NOT_AVAILABLE, "1.1.0")
@@ -203,7 +202,7 @@ def test_status_of_an_empty_pool(machine: Machine) -> None:
     taken = where.take(entry)
     assert taken
     taken.record["boot_id"] = "another"
-    taken.save(pool.READY)
+    taken.save(leases.READY)
     assert machine.status().status == 0
     taken.erase()
     taken.close()

@@ -11,28 +11,28 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from cni_sriov_bond import pool
+from cni_sriov_bond import leases, pool, store
 from cni_sriov_bond.errors import INVALID_CONFIG, IO_FAILURE, POOL_UNUSABLE, TRY_AGAIN_LATER, CniError
 from tests.support import REPOSITORY, lease, make_pool
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-WHO = pool.Attachment("net1", "c1", "eth0")
+WHO = leases.Attachment("net1", "c1", "eth0")
 
 # A process of its own that leases a bond, says which, and keeps it until its input ends.
 ACQUIRE = """
 import sys
-from cni_sriov_bond import pool
+from cni_sriov_bond import leases, pool
 from cni_sriov_bond.errors import CniError
 where = pool.Pool(sys.argv[1], "db")
 sys.stdin.readline()
 try:
-    taken, bond = where.acquire(pool.Attachment("net1", sys.argv[2], "eth0"), {})
+    taken, bond = where.acquire(leases.Attachment("net1", sys.argv[2], "eth0"), {})
 except CniError as refused:
     print(refused.code, refused.msg)
 else:
-    taken.save(pool.READY)
+    taken.save(leases.READY)
     print(0, bond.name)
 """
 
@@ -58,11 +58,11 @@ def test_bonds_are_leased_in_their_order_until_none_is_left(tmp_path: Path) -> N
     where = make_pool(tmp_path, size=3)
     with contextlib.ExitStack() as kept:
         for number in (1, 2, 3):
-            taken, bond = where.acquire(pool.Attachment("net1", f"c{number}", "eth0"), {})
+            taken, bond = where.acquire(leases.Attachment("net1", f"c{number}", "eth0"), {})
             kept.callback(taken.close)
             assert bond.name == f"cbond{number}"
         with pytest.raises(CniError) as refused:
-            where.acquire(pool.Attachment("net1", "c4", "eth0"), {})
+            where.acquire(leases.Attachment("net1", "c4", "eth0"), {})
     assert refused.value.code == TRY_AGAIN_LATER
     for words in ("pool db is empty", "all 3 bonds", "cbond1 by c1 eth0", "cbond2 by c2 eth0", "cbond3 by c3 eth0"):
         assert words in refused.value.msg
@@ -93,21 +93,21 @@ def test_attachments_differ_in_each_of_their_parts(tmp_path: Path, other: tuple[
     """Another network, container or interface is another attachment."""
     where = make_pool(tmp_path)
     lease(where).close()
-    taken, bond = where.acquire(pool.Attachment(*other), {})
+    taken, bond = where.acquire(leases.Attachment(*other), {})
     taken.close()
     assert bond.name == "cbond2"
 
 
 def test_parts_of_an_attachment_do_not_run_together() -> None:
     """Where one part ends and the next begins is a part of the key."""
-    keys = {pool.Attachment(*parts).key for parts in (("a", "bc", "d"), ("ab", "c", "d"), ("a", "b", "cd"), ("a", "bcd", ""))}
+    keys = {leases.Attachment(*parts).key for parts in (("a", "bc", "d"), ("ab", "c", "d"), ("a", "b", "cd"), ("a", "bcd", ""))}
     assert len(keys) == 4
 
 
 def test_foreign_names_do_not_become_paths(tmp_path: Path) -> None:
     """Names that would lead elsewhere, or are too long for a file, are hashed (contract 4, 9 and 14)."""
     where = make_pool(tmp_path)
-    for who in (pool.Attachment("../../x", "/" * 5000, "\udcff"), pool.Attachment("n" * 300, "c", "e")):
+    for who in (leases.Attachment("../../x", "/" * 5000, "\udcff"), leases.Attachment("n" * 300, "c", "e")):
         where.acquire(who, {})[0].close()
     assert all(len(name) < 100 and "/" not in name for name in names_of_leases(where))
     assert os.listdir(tmp_path) == ["db"]
@@ -140,7 +140,7 @@ def test_a_freed_bond_is_leased_again(tmp_path: Path) -> None:
     """After its lease is erased the bond is the next one's."""
     where = make_pool(tmp_path, size=1)
     first = lease(where)
-    first.save(pool.READY)
+    first.save(leases.READY)
     first.erase()
     first.close()
     second = lease(where, "c2")
@@ -161,40 +161,40 @@ def test_a_lease_says_whose_it_is_and_when_it_was_made(tmp_path: Path) -> None:
     assert record is not None
     assert (record["pool"], record["bond"], record["extra"]) == ("db", "cbond1", {"é": [1, "\udcff"]})
     assert (record["network"], record["container_id"], record["ifname"]) == ("net1", "c1", "eth0")
-    assert (record["boot_id"], record["pid"]) == (pool.boot_id(), os.getpid())
+    assert (record["boot_id"], record["pid"]) == (store.boot_id(), os.getpid())
 
 
 def test_the_state_is_in_the_files_name(tmp_path: Path) -> None:
     """A listing alone tells which bonds are leased and how far; a change of state is one rename."""
     where = make_pool(tmp_path)
     taken = lease(where)
-    for state in (pool.ADDING, pool.READY, pool.DRAINING):
+    for state in (leases.ADDING, leases.READY, leases.DRAINING):
         taken.save(state)
         assert names_of_leases(where) == [f"cbond1.{WHO.key}.{state}"]
     taken.close()
     [entry] = where.entries()
-    assert (entry.bond, entry.key, entry.state) == ("cbond1", WHO.key, pool.DRAINING)
+    assert (entry.bond, entry.key, entry.state) == ("cbond1", WHO.key, leases.DRAINING)
 
 
 def test_draining_keeps_record_and_bond(tmp_path: Path) -> None:
     """A lease whose VFs are not home stays as it was written, and nobody gets its bond."""
     where = make_pool(tmp_path, size=1)
     taken = lease(where, extra=1)
-    taken.drain()
+    taken.mark(leases.DRAINING)
     taken.close()
     found = pool.find(str(tmp_path), WHO)
     assert found is not None
-    assert (found.entry.state, found.record["extra"]) == (pool.DRAINING, 1)
+    assert (found.entry.state, found.record["extra"]) == (leases.DRAINING, 1)
     found.close()
     with pytest.raises(CniError, match="pool db is empty"):
-        where.acquire(pool.Attachment("net1", "c2", "eth0"), {})
+        where.acquire(leases.Attachment("net1", "c2", "eth0"), {})
 
 
 def test_what_is_saved_is_for_root_alone(tmp_path: Path) -> None:
     """Directories are 0700 and files 0600, for a lease holds the network's config."""
     where = make_pool(tmp_path / "state")
     taken = lease(where)
-    taken.save(pool.READY)
+    taken.save(leases.READY)
     taken.close()
     modes = {(path.is_dir(), path.stat().st_mode & 0o777) for path in (tmp_path / "state").rglob("*")}
     assert modes == {(True, 0o700), (False, 0o600)}
@@ -206,7 +206,7 @@ def test_writing_leaves_no_temporary_file(tmp_path: Path) -> None:
     where = make_pool(tmp_path)
     taken = lease(where)
     for _ in range(3):
-        taken.save(pool.READY)
+        taken.save(leases.READY)
     Path(where.leases, f".cbond2.{WHO.key}.adding.12345").write_text("{")
     assert [entry.bond for entry in where.entries()] == ["cbond1"]
     taken.erase()
@@ -221,7 +221,7 @@ def test_a_record_that_cannot_be_written_leaves_the_old_one(tmp_path: Path) -> N
     Path(where.leases).rename(tmp_path / "away")
     Path(where.leases).write_text("a file in place of the directory")
     with pytest.raises(CniError, match=r"cannot write .*/leases/cbond1\..*: Not a directory") as refused:
-        taken.save(pool.READY)
+        taken.save(leases.READY)
     taken.close()
     assert refused.value.code == IO_FAILURE
     assert [path.name for path in (tmp_path / "away").iterdir()] == [f"cbond1.{WHO.key}.adding"]
@@ -236,9 +236,9 @@ def test_a_lease_is_found_by_its_attachment_in_any_pool(tmp_path: Path) -> None:
     lease(make_pool(tmp_path, "zz")).close()
     found = pool.find(str(tmp_path), WHO)
     assert found is not None
-    assert (found.pool.name, str(found)) == ("zz", "bond cbond1 of pool zz")
+    assert (found.pool, str(found)) == ("zz", "bond cbond1 of pool zz")
     found.close()
-    assert pool.find(str(tmp_path), pool.Attachment("net1", "c2", "eth0")) is None
+    assert pool.find(str(tmp_path), leases.Attachment("net1", "c2", "eth0")) is None
 
 
 @pytest.mark.parametrize("state_dir", ["absent", "file", "empty"])
@@ -377,28 +377,61 @@ def test_a_damaged_lease_is_named(tmp_path: Path, kind: str) -> None:
     """A lease that cannot be read is an error naming the file, its bond stays leased, and its lock is given back."""
     where = make_pool(tmp_path, size=1)
     taken = lease(where)
-    taken.save(pool.READY)
+    taken.save(leases.READY)
     taken.close()
     path = Path(where.leases, f"cbond1.{WHO.key}.ready")
     path.write_bytes(DAMAGED[kind])
     with pytest.raises(CniError, match=str(path)) as refused:
-        pool.find(str(tmp_path), WHO)
+        where.take(taken.entry)
     assert refused.value.code == POOL_UNUSABLE
     os.close(where.lock_bond("cbond1", seconds=0))
-    with pytest.raises(CniError):
-        where.acquire(pool.Attachment("net1", "c2", "eth0"), {})
+    with pytest.raises(CniError, match="pool db is empty"):
+        where.acquire(leases.Attachment("net1", "c2", "eth0"), {})
+
+
+@pytest.mark.parametrize("kind", ["empty", "cut", "zeros", "no text", "list", "directory"])
+def test_a_damaged_lease_is_found_with_what_the_inventory_says(tmp_path: Path, kind: str) -> None:
+    """The file's name says whose the bond is, so its DEL finds it: with the bond's ports, and the damage as the reason."""
+    where = make_pool(tmp_path, size=1)
+    taken = lease(where)
+    taken.save(leases.READY)
+    taken.close()
+    path = Path(where.leases, taken.entry.file)
+    if kind == "directory":
+        path.unlink()
+        path.mkdir()
+    else:
+        path.write_bytes(DAMAGED[kind])
+    found = pool.find(str(tmp_path), WHO)
+    assert found is not None
+    found.close()
+    [bond] = where.bonds()
+    assert [port["pci"] for port in found.record["ports_of"]["ports"]] == [port.pci for port in bond.ports]
+    assert str(path) in found.record["rebuilt"]
+
+
+def test_a_lease_of_another_version_is_left_to_the_one_that_wrote_it(tmp_path: Path) -> None:
+    """After a downgrade nobody guesses what a newer record means: its DEL says so, and the lease stays."""
+    where = make_pool(tmp_path, size=1)
+    taken = lease(where)
+    taken.close()
+    path = Path(where.leases, taken.entry.file)
+    path.write_bytes(DAMAGED["other version"])
+    with pytest.raises(CniError, match="is of version 2, and this sriov-bond knows version 1 alone") as refused:
+        pool.find(str(tmp_path), WHO)
+    assert (refused.value.code, path.exists()) == (POOL_UNUSABLE, True)
 
 
 def test_two_names_of_one_lease_count_as_one(tmp_path: Path) -> None:
     """Should a crash leave two files of a lease, the further state counts, and erasing frees the bond for good."""
     where = make_pool(tmp_path, size=1)
     taken = lease(where)
-    taken.save(pool.READY)
+    taken.save(leases.READY)
     taken.close()
     Path(where.leases, f"cbond1.{WHO.key}.draining").write_bytes(Path(where.leases, taken.entry.file).read_bytes())
     Path(where.leases, f"cbond1.{WHO.key}.adding").write_text("")
     [entry] = where.entries()
-    assert entry.state == pool.DRAINING
+    assert entry.state == leases.DRAINING
     found = pool.find(str(tmp_path), WHO)
     assert found is not None
     found.erase()
@@ -436,11 +469,11 @@ def test_directories_that_cannot_be_made_are_an_error_that_names_them(tmp_path: 
 def test_a_wish_is_granted_by_name_or_address(tmp_path: Path, wish: str) -> None:
     """The bond that is asked for is leased though another is free before it."""
     where = make_pool(tmp_path, size=3)
-    taken, bond = where.acquire(pool.Attachment("net1", "c1", "eth0"), {}, wish=wish)
+    taken, bond = where.acquire(leases.Attachment("net1", "c1", "eth0"), {}, wish=wish)
     taken.close()
     assert bond.name == taken.entry.bond == "cbond2"
     with pytest.raises(CniError, match="is leased to c1 eth0") as refused:
-        where.acquire(pool.Attachment("net1", "c2", "eth0"), {}, wish=wish)
+        where.acquire(leases.Attachment("net1", "c2", "eth0"), {}, wish=wish)
     assert refused.value.code == TRY_AGAIN_LATER
     assert [entry.bond for entry in where.entries()] == ["cbond2"]
 
@@ -450,5 +483,5 @@ def test_a_wish_for_what_is_not_there_is_told(tmp_path: Path, wish: str) -> None
     """A PF's address is no bond's."""
     where = make_pool(tmp_path, size=3)
     with pytest.raises(CniError, match=f"deviceID '{wish}' is no bond of pool db") as refused:
-        where.acquire(pool.Attachment("net1", "c1", "eth0"), {}, wish=wish)
+        where.acquire(leases.Attachment("net1", "c1", "eth0"), {}, wish=wish)
     assert (refused.value.code, where.entries()) == (INVALID_CONFIG, [])

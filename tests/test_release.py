@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from cni_sriov_bond import pool, release
+from cni_sriov_bond import leases, reclaim, release
 from cni_sriov_bond.log import Log
 from tests.support import lease, make_pool, program
 
@@ -21,10 +21,10 @@ def test_reclaim_frees_what_died_and_leaves_what_lives(tmp_path: Path) -> None:
     where = make_pool(tmp_path, size=3)
     lease(where, "dead", asked={}).close()
     ready = lease(where, "ready", asked={})
-    ready.save(pool.READY)
+    ready.save(leases.READY)
     ready.close()
     busy = lease(where, "busy", asked={})
-    release.reclaim(where, Log(level="error"))
+    reclaim.reclaim(where, Log(level="error"))
     busy.close()
     assert sorted(entry.bond for entry in where.entries()) == ["cbond2", "cbond3"]
 
@@ -37,9 +37,9 @@ def test_after_a_reboot_a_lease_is_history(tmp_path: Path) -> None:
     delegate = {"type": "ipam", "environ": environ, "config": '{"name":"\udcff"}'}
     taken = lease(where, delegate=delegate, before={"ffff:01:10.1": {}})
     taken.record["boot_id"] = "another"
-    taken.save(pool.READY)
+    taken.save(leases.READY)
     taken.close()
-    release.reclaim(where, Log())
+    reclaim.reclaim(where, Log())
     assert where.entries() == []
     said = (tmp_path / "said").read_bytes()
     assert said == f'CNI_COMMAND=DEL\nCNI_CONTAINERID=c1\nCNI_PATH={tmp_path}\n{{"name":"'.encode() + b'\xff"}'

@@ -82,7 +82,7 @@ def seconds(program: Path) -> float:
 
 
 def test_version_imports_nothing() -> None:
-    assert imported("VERSION") == {OURS, f"{OURS}.__main__"}
+    assert imported("VERSION") == {OURS, f"{OURS}.__main__", f"{OURS}.edge"}
 
 
 def test_add_imports_little() -> None:

@@ -6,7 +6,7 @@ import os
 import sys
 from typing import Any
 
-from cni_sriov_bond import VERSION, pool
+from cni_sriov_bond import VERSION, pool, store
 from cni_sriov_bond.admin import hostfile, provision, status
 from cni_sriov_bond.errors import CniError
 from cni_sriov_bond.log import Log
@@ -40,7 +40,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog="The host file names the pools; see `sriov-bondctl up --help`. A network config is a file in /etc/cni/net.d.",
     )
     parser.add_argument("--version", action="version", version=f"sriov-bondctl {VERSION}")
-    parser.add_argument("--state-dir", default=pool.STATE_DIR, metavar="DIR", help="where pools are kept (%(default)s)")
+    parser.add_argument("--state-dir", default=store.STATE_DIR, metavar="DIR", help="where pools are kept (%(default)s)")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     up = commands.add_parser(
         "up",
@@ -57,6 +57,22 @@ def _parser() -> argparse.ArgumentParser:
     )
     down.add_argument("pools", nargs="*", metavar="POOL", help="only these pools; all when none is named")
     down.set_defaults(run=_down)
+    gc = commands.add_parser(
+        "gc",
+        help="finish what died",
+        description="Finish ADDs and DELs that were killed, take back leases of containers that are gone, and tell IPAM "
+        "plugins what they could not be told before. What is in use or being worked on is left alone.",
+    )
+    gc.add_argument("pools", nargs="*", metavar="POOL", help="only these pools")
+    gc.add_argument("--json", action="store_true", help="for programs")
+    gc.set_defaults(run=_gc)
+    release = commands.add_parser(
+        "release",
+        help="let a bond be handed out again that was set aside",
+        description="Bring a bond out of quarantine once its VFs are whole again, or give one back whose lease is damaged.",
+    )
+    release.add_argument("bonds", nargs="+", metavar="BOND", help="its name, or POOL/NAME")
+    release.set_defaults(run=_release)
     show = commands.add_parser("status", help="show pools, bonds, ports and who has them")
     show.add_argument("pools", nargs="*", metavar="POOL", help="only these pools")
     show.add_argument("--json", action="store_true", help="for programs")
@@ -90,6 +106,32 @@ def _down(asked: argparse.Namespace, log: Log) -> None:
     for name in _chosen(asked):
         provision.down(asked.state_dir, name, log)
         print(f"pool {name}: taken away")
+
+
+def _gc(asked: argparse.Namespace, log: Log) -> None:
+    from cni_sriov_bond.admin import recover
+
+    found = {name: recover.gc(asked.state_dir, name) for name in _chosen(asked)}
+    if asked.json:
+        print(json.dumps({"pools": [{"name": name, "found": rows} for name, rows in found.items()]}, indent=2))
+    else:
+        for name, rows in found.items():
+            for row in rows:
+                whose = f" of {row['holder']}" if row["holder"] else ""
+                print(f"pool {name}: {row['bond']}{whose}: {row['words']}")
+            if not rows:
+                print(f"pool {name}: nothing to finish")
+    failed = sum(row["state"] == "failed" for rows in found.values() for row in rows)
+    if failed:
+        raise CniError(1, f"{failed} of these could not be finished; mend what they name and run it again")
+
+
+def _release(asked: argparse.Namespace, log: Log) -> None:
+    from cni_sriov_bond.admin import recover
+
+    for wanted in asked.bonds:
+        where, bond = recover.find(asked.state_dir, wanted)
+        print(f"bond {bond.name} of pool {where.name}: {recover.give_back(where, bond, log)}")
 
 
 def _status(asked: argparse.Namespace, log: Log) -> None:

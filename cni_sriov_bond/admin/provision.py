@@ -5,7 +5,7 @@ import shutil
 from collections.abc import Callable
 from typing import Any
 
-from cni_sriov_bond import pool, release, sriov
+from cni_sriov_bond import inventory, pool, quarantine, reclaim, sriov, store
 from cni_sriov_bond.admin import udevrules
 from cni_sriov_bond.admin.hostfile import PoolPlan
 from cni_sriov_bond.admin.nic import Nic
@@ -24,15 +24,31 @@ Report = Callable[[str, int, int], None]
 def up(state_dir: str, plan: PoolPlan, log: Log, report: Report) -> bool:
     """Make a pool what the host file asks for, and tell whether anything had to be changed.
 
+    ADDs and DELs may go on meanwhile: a bond is changed under its lock, and only if nobody has it.
+
     :param report: called with (what is done, how much is done, of how much).
-    :raises CniError: POOL_UNUSABLE when a NIC cannot give what was asked or a lease forbids it, saying both.
+    :raises CniError: POOL_UNUSABLE when a NIC cannot give what was asked or a lease forbids it, saying both; TRY_AGAIN_LATER
+        when another `up` or `down` of the pool is at work.
     """
     where = pool.Pool(state_dir, plan.name)
     pool.make_directories(where)
+    lock = _lock_provisioning(where)
+    try:
+        return _up(where, plan, log, report)
+    finally:
+        os.close(lock)
+
+
+def _lock_provisioning(where: pool.Pool) -> int:
+    return store.locked(f"{where.path}/provision.lock", f"the making of pool {where.name}", seconds=0)
+
+
+def _up(where: pool.Pool, plan: PoolPlan, log: Log, report: Report) -> bool:
     nics = [Nic(name, number) for name, number in zip(plan.pfs, plan.nics, strict=True)]
     _refuse_doubles(nics)
     size = _size(plan, nics)
-    release.reclaim(where, log)
+    _drop_unfinished_inventories(where)
+    reclaim.reclaim(where, log)
     before = _inventory(where)
     _refuse_other_nics(where, before, nics)
     for nic in nics:
@@ -41,20 +57,77 @@ def up(state_dir: str, plan: PoolPlan, log: Log, report: Report) -> bool:
     brought_up = [_bring_up(nic) for nic in nics]
     changed = any(brought_up)
     changed = udevrules.write(plan.name, [pci for nic in nics for pci in nic.expected_vfs(size)]) or changed
-    away = _away(where)
-    made = [_make_vfs(where, nic, size, away, report) for nic in nics]
+    made = _make_all_vfs(where, nics, size, report)
     # The bus may have laid them out otherwise: where the first VF is can depend on how many there are.
     udevrules.write(plan.name, [pci for nic in nics for pci in nic.vfs()])
     changed = any(made) or changed
-    inventory = _new_inventory(plan, nics, size, before, made, brought_up)
-    leased = {entry.bond for entry in where.entries()}
-    free = [bond for bond in map(pool.bond, inventory["bonds"]) if bond.name not in leased]
-    changed = _name(free, report) or changed
-    changed = _give_macs(free, report) or changed
-    if before != inventory:
-        pool.write_inventory(where, inventory)
-        changed = True
+    after = _new_inventory(plan, nics, size, before, made, brought_up)
+    with _Held(where, [inventory.bond(one) for one in after["bonds"]]) as free:
+        whole = _whole(free, where, log)
+        changed = _name(whole, report) or changed
+        changed = _give_macs(whole, report) or changed
+        for bond in whole:
+            quarantine.end(where.path, bond.name)
+        if before != after:
+            inventory.write(where.path, after)
+            changed = True
+    reclaim.settle(where, log)
     return changed
+
+
+class _Held:
+    """``with _Held(where, bonds) as free:`` are those that nobody has, locked while the block runs.
+
+    A bond that is busy is left alone: an ADD has it in a moment, or has it, and repairs what it takes.
+    """
+
+    def __init__(self, where: pool.Pool, bonds: list[inventory.Bond]) -> None:
+        self._where = where
+        self._bonds = bonds
+        self._locks: list[int] = []
+
+    def __enter__(self) -> list[inventory.Bond]:
+        free = []
+        for bond in self._bonds:
+            held = self._where.lock_free_bond(bond.name)
+            if held is not None:
+                self._locks.append(held)
+                free.append(bond)
+        return free
+
+    def __exit__(self, *_: object) -> None:
+        for held in self._locks:
+            os.close(held)
+
+
+def _drop_unfinished_inventories(where: pool.Pool) -> None:
+    """Delete what a killed `up` left; under the lock of provisioning nobody is writing one."""
+    for file in os.listdir(where.path):
+        if file.startswith(f".{inventory.FILE}."):
+            os.unlink(f"{where.path}/{file}")
+
+
+def _whole(bonds: list[inventory.Bond], where: pool.Pool, log: Log) -> list[inventory.Bond]:
+    """Give the bonds whose VFs all have a network device here.
+
+    A bond that lost a VF goes into quarantine, unless all did, which is the host's fault and not one bond's.
+
+    :raises CniError: POOL_UNUSABLE when no bond has its VFs.
+    """
+    lost: dict[str, str] = {}
+    for bond in bonds:
+        for port in bond.ports:
+            if not sriov.netdev(port.pci):
+                lost[bond.name] = (
+                    f"the VF {port.pci} (to be {port.name}) has no network device; is its driver "
+                    f"({sriov.driver(port.pci) or 'none'}) the right one, and is nobody else using it?"
+                )
+    if bonds and len(lost) == len(bonds):
+        raise CniError(POOL_UNUSABLE, f"pool {where.name}: {next(iter(lost.values()))}")
+    for name, reason in lost.items():
+        quarantine.begin(where.path, name, reason)
+        log.warn(f"bond {name} is in quarantine: {reason}")
+    return [bond for bond in bonds if bond.name not in lost]
 
 
 def down(state_dir: str, name: str, log: Log) -> None:
@@ -63,21 +136,30 @@ def down(state_dir: str, name: str, log: Log) -> None:
     :raises CniError: POOL_UNUSABLE while a lease lives, naming it.
     """
     where = pool.Pool(state_dir, name)
-    inventory = where.inventory()
-    release.reclaim(where, log)
-    _refuse_leases(where, f"pool {name} cannot be taken away")
+    made = where.inventory()
+    provisioning = _lock_provisioning(where)
+    try:
+        reclaim.reclaim(where, log)
+        reclaim.settle(where, log)
+        _refuse_leases(where, f"pool {name} cannot be taken away")
+        _take_away(where, made)
+    finally:
+        os.close(provisioning)
+
+
+def _take_away(where: pool.Pool, made: dict[str, Any]) -> None:
     lock = where.lock()
     try:
-        _refuse_leases(where, f"pool {name} cannot be taken away")
+        _refuse_leases(where, f"pool {where.name} cannot be taken away")
         # First, so that no ADD finds the pool while its VFs go.
-        os.unlink(f"{where.path}/pool.json")
-        for kept in inventory["nics"]:
+        os.unlink(f"{where.path}/{inventory.FILE}")
+        for kept in made["nics"]:
             nic = Nic(kept["pci"], kept["number"])
             if kept["made_vfs"] and nic.count:
                 nic.count = 0
             if kept["brought_up"]:
                 _set_pf(nic, up=False)
-        udevrules.remove(name)
+        udevrules.remove(where.name)
         shutil.rmtree(where.path)
     finally:
         os.close(lock)
@@ -117,7 +199,11 @@ def _leases(where: pool.Pool) -> list[str]:
     """Say who has a bond of the pool."""
     found = []
     for entry in where.entries():
-        record = where.read(entry)
+        try:
+            record = where.read(entry)
+        except CniError as damaged:
+            found.append(f"{entry.bond} ({damaged.msg})")
+            continue
         if record:
             found.append(f"{entry.bond} by container {record['container_id']} {record['ifname']} ({entry.state})")
     return found
@@ -146,7 +232,23 @@ def _refuse_remaking(where: pool.Pool, nic: Nic, size: int) -> None:
         raise CniError(POOL_UNUSABLE, f"{what} while VFs are in use: {', '.join(used)}; free them or set vfs = {nic.count}")
 
 
-def _make_vfs(where: pool.Pool, nic: Nic, size: int, away: set[str], report: Report) -> bool:
+def _make_all_vfs(where: pool.Pool, nics: list[Nic], size: int, report: Report) -> list[bool]:
+    """Give the NICs their VFs and tell which had to be given some.
+
+    Where VFs are taken away for it, the pool is locked, so that no ADD gets one on its way out.
+    """
+    lock = where.lock() if any(nic.count not in (0, size) for nic in nics) else -1
+    try:
+        for nic in nics:
+            _refuse_remaking(where, nic, size)
+        away = _away(where)
+        return [_make_vfs(nic, size, away, report) for nic in nics]
+    finally:
+        if lock >= 0:
+            os.close(lock)
+
+
+def _make_vfs(nic: Nic, size: int, away: set[str], report: Report) -> bool:
     """Give a NIC its VFs; what it has already, if the number is right, stays."""
     if nic.count == size:
         _wait(nic, away, report)
@@ -171,8 +273,10 @@ def _wait(nic: Nic, away: set[str], report: Report) -> None:
 
 def _away(where: pool.Pool) -> set[str]:
     """Give the PCI addresses of the VFs that leases hold."""
-    records = [where.read(entry) for entry in where.entries()]
-    return {port["pci"] for record in records if record and "ports_of" in record for port in record["ports_of"]["ports"]}
+    leased = {entry.bond for entry in where.entries()}
+    before = _inventory(where)
+    bonds = before["bonds"] if before else []
+    return {port["pci"] for bond in bonds if bond["name"] in leased for port in bond["ports"]}
 
 
 def _used(nic: Nic) -> list[str]:
@@ -208,7 +312,7 @@ def _new_inventory(
     plan: PoolPlan, nics: list[Nic], size: int, before: dict[str, Any] | None, made: list[bool], brought_up: list[bool]
 ) -> dict[str, Any]:
     """Pair VF n of every NIC as the n-th bond. What ``up`` did at an earlier run of this boot, ``down`` has to undo too."""
-    kept = {one["pci"]: one for one in before["nics"]} if before and before["boot_id"] == pool.boot_id() else {}
+    kept = {one["pci"]: one for one in before["nics"]} if before and before["boot_id"] == store.boot_id() else {}
     addresses = [nic.vfs() for nic in nics]
     bonds = [
         {
@@ -236,7 +340,7 @@ def _new_inventory(
         }
         for nic, did, woke in zip(nics, made, brought_up, strict=True)
     ]
-    return {"version": 1, "pool": plan.name, "boot_id": pool.boot_id(), "nics": described, "bonds": bonds}
+    return {"version": 1, "pool": plan.name, "boot_id": store.boot_id(), "nics": described, "bonds": bonds}
 
 
 def _mac(nic: Nic, place: int) -> str:
@@ -246,32 +350,26 @@ def _mac(nic: Nic, place: int) -> str:
     """
     link = Netlink().link(nic.name)
     burnt_in = (link.perm_mac or link.mac) if link else nic.pci
-    octets = bytearray(pool.digest(f"sriov-bond {burnt_in} {place}")[:6])
+    octets = bytearray(store.digest(f"sriov-bond {burnt_in} {place}")[:6])
     octets[0] = octets[0] & 0xFC | 0x02
     return octets.hex(":")
 
 
-def _name(bonds: list[pool.Bond], report: Report) -> bool:
+def _name(bonds: list[inventory.Bond], report: Report) -> bool:
     """Name the VFs as the pool calls them, and tell whether one had to be."""
     host = sriov.Host()
     wrong = []
     for bond in bonds:
         for port in bond.ports:
             link = host.netdev(port)
-            if link is None:
-                raise CniError(
-                    POOL_UNUSABLE,
-                    f"the VF {port.pci} (to be {port.name}) has no network device; is its driver "
-                    f"({sriov.driver(port.pci) or 'none'}) the right one, and is nobody else using it?",
-                )
-            if link.name != port.name or link.altnames:
+            if link is not None and (link.name != port.name or link.altnames):
                 wrong.append((port, link))
     if wrong:
         _rename(host, wrong, report)
     return bool(wrong)
 
 
-def _rename(host: sriov.Host, wrong: list[tuple[pool.Port, Link]], report: Report) -> None:
+def _rename(host: sriov.Host, wrong: list[tuple[inventory.Port, Link]], report: Report) -> None:
     """Rename VFs in a namespace of our own, where udev does not see it.
 
     All are in there before the first goes home: one may have the name that another is to get.
@@ -296,7 +394,7 @@ def _rename(host: sriov.Host, wrong: list[tuple[pool.Port, Link]], report: Repor
         inside.close()
 
 
-def _give_macs(bonds: list[pool.Bond], report: Report) -> bool:
+def _give_macs(bonds: list[inventory.Bond], report: Report) -> bool:
     """Give both VFs of every bond the bond's MAC."""
     host = sriov.Host()
     changed = False

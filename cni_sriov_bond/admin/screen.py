@@ -63,6 +63,9 @@ def print_pools(pools: list[dict[str, Any]]) -> None:
             console.print(f"  NIC {nic['number']}  {nic['name']}  {nic['pci']}  {_condition(nic)}", soft_wrap=True)
         if not pool["this_boot"]:
             console.print("  [yellow]provisioned before the last boot; run `sriov-bondctl up`[/]", soft_wrap=True)
+        if pool["owed"]:
+            what = f"{pool['owed']} released bonds' addresses may be reserved still; run `sriov-bondctl gc`"
+            console.print(f"  [yellow]{what}[/]", soft_wrap=True)
         console.print(_table(pool))
 
 
@@ -74,7 +77,8 @@ def _condition(nic: dict[str, Any]) -> str:
     return "up" if nic["carrier"] else "[red]no carrier: its cable or switch is dead[/]"
 
 
-_STYLES = {"free": "green", "ready": "cyan", "adding": "yellow", "draining": "yellow", "broken": "red"}
+_STYLES = {"free": "green", "ready": "cyan", "adding": "yellow", "releasing": "yellow", "draining": "yellow", "broken": "red",
+           "quarantined": "red"}  # fmt: skip
 
 
 def _short(container_id: str) -> str:

@@ -2,12 +2,13 @@
 
 from typing import Any
 
-from cni_sriov_bond import pool, release, sriov
+from cni_sriov_bond import debts, pool, quarantine, reclaim, sriov, store
 from cni_sriov_bond.errors import CniError
+from cni_sriov_bond.leases import Entry
 from cni_sriov_bond.log import Log
 from cni_sriov_bond.netlink import Netlink
 
-FREE = "free"
+FREE, QUARANTINED = "free", "quarantined"
 
 
 def collect(state_dir: str, name: str) -> dict[str, Any]:
@@ -33,18 +34,22 @@ def collect(state_dir: str, name: str) -> dict[str, Any]:
                 "carrier": bool(link and link.carrier),
             }
         )
-    bonds = [_bond(where, value, entries.get(value["name"])) for value in inventory["bonds"]]
-    return {"name": name, "this_boot": inventory["boot_id"] == pool.boot_id(), "nics": nics, "bonds": bonds}
+    aside = quarantine.reasons(where.path)
+    bonds = [_bond(where, value, entries.get(value["name"]), aside.get(value["name"])) for value in inventory["bonds"]]
+    this_boot = inventory["boot_id"] == store.boot_id()
+    return {"name": name, "this_boot": this_boot, "nics": nics, "bonds": bonds, "owed": len(debts.keys(where.path))}
 
 
 def finish(state_dir: str, name: str, log: Log) -> None:
     """Finish releases that waited for VFs: whoever looks next does it."""
-    release.finish_draining(pool.Pool(state_dir, name), log)
+    reclaim.finish(pool.Pool(state_dir, name), log)
 
 
-def _bond(where: pool.Pool, value: dict[str, Any], entry: pool.Entry | None) -> dict[str, Any]:
+def _bond(where: pool.Pool, value: dict[str, Any], entry: Entry | None, quarantined: str | None) -> dict[str, Any]:
     ports = [{**port, "device": sriov.netdev(port["pci"])} for port in value["ports"]]
     found: dict[str, Any] = {"name": value["name"], "mac": value["mac"], "state": FREE, "ports": ports}
+    if entry is None and quarantined is not None:
+        return {**found, "state": QUARANTINED, "problem": quarantined}
     if entry is None:
         missing = [port["name"] for port in ports if not port["device"]]
         if missing:
@@ -66,6 +71,6 @@ def _bond(where: pool.Pool, value: dict[str, Any], entry: pool.Entry | None) -> 
             "ips": record.get("ips", []),
             "vlan": vlan,
             "created": record["created"],
-            "this_boot": record["boot_id"] == pool.boot_id(),
+            "this_boot": record["boot_id"] == store.boot_id(),
         }
     return found

@@ -2,7 +2,7 @@
 
 import sys
 
-from cni_sriov_bond.__main__ import answer, read_call, serve
+from cni_sriov_bond.edge import answer, read_call, serve
 
 
 def main() -> int:

@@ -1,0 +1,143 @@
+"""The process edge of our plugins: environment, standard streams and exit status, and nothing else has them.
+
+VERSION and "about" are answered here, before anything else is imported: runtimes ask every plugin for its versions.
+"""
+
+import posix
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, NoReturn
+
+    from cni_sriov_bond.config import Call
+    from cni_sriov_bond.errors import CniError
+
+# Here and not in config, which VERSION does not import; a test holds the two equal.
+_VERSIONS = ("0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0")
+_MOST_STDIN = 1 << 20
+
+
+def _write(fd: int, text: str) -> None:
+    data = _bytes(text)
+    while data:
+        data = data[posix.write(fd, data) :]
+
+
+def serve(name: str, run: "Callable[[list[str]], None]") -> int:
+    """Serve one call of one of our plugins as the CNI contract has it and give the exit status.
+
+    :param run: does the verb; it is given a list of one, in which it puts the version that answers must have.
+    """
+    command = posix.environ.get(b"CNI_COMMAND", b"")
+    if command == b"VERSION":
+        versions = '","'.join(_VERSIONS)
+        return _say(1, f'{{"cniVersion":"{_VERSIONS[-1]}","supportedVersions":["{versions}"]}}\n')
+    if not command:
+        return _say(2, f"CNI {name} plugin\nCNI protocol versions supported: {', '.join(_VERSIONS)}\n")
+    return _serve(name, run)
+
+
+def child(run: "Callable[[], int]", environ: "dict[str, str]", streams: list[int]) -> "NoReturn":
+    """Be a program of its own in a forked process: its environment, its standard streams, its exit status. Never returns.
+
+    :param run: a program's ``main``.
+    :param streams: the descriptors that become 0, 1, 2 and so on; all others are closed, as an exec would.
+    """
+    status = 1
+    try:
+        for number, fd in enumerate(streams):
+            posix.dup2(fd, number)
+        posix.closerange(len(streams), 1 << 16)
+        posix.environ.clear()
+        posix.environ.update({_bytes(name): _bytes(value) for name, value in environ.items()})
+        status = run()
+    finally:
+        posix._exit(status)
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")
+
+
+def answer(text: str) -> None:
+    """Write a result."""
+    _write(1, text + "\n")
+
+
+def _say(fd: int, text: str) -> int:
+    """Write what is the whole answer, and give the exit status: 1 when nobody takes it."""
+    try:
+        _write(fd, text)
+    except OSError:
+        return 1
+    return 0
+
+
+def _serve(name: str, run: "Callable[[list[str]], None]") -> int:
+    """Run a verb and tell its failure, whatever it is, as one error document."""
+    from cni_sriov_bond.errors import DECODING_FAILURE, INTERNAL, IO_FAILURE, CniError
+
+    version = [_VERSIONS[-1]]
+    try:
+        run(version)
+    except CniError as failed:
+        return _fail(failed, version[0])
+    except OSError as failed:
+        what = f"{failed.strerror}: {failed.filename}" if failed.filename else str(failed)
+        return _fail(CniError(IO_FAILURE, f"the call stopped at an error of the system: {what}"), version[0])
+    except RecursionError:  # only documents are as deep as they like
+        return _fail(CniError(DECODING_FAILURE, "error unmarshall network config: exceeded max depth"), version[0])
+    except Exception as failed:
+        place = f"{type(failed).__name__}: {failed}"
+        return _fail(CniError(INTERNAL, f"{name} has a bug, please report it: {place}", _place(failed)), version[0])
+    return 0
+
+
+def read_call() -> "tuple[Call, bytes, dict[str, Any]]":
+    """Read what the runtime asks for: environment, standard input, and that as a value.
+
+    :raises CniError: in the order in which the reference plugins complain.
+    """
+    from cni_sriov_bond import config
+
+    environ = {
+        key.decode("utf-8", "surrogateescape"): value.decode("utf-8", "surrogateescape") for key, value in posix.environ.items()
+    }
+    call = config.parse_call(environ)
+    data = _stdin()
+    value = config.parse_json(data)
+    if call.command in ("ADD", "DEL", "CHECK"):
+        config.check_identifiers(call)
+    return call, data, value
+
+
+def _stdin() -> bytes:
+    from cni_sriov_bond.errors import DECODING_FAILURE, IO_FAILURE, CniError
+
+    data = b""
+    try:
+        while part := posix.read(0, 65536):
+            data += part
+            if len(data) > _MOST_STDIN:
+                raise CniError(DECODING_FAILURE, "the network config on standard input is larger than 1 MiB")
+    except OSError as failed:
+        raise CniError(IO_FAILURE, f"error reading from stdin: {failed.strerror}") from None
+    return data
+
+
+def _fail(error: "CniError", version: str) -> int:
+    from cni_sriov_bond.result import error as document
+
+    _say(1, document(error.code, error.msg, error.details, version) + "\n")
+    return 1
+
+
+def _place(failed: BaseException) -> str:
+    """Give where a bug was met, innermost last, for whoever reports it."""
+    places = []
+    step = failed.__traceback__
+    while step is not None:
+        places.append(f"{step.tb_frame.f_code.co_name}:{step.tb_lineno}")
+        step = step.tb_next
+    return " > ".join(places)

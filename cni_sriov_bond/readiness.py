@@ -1,0 +1,58 @@
+"""Whether a pool could serve an ADD now, without a change to anything: what STATUS is asked for."""
+
+from cni_sriov_bond import leases, pool, quarantine, release, sriov, store
+from cni_sriov_bond.errors import LIMITED_CONNECTIVITY, POOL_UNUSABLE, CniError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from cni_sriov_bond.inventory import Bond
+
+
+def require(where: pool.Pool) -> None:
+    """See that an ADD would find a bond.
+
+    :raises CniError: LIMITED_CONNECTIVITY when containers that are attached suffer too, POOL_UNUSABLE when only new ones do.
+    """
+    bonds, made = where.bonds(), where.inventory()["boot_id"]
+    if made != store.boot_id():
+        raise CniError(POOL_UNUSABLE, f"pool {where.name} was made before this boot; run `sriov-bondctl up`")
+    _check_nics(where.name, bonds)
+    _check_free(where, bonds)
+
+
+def _check_nics(name: str, bonds: "list[Bond]") -> None:
+    nics = sorted({port.pf for bond in bonds for port in bond.ports})
+    missing = [nic for nic in nics if not sriov.netdev(nic)]
+    if missing:
+        raise CniError(
+            LIMITED_CONNECTIVITY,
+            f"pool {name}: the NIC at {' and '.join(missing)} has no network device; is it there, and its driver loaded?",
+        )
+    if not any(sriov.has_carrier(nic) for nic in nics):
+        names = " and ".join(sriov.netdev(nic) for nic in nics)
+        raise CniError(LIMITED_CONNECTIVITY, f"pool {name}: no NIC has carrier; look at the cables and switches of {names}")
+
+
+def _check_free(where: pool.Pool, bonds: "list[Bond]") -> None:
+    """Find one bond that an ADD could have: free with its VFs at home, or leased to what is gone, which ADD takes back."""
+    entries, aside = where.entries(), quarantine.bonds(where.path)
+    taken = {entry.bond for entry in entries}
+    free = [bond for bond in bonds if bond.name not in taken and bond.name not in aside]
+    if any(all(sriov.netdev(port.pci) for port in bond.ports) for bond in free):
+        return
+    for entry in entries:
+        if _could_be_taken_back(where, entry):
+            return
+    if free:
+        raise CniError(POOL_UNUSABLE, f"pool {where.name}: the VFs of its {len(free)} free bonds are not in the host")
+    words = f"all {len(bonds)} bonds are leased{' or in quarantine' if aside else ''}"
+    raise CniError(POOL_UNUSABLE, f"pool {where.name} is empty: {words}")
+
+
+def _could_be_taken_back(where: pool.Pool, entry: leases.Entry) -> bool:
+    """Tell whether a lease is of what is gone. One that is damaged is no reason to say that the pool cannot serve."""
+    try:
+        record = where.read(entry) if entry.state != leases.ADDING else None
+    except CniError:
+        return False
+    return record is not None and release.is_over(record)

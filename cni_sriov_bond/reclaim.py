@@ -1,0 +1,211 @@
+"""Finish what nobody else will: leases of ADDs and DELs that died, of containers that are gone, and of earlier boots.
+
+Who looks finishes: the next ADD, GC, `sriov-bondctl gc`, `up` and `status`. What another process works on is left alone.
+"""
+
+import posix as os  # os itself costs an ADD 4 million instructions
+
+from cni_sriov_bond import debts, pool, release
+from cni_sriov_bond.errors import TRY_AGAIN_LATER, CniError
+from cni_sriov_bond.leases import INTERRUPTED, READY
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from cni_sriov_bond.leases import Entry, Lease
+    from cni_sriov_bond.log import Log
+
+# A delegate that hangs must not hold up the next container for as long as its own ADD may.
+_DELEGATE_SECONDS = 10.0
+DONE, WAITS, FAILED = "done", "waits", "failed"
+
+
+class Finding:
+    """What was found of one lease, and what became of it.
+
+    :param holder: the container and interface, as far as they are known.
+    :param state: ``DONE``, ``WAITS`` for VFs to come home, or ``FAILED``.
+    """
+
+    __slots__ = ("bond", "holder", "state", "words")
+
+    def __init__(self, bond: str, holder: str, state: str, words: str) -> None:
+        self.bond = bond
+        self.holder = holder
+        self.state = state
+        self.words = words
+
+
+def finish(where: pool.Pool, log: "Log") -> None:
+    """Finish ADDs and DELs that died and releases that waited for VFs, as far as they are home by now."""
+    for entry in where.entries():
+        if entry.state != READY:
+            _tell(_finish(where, entry, log), log)
+
+
+def reclaim(where: pool.Pool, log: "Log") -> list[Finding]:
+    """Free what nobody will ask us to free, also where that means to read every lease, and give what was found.
+
+    :raises CniError: when the pool's files cannot be read.
+    """
+    findings = []
+    for entry in where.entries():
+        if entry.state != READY or _is_over(where, entry):
+            found = _finish(where, entry, log)
+            _tell(found, log)
+            findings += [found] if found else []
+    where.drop_leftovers()
+    return findings
+
+
+def _is_over(where: pool.Pool, entry: "Entry") -> bool:
+    """Tell whether a ready lease serves nobody. One that is damaged may: that is seen under its lock."""
+    try:
+        record = where.read(entry)
+    except CniError:
+        return True
+    return record is not None and release.is_over(record)
+
+
+def _tell(found: Finding | None, log: "Log") -> None:
+    if found and found.state == FAILED:  # of those that wait `release` has told
+        log.warn(f"bond {found.bond}{found.holder and ' of '}{found.holder}: {found.words}")
+
+
+def holder(record: "dict[str, Any]") -> str:
+    """Say whose a lease is."""
+    return f"{record['container_id']} {record['ifname']}" if "container_id" in record else ""
+
+
+def _finish(where: pool.Pool, entry: "Entry", log: "Log") -> Finding | None:
+    """Release a lease if nobody works on it and its owner will not; None when there is nothing to tell."""
+    try:
+        lease = where.take(entry, seconds=0, rebuild=True)
+    except CniError as failed:
+        busy = failed.code == TRY_AGAIN_LATER
+        return None if busy else Finding(entry.bond, "", FAILED, failed.msg)
+    if lease is None:
+        return None
+    try:
+        # Only now, under the lock: an ADD may have finished since its lease was listed, and its container lives.
+        if lease.entry.state == READY and not release.is_over(lease.record):
+            damage = lease.record.get("rebuilt")
+            return (
+                Finding(entry.bond, "", FAILED, f"{damage}; its VFs are in use still, so it is left alone") if damage else None
+            )
+        return _release(lease, log)
+    finally:
+        lease.close()
+
+
+def _release(lease: "Lease", log: "Log") -> Finding:
+    record, bond = lease.record, lease.entry.bond
+    target = release.recorded_netns(record) if lease.entry.state in INTERRUPTED else None
+    try:
+        outcome = release.release(
+            lease, log, target, seconds=release.HOME_SECONDS if target else 0, delegate_seconds=_DELEGATE_SECONDS
+        )
+    finally:
+        if target is not None:
+            target.close()
+    words = "; ".join(problem.msg for problem in outcome.problems)
+    if words:
+        return Finding(bond, holder(record), FAILED, words)
+    if outcome.missing:
+        return Finding(bond, holder(record), WAITS, f"waits for {' and '.join(outcome.missing)} to come home")
+    if "rebuilt" in record:
+        return Finding(bond, "", FAILED, f"given back, but whose it was and its delegate are not known: {record['rebuilt']}")
+    return Finding(bond, holder(record), DONE, "given back")
+
+
+def collect(where: pool.Pool, network: str, kept: "set[tuple[str, str]] | None", log: "Log") -> list[CniError]:
+    """Release every lease of a network that is not one of ``kept``, and give what failed; the others are done.
+
+    :param kept: (container id, interface name) of all that live; None when nobody said, and then a lease is released only
+        if its namespace is gone.
+    """
+    problems = []
+    for entry in where.entries():
+        try:
+            record = where.read(entry)
+        except CniError as damaged:
+            log.warn(f"left alone: {damaged.msg}")  # whose it is cannot be known
+            continue
+        if record is None or record["network"] != network:
+            continue
+        if kept is None or (record["container_id"], record["ifname"]) not in kept:
+            problems += _collect_one(where, entry, kept is None, log)
+    where.drop_leftovers()
+    return problems
+
+
+def _collect_one(where: pool.Pool, entry: "Entry", only_dead: bool, log: "Log") -> list[CniError]:
+    try:
+        lease = where.take(entry, seconds=0)
+    except CniError as failed:
+        if failed.code != TRY_AGAIN_LATER:
+            return [failed]
+        log.warn(f"left alone: {failed.msg}")
+        return []
+    if lease is None:
+        return []
+    target = None
+    try:
+        target = release.recorded_netns(lease.record)
+        if only_dead and target is not None and lease.entry.state not in INTERRUPTED:
+            return []
+        # Without a namespace the VFs are home or on their way; one wait for each of 63 would be too long.
+        return release.release(lease, log, target, seconds=release.HOME_SECONDS if target else 0).problems
+    finally:
+        if target is not None:
+            target.close()
+        lease.close()
+
+
+def holders(where: pool.Pool, network: str) -> set[tuple[str, str]]:
+    """Give the (container id, interface name) of every lease of a network that is still there."""
+    found = set()
+    for entry in where.entries():
+        try:
+            record = where.read(entry)
+        except CniError:
+            continue
+        if record and record.get("network") == network:
+            found.add((record["container_id"], record["ifname"]))
+    return found
+
+
+def settle(where: pool.Pool, log: "Log", key: str = "") -> list[Finding]:
+    """Tell delegates what they have still to be told, and give what became of it.
+
+    :param key: only this attachment's, waiting for whoever tells it now.
+    :raises CniError: TRY_AGAIN_LATER when another process tells that attachment's delegate for too long.
+    """
+    owed = [one for one in debts.keys(where.path) if key in ("", one)]
+    if not owed:
+        return []
+    try:
+        lock = debts.lock(where.path, _DELEGATE_SECONDS * 2 if key else 0)
+    except CniError:
+        if key:
+            raise
+        return []  # another process is at it
+    try:
+        return [_settle_one(where, one, log) for one in owed]
+    finally:
+        os.close(lock)
+
+
+def _settle_one(where: pool.Pool, key: str, log: "Log") -> Finding:
+    bond, whose = "", ""
+    try:
+        record = debts.read(where.path, key)
+        if record is not None:
+            bond, whose = record["bond"], holder(record)
+            release.tell_delegate(record, _DELEGATE_SECONDS)
+        debts.settle(where.path, key)
+    except CniError as failed:
+        log.warn(f"the addresses of {whose or key} may be reserved still: {failed.msg}")
+        return Finding(bond, whose, FAILED, f"its delegate could not be told: {failed.msg}")
+    return Finding(bond, whose, DONE, "its delegate is told")
