@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab import lab, shell, supplies
+from tests.lab import kill_sweep, lab, shell, supplies
 from tests.lab.errors import LabError, LostGuestError
 from tests.lab.steps import StepFailedError, console
 
@@ -19,10 +19,10 @@ def main(argv: list[str]) -> int:
     """Run one command and return its exit status."""
     parser = argparse.ArgumentParser(prog="./dev")
     parser.add_argument("--from", dest="origin", type=Path, default=Path.cwd(), help="the folder that dev was called in")
-    parser.add_argument("command", choices=("test", "build", "lab", "demo"))
+    parser.add_argument("command", choices=("test", "build", "lab", "demo", "kill-sweep"))
     parser.add_argument("arguments", nargs=argparse.REMAINDER)
     options = parser.parse_args(argv)
-    commands = {"test": test, "build": build, "lab": open_lab, "demo": demo}
+    commands = {"test": test, "build": build, "lab": open_lab, "demo": demo, "kill-sweep": sweep}
     try:
         return commands[options.command](options.arguments, options.origin)
     except (StepFailedError, LabError) as error:
@@ -52,6 +52,16 @@ def open_lab(arguments: list[str], origin: Path) -> int:
     booted = lab.boot(provided, product, terminal=not arguments and shell.at_terminal())
     try:
         return shell.script(booted.guest, arguments, origin) if arguments else shell.interact(booted.guest)
+    finally:
+        booted.close()
+
+
+def sweep(arguments: list[str], origin: Path) -> int:
+    """Kill the product at every step of ADD and DEL, in a guest of its own."""
+    product = supplies.build_product()
+    booted = lab.boot(supplies.provide(), product, deadline=kill_sweep.DEADLINE)
+    try:
+        return kill_sweep.main(booted.guest, arguments)
     finally:
         booted.close()
 

@@ -118,8 +118,8 @@ class Process:
 class Guest:
     """A booted guest. Any number of threads may use it at once."""
 
-    def __init__(self, machine: "Machine", *, boot_deadline: float = BOOT_DEADLINE) -> None:
-        """Wait until the guest is up."""
+    def __init__(self, machine: "Machine", *, boot_deadline: float = BOOT_DEADLINE, deadline: float = GUEST_DEADLINE) -> None:
+        """Wait until the guest is up; `deadline` seconds later it is ended, whatever it does."""
         self.machine = machine
         self.lost: str | None = None
         self.kernel = ""
@@ -131,7 +131,7 @@ class Guest:
         if not self._hello.wait(boot_deadline):
             self.lose(f"it did not boot within {boot_deadline:g} s")
         self._check_there()
-        self._end_of_time = threading.Timer(GUEST_DEADLINE, self.lose, ["it outlived every deadline"])
+        self._end_of_time = threading.Timer(deadline, self.lose, ["it outlived every deadline"])
         self._end_of_time.daemon = True
         self._end_of_time.start()
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.lab.debian import kernel_image
-from tests.lab.guest import Guest
+from tests.lab.guest import GUEST_DEADLINE, Guest
 from tests.lab.machine import SWITCHES, Machine, working_kvm
 from tests.lab.qmp import Qmp
 from tests.lab.steps import step
@@ -50,8 +50,19 @@ class Lab:
         self.guest.close()
 
 
-def boot(supplies: "Supplies", product: "Path | None", *, terminal: bool = False) -> Lab:
-    """Boot the guest, with the executables of `product` (dist/root) installed if there are any."""
+def boot(
+    supplies: "Supplies",
+    product: "Path | None",
+    *,
+    terminal: bool = False,
+    disks: "dict[str, Path] | None" = None,
+    deadline: float = GUEST_DEADLINE,
+) -> Lab:
+    """Boot the guest, with the executables of `product` (dist/root) installed if there are any.
+
+    :param disks: images that the guest can write to, by the names that machine.Machine gives them.
+    :param deadline: after how many seconds a guest counts as forgotten.
+    """
     kvm = working_kvm(supplies.kernel)
     version = kernel_image(supplies.kernel).name.removeprefix("vmlinuz-")
     description = f"kernel {version}, {'on KVM' if kvm else 'emulated'}"
@@ -61,8 +72,8 @@ def boot(supplies: "Supplies", product: "Path | None", *, terminal: bool = False
         if product is not None:
             images["product"] = folder / "product.ext4"
             filesystem_image(product, images["product"])
-        machine = Machine(folder, supplies.kernel, images, kvm=kvm, terminal=terminal)
-        guest = Guest(machine)
+        machine = Machine(folder, supplies.kernel, images, kvm=kvm, terminal=terminal, disks=disks)
+        guest = Guest(machine, deadline=deadline)
         machine.drop_files()
         return Lab(guest, description)
 

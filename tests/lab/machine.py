@@ -66,10 +66,20 @@ class Channels:
 class Machine:
     """A running QEMU. It ends with this object's `kill`, and at the latest with this process."""
 
-    def __init__(self, folder: Path, kernel: Path, images: "dict[str, Path]", *, kvm: bool, terminal: bool = False) -> None:
-        """Start QEMU; `images` become disks that the guest finds as /dev/disk/by-id/virtio-NAME.
+    def __init__(
+        self,
+        folder: Path,
+        kernel: Path,
+        images: "dict[str, Path]",
+        *,
+        kvm: bool,
+        terminal: bool = False,
+        disks: "dict[str, Path] | None" = None,
+    ) -> None:
+        """Start QEMU; `images` become disks that the guest finds as /dev/disk/by-id/virtio-NAME, and can only read.
 
-        `folder` is for what the machine needs while it runs, and goes away with it.
+        `folder` is for what the machine needs while it runs, and goes away with it. The guest can write to `disks`; what it has
+        flushed to one is there when the machine was killed, and what it has not even sent is lost, as in a power cut.
         """
         self.folder = folder
         self.console = cache.log(f"console-{os.getpid()}")
@@ -81,7 +91,7 @@ class Machine:
                 listener.listen(1)
                 listener.settimeout(20)
             script = f"exec bash {shlex.quote(str(INSIDE / 'init.sh'))} {shlex.quote(str(INSIDE))}"
-            options = [*HARDWARE, *self._disks(images), *self._ports(terminal=terminal)]
+            options = [*HARDWARE, *self._disks(images, "on"), *self._disks(disks or {}, "off"), *self._ports(terminal=terminal)]
             self.process = _start(_plan(self.folder, kernel, script, options, kvm=kvm))
             self._console_keeper = threading.Thread(target=self._keep_console, daemon=True)
             self._console_keeper.start()
@@ -146,10 +156,10 @@ class Machine:
         return connection
 
     @staticmethod
-    def _disks(images: "dict[str, Path]") -> list[str]:
+    def _disks(images: "dict[str, Path]", readonly: str) -> list[str]:
         options = []
         for name, image in images.items():
-            options += ["-drive", f"file={image},format=raw,if=none,id=disk-{name},readonly=on"]
+            options += ["-drive", f"file={image},format=raw,if=none,id=disk-{name},readonly={readonly}"]
             options += ["-device", f"virtio-blk-pci,drive=disk-{name},serial={name}"]
         return options
 

@@ -56,6 +56,18 @@ def build_product() -> Path:
     return PRODUCT
 
 
+def tracer() -> Path:
+    """Return the program that stops another at a system call, compiled from tests/lab/inside/tracer.c."""
+    source = CHECKOUT / "tests/lab/inside/tracer.c"
+
+    def make(scratch: Path) -> None:
+        run(["gcc", "-O2", "-Wall", "-Wextra", "-Werror", "-static", "-o", scratch / "tracer", source], "tracer")
+
+    with cache.locked("lab"):
+        debian.install(BUILD_PACKAGES)
+        return cache.entry(f"tracer-{cache.digest([source])}", make) / "tracer"
+
+
 def clients() -> Path:
     """Return a folder with the Go programs that tests/lab/clients/go.mod lists, built at the versions that it pins."""
     with cache.locked("lab"):
@@ -112,6 +124,14 @@ def _tools(clients: Path, old_containerd: Path) -> Path:
 def filesystem_image(tree: Path, image: Path) -> None:
     """Make an ext4 image of a tree. It is sparse, so there is no need to know how much room ext4 itself takes."""
     content = sum(path.lstat().st_size for path in tree.rglob("*")) // 1024
-    mke2fs = shutil.which("mke2fs", path=f"{os.environ['PATH']}:/sbin:/usr/sbin") or "mke2fs"
     options = ["-q", "-t", "ext4", "-O", "^has_journal", "-E", "root_owner=0:0"]
-    run([mke2fs, *options, "-d", tree, image, f"{2 * content + 32768}k"], "images")
+    run([_mke2fs(), *options, "-d", tree, image, f"{2 * content + 32768}k"], "images")
+
+
+def empty_disk(image: Path, mebibytes: int) -> None:
+    """Make an image of an empty ext4 file system as a host has it, with a journal."""
+    run([_mke2fs(), "-q", "-t", "ext4", image, f"{mebibytes}M"], "images")
+
+
+def _mke2fs() -> str:
+    return shutil.which("mke2fs", path=f"{os.environ['PATH']}:/sbin:/usr/sbin") or "mke2fs"

@@ -1,0 +1,288 @@
+/* Run a program and stop it, or let a call of it fail, at its N-th system call that changes something.
+ *
+ * usage: tracer FD WHO:N:ACTION PROGRAM [ARGUMENT...]
+ *
+ * WHO     main: PROGRAM itself; delegate: whatever processes it starts. Calls are counted from 1 for each.
+ * ACTION  kill: SIGKILL to the process that makes the call, which then does not happen
+ *         orphan: SIGKILL to PROGRAM while its delegate makes the call; the delegate goes on
+ *         fail=ERRNO: the call does not happen and returns that error
+ *         none: nothing, only the list of calls
+ * FD      told, a line each: "point WHO N CALL DETAIL" before each such call, "main STATUS" when PROGRAM has ended (as wait(2)
+ *         has it); the end of file when all processes have ended.
+ *
+ * A seccomp filter picks the calls, so that all others cost nothing, and the tracer looks at their arguments: requests to
+ * netlink that only ask (RTM_GET...), opens that make no file, threads and the run time's own event descriptors are no points.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/audit.h>
+#include <linux/filter.h>
+#include <linux/sched.h>
+#include <linux/seccomp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/ptrace.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <sys/user.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define MOST_TASKS 256
+#define MOST_BYTES 256
+
+enum kind { WRITE, SEND, SENDMSG, PATH, PATH_AT, TWO_PATHS, TWO_PATHS_AT, OPEN, OPEN_AT, ON_FD, FORK, FORK3, PLAIN };
+
+static const struct call {
+    int number;
+    const char *name;
+    enum kind kind;
+} CALLS[] = {
+    {SYS_write, "write", WRITE},         {SYS_pwrite64, "pwrite", WRITE},     {SYS_writev, "writev", WRITE},
+    {SYS_sendto, "send", SEND},          {SYS_sendmsg, "sendmsg", SENDMSG},   {SYS_rename, "rename", TWO_PATHS},
+    {SYS_renameat, "rename", TWO_PATHS_AT}, {SYS_renameat2, "rename", TWO_PATHS_AT}, {SYS_link, "link", TWO_PATHS},
+    {SYS_linkat, "link", TWO_PATHS_AT},  {SYS_symlink, "symlink", TWO_PATHS}, {SYS_mkdir, "mkdir", PATH},
+    {SYS_mkdirat, "mkdir", PATH_AT},     {SYS_rmdir, "rmdir", PATH},          {SYS_unlink, "unlink", PATH},
+    {SYS_unlinkat, "unlink", PATH_AT},   {SYS_truncate, "truncate", PATH},    {SYS_ftruncate, "ftruncate", ON_FD},
+    {SYS_chmod, "chmod", PATH},          {SYS_fchmod, "fchmod", ON_FD},       {SYS_fchmodat, "fchmodat", PATH_AT},
+    {SYS_chown, "chown", PATH},          {SYS_fchown, "fchown", ON_FD},       {SYS_utimensat, "utimensat", PATH_AT},
+    {SYS_open, "open", OPEN},            {SYS_creat, "creat", PATH},          {SYS_openat, "open", OPEN_AT},
+    {SYS_fsync, "fsync", ON_FD},         {SYS_fdatasync, "fdatasync", ON_FD}, {SYS_flock, "flock", ON_FD},
+    {SYS_setns, "setns", ON_FD},         {SYS_unshare, "unshare", PLAIN},     {SYS_mount, "mount", TWO_PATHS},
+    {SYS_umount2, "umount", PATH},       {SYS_fork, "fork", PLAIN},           {SYS_vfork, "fork", PLAIN},
+    {SYS_clone, "fork", FORK},           {SYS_clone3, "fork", FORK3},         {SYS_execve, "execve", PATH},
+    {SYS_kill, "kill", PLAIN},
+};
+#define CALL_COUNT (sizeof CALLS / sizeof CALLS[0])
+
+static struct task {
+    pid_t id, process;
+} tasks[MOST_TASKS];
+static pid_t main_process;
+static int told = -1, started, counts[2];
+static const char *const WHO[] = {"main", "delegate"};
+
+static void die(const char *what) {
+    fprintf(stderr, "tracer: %s: %s\n", what, strerror(errno));
+    exit(125);
+}
+
+static void tell(const char *format, ...) {
+    char line[2 * MOST_BYTES + 1024];
+    va_list arguments;
+    va_start(arguments, format);
+    int length = vsnprintf(line, sizeof line, format, arguments);
+    va_end(arguments);
+    if (length >= (int)sizeof line) length = sizeof line - 1;
+    if (write(told, line, length) != length) die("telling");
+}
+
+static void install_filter(void) {
+    struct sock_filter filter[CALL_COUNT + 8];
+    unsigned short at = 0;
+    filter[at++] = (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr));
+    for (size_t i = 0; i < CALL_COUNT; i++)
+        filter[at++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)CALLS[i].number,
+                                                    (unsigned char)(CALL_COUNT - i), 0);
+    filter[at++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
+    filter[at++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_TRACE);
+    struct sock_fprog program = {at, filter};
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) || syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program)) die("seccomp");
+}
+
+static struct task *task_of(pid_t id) {
+    struct task *empty = NULL;
+    for (int i = 0; i < MOST_TASKS; i++) {
+        if (tasks[i].id == id) return &tasks[i];
+        if (!tasks[i].id && !empty) empty = &tasks[i];
+    }
+    if (!empty) errno = ENOSPC, die("too many tasks");
+    char path[64], line[256];
+    snprintf(path, sizeof path, "/proc/%d/status", id);
+    empty->id = empty->process = id;
+    FILE *status = fopen(path, "r");
+    while (status && fgets(line, sizeof line, status))
+        if (sscanf(line, "Tgid: %d", &empty->process) == 1) break;
+    if (status) fclose(status);
+    return empty;
+}
+
+static ssize_t copy(pid_t id, unsigned long long from, void *to, size_t size) {
+    /* To the end of its page at most: the next one may not be there. */
+    size_t left = 4096 - (from & 4095);
+    struct iovec here = {to, size < left ? size : left}, there = {(void *)from, size < left ? size : left};
+    ssize_t got = process_vm_readv(id, &here, 1, &there, 1, 0);
+    if (got > 0 && (size_t)got == left && size > left) {
+        ssize_t more = copy(id, from + left, (char *)to + left, size - left);
+        if (more > 0) got += more;
+    }
+    return got;
+}
+
+static const char *string_of(pid_t id, unsigned long long from, char *to, size_t size) {
+    ssize_t got = copy(id, from, to, size - 1);
+    to[got > 0 ? got : 0] = 0;
+    return to;
+}
+
+static const char *path_of_fd(pid_t process, int fd, char *to, size_t size) {
+    char link[64];
+    snprintf(link, sizeof link, "/proc/%d/fd/%d", process, fd);
+    ssize_t got = readlink(link, to, size - 1);
+    to[got > 0 ? got : 0] = 0;
+    return to;
+}
+
+static int domain_of(pid_t process, int fd) {
+    int domain = -1, handle = syscall(SYS_pidfd_open, process, 0);
+    socklen_t size = sizeof domain;
+    if (handle < 0) return -1;
+    int mine = syscall(SYS_pidfd_getfd, handle, fd, 0);
+    if (mine >= 0 && getsockopt(mine, SOL_SOCKET, SO_DOMAIN, &domain, &size)) domain = -1;
+    if (mine >= 0) close(mine);
+    close(handle);
+    return domain;
+}
+
+/* Describe what is sent, or tell that it changes nothing. */
+static int sent(pid_t id, pid_t process, int fd, unsigned long long data, size_t size, char *to) {
+    unsigned char bytes[MOST_BYTES];
+    int domain = domain_of(process, fd);
+    ssize_t got = copy(id, data, bytes, size < sizeof bytes ? size : sizeof bytes);
+    if (domain == AF_NETLINK && got >= 6) {
+        unsigned type = bytes[4] | bytes[5] << 8;
+        if (type >= 16 && type % 4 == 2) return 0;
+    }
+    to += sprintf(to, "%s ", domain == AF_NETLINK ? "netlink" : domain == AF_PACKET ? "packet" : "socket");
+    for (ssize_t i = 0; i < got; i++) to += sprintf(to, "%02x", bytes[i]);
+    return 1;
+}
+
+/* Describe a call in `to`, or tell that it is no point. */
+static int describe(const struct call *call, pid_t id, pid_t process, const struct user_regs_struct *regs, char *to) {
+    char one[512] = "", two[512] = "";
+    struct msghdr message;
+    struct iovec part;
+    struct clone_args clone;
+    switch (call->kind) {
+    case WRITE:
+        path_of_fd(process, regs->rdi, one, sizeof one);
+        sprintf(to, "%s", one);
+        return strncmp(one, "anon_inode:", 11) != 0;
+    case SEND:
+        return sent(id, process, regs->rdi, regs->rsi, regs->rdx, to);
+    case SENDMSG:
+        if (copy(id, regs->rsi, &message, sizeof message) != sizeof message) return 1;
+        if (copy(id, (unsigned long long)message.msg_iov, &part, sizeof part) != sizeof part) return 1;
+        return sent(id, process, regs->rdi, (unsigned long long)part.iov_base, part.iov_len, to);
+    case PATH:
+        return sprintf(to, "%s", string_of(id, regs->rdi, one, sizeof one)), 1;
+    case PATH_AT:
+        return sprintf(to, "%s", string_of(id, regs->rsi, one, sizeof one)), 1;
+    case TWO_PATHS:
+        string_of(id, regs->rdi, one, sizeof one);
+        return sprintf(to, "%s %s", one, string_of(id, regs->rsi, two, sizeof two)), 1;
+    case TWO_PATHS_AT:
+        string_of(id, regs->rsi, one, sizeof one);
+        return sprintf(to, "%s %s", one, string_of(id, regs->r10, two, sizeof two)), 1;
+    case OPEN:
+        sprintf(to, "%s", string_of(id, regs->rdi, one, sizeof one));
+        return (regs->rsi & (O_CREAT | O_TRUNC)) != 0;
+    case OPEN_AT:
+        sprintf(to, "%s", string_of(id, regs->rsi, one, sizeof one));
+        return (regs->rdx & (O_CREAT | O_TRUNC)) != 0;
+    case ON_FD:
+        return sprintf(to, "%s", path_of_fd(process, regs->rdi, one, sizeof one)), 1;
+    case FORK:
+        return !(regs->rdi & CLONE_THREAD);
+    case FORK3:
+        memset(&clone, 0, sizeof clone);
+        copy(id, regs->rdi, &clone, sizeof clone.flags);
+        return !(clone.flags & CLONE_THREAD);
+    case PLAIN:
+        return 1;
+    }
+    return 1;
+}
+
+static void act(const char *action, pid_t id, pid_t process, struct user_regs_struct *regs) {
+    if (!strcmp(action, "kill")) {
+        kill(process, SIGKILL);
+    } else if (!strcmp(action, "orphan")) {
+        kill(main_process, SIGKILL);
+    } else if (!strncmp(action, "fail=", 5)) {
+        regs->orig_rax = -1;
+        regs->rax = -atoi(action + 5);
+        if (ptrace(PTRACE_SETREGS, id, 0, regs)) die("PTRACE_SETREGS");
+    }
+}
+
+static void at_call(const struct task *task, const char *whose, int point, const char *action) {
+    struct user_regs_struct regs;
+    char detail[2 * MOST_BYTES + 1100] = "";
+    if (ptrace(PTRACE_GETREGS, task->id, 0, &regs)) return; /* killed meanwhile */
+    const struct call *call = NULL;
+    for (size_t i = 0; i < CALL_COUNT; i++)
+        if ((unsigned long long)CALLS[i].number == regs.orig_rax) call = &CALLS[i];
+    if (!call) return;
+    if (!started) { /* its own start */
+        started = call->number == SYS_execve;
+        return;
+    }
+    if (!describe(call, task->id, task->process, &regs, detail)) return;
+    for (char *c = detail; *c; c++)
+        if (*c == '\n') *c = '?';
+    int delegate = task->process != main_process;
+    int number = ++counts[delegate];
+    tell("point %s %d %s %s\n", WHO[delegate], number, call->name, detail);
+    if (number == point && !strcmp(whose, WHO[delegate])) act(action, task->id, task->process, &regs);
+}
+
+int main(int argc, char **argv) {
+    char whose[16], action[32];
+    int point, gate[2], status;
+    if (argc < 4 || sscanf(argv[2], "%15[a-z]:%d:%31s", whose, &point, action) != 3) {
+        fprintf(stderr, "usage: tracer FD WHO:N:ACTION PROGRAM [ARGUMENT...]\n");
+        return 125;
+    }
+    told = atoi(argv[1]);
+    fcntl(told, F_SETFD, FD_CLOEXEC);
+    if (pipe2(gate, O_CLOEXEC)) die("pipe");
+    main_process = fork();
+    if (main_process < 0) die("fork");
+    if (!main_process) {
+        char go;
+        close(gate[1]);
+        if (read(gate[0], &go, 1) != 1) _exit(125);
+        install_filter();
+        execv(argv[3], argv + 3);
+        _exit(127);
+    }
+    long options = PTRACE_O_TRACESECCOMP | PTRACE_O_TRACEFORK | PTRACE_O_TRACEVFORK | PTRACE_O_TRACECLONE | PTRACE_O_EXITKILL;
+    if (ptrace(PTRACE_SEIZE, main_process, 0, options)) die("PTRACE_SEIZE");
+    if (write(gate[1], "", 1) != 1) die("starting");
+    for (;;) {
+        pid_t id = waitpid(-1, &status, __WALL);
+        if (id < 0) {
+            if (errno == ECHILD) return 0;
+            die("waitpid");
+        }
+        if (!WIFSTOPPED(status)) {
+            task_of(id)->id = 0;
+            if (id == main_process) tell("main %d\n", status);
+            continue;
+        }
+        int event = status >> 16, signal = event ? 0 : WSTOPSIG(status);
+        const struct task *task = task_of(id);
+        if (event == PTRACE_EVENT_SECCOMP) at_call(task, whose, point, action);
+        ptrace(PTRACE_CONT, id, 0, signal);
+    }
+}

@@ -1,0 +1,79 @@
+"""`./dev kill-sweep`: the sweep of tests/lab/inside/sweep.py, watched from this machine, and its table."""
+
+import json
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Table
+
+from tests.lab import supplies
+from tests.lab.machine import INSIDE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from tests.lab.guest import Guest
+
+DEADLINE = 3 * 3600.0
+
+
+@dataclass
+class Outcome:
+    """What a sweep found: a row for each case, and each leak, as sweep.py tells them."""
+
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    leaks: list[dict[str, Any]] = field(default_factory=list)
+
+    def table(self) -> Table:
+        """Return the rows for people."""
+        table = Table("variant", "verb", "what", "points", "runs", "ways back", "leaks", "s", title="kill sweep")
+        for row in self.rows:
+            ways = ", ".join(f"{way} {count}" for way, count in row["ways"].items())
+            cells = [row["variant"], row["verb"], row["kind"], row["points"], row["runs"], ways, row["leaks"], row["seconds"]]
+            table.add_row(*map(str, cells))
+        sums = [sum(row[what] for row in self.rows) for what in ("points", "runs", "leaks", "seconds")]
+        table.add_row("all", "", "", str(sums[0]), str(sums[1]), "", str(sums[2]), f"{sums[3]:.0f}", style="bold")
+        return table
+
+
+def sweep(guest: "Guest", arguments: "Sequence[str]", say: "Callable[[str], None]", timeout: float = DEADLINE) -> Outcome:
+    """Run a sweep in the guest; it takes the pools away that are there, and leaves none.
+
+    :param say: is given each line of progress.
+    :raises CommandFailedError: when the sweep itself could not go on.
+    """
+    outcome = Outcome()
+    pending = b""
+
+    def take(stream: str, data: bytes) -> None:
+        nonlocal pending
+        if stream != "stdout":
+            return
+        *lines, pending = (pending + data).split(b"\n")
+        for line in lines:
+            event = json.loads(line)
+            if event["event"] == "row":
+                outcome.rows.append(event)
+                say(f"{event['variant']} {event['verb']} {event['kind']}: {event['points']} points, {event['leaks']} leaks")
+            elif event["event"] == "leak":
+                outcome.leaks.append(event)
+                say(f"LEAK {json.dumps(event)}")
+            elif event["event"] == "progress":
+                say(f"  {event['case']}: point {event['points']}, {event['leaks']} leaks")
+
+    # A program in memory: from 9p each start of it would be slow.
+    guest.sh(f"cp {supplies.tracer()} /run/tracer")
+    command = ["python3", "-m", "tests.lab.inside.sweep", "/run/tracer", *arguments]
+    done = guest.run(command, cwd=str(INSIDE.parents[2]), timeout=timeout, listener=take)
+    if done.status != (1 if outcome.leaks else 0):
+        raise AssertionError(f"the sweep ended with status {done.status}: {done.stderr[-3000:]}")
+    return outcome
+
+
+def main(guest: "Guest", arguments: "Sequence[str]") -> int:
+    """Run a sweep for a person."""
+    console = Console(highlight=False, soft_wrap=True)
+    outcome = sweep(guest, arguments, lambda line: console.print(line, markup=False))
+    console.print(outcome.table())
+    return 1 if outcome.leaks else 0

@@ -1,0 +1,122 @@
+"""A power cut in the middle of many ADDs and DELs, twice: every record can be read, and `up` makes the pool whole again.
+
+The state directory is on a disk of the guest, and the guest's QEMU is killed: what the guest has written out is on the disk,
+what was in its memory alone is lost.
+"""
+
+import contextlib
+import json
+import random
+import re
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.lab import supplies
+from tests.lab.lab import Lab, boot
+from tests.lab.product import STATE_DIR, SUBNET, Product, network
+from tests.lab.waiting import wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+pytestmark = pytest.mark.lab
+
+CUTS = 2
+BONDS = 7
+CONFIG = network(ipam={"type": "sriov-bond-ipam", "ranges": [[{"subnet": SUBNET, "rangeStart": "10.100.0.10"}]]})
+LASTING = ("lasting1", "lasting2")
+# Four containers that come and go for ever, each call told when it has ended.
+STORM = """
+storm() {
+    while :; do
+        for verb in ADD DEL; do
+            CNI_COMMAND=$verb CNI_CONTAINERID=$1 CNI_NETNS=/run/netns/$1 CNI_IFNAME=eth0 CNI_PATH=/opt/cni/bin \
+                /opt/cni/bin/sriov-bond < /run/storm.json > /dev/null && echo $verb $1
+        done
+    done
+}
+for name in s1 s2 s3 s4; do
+    ip netns add $name
+    storm $name &
+done
+wait
+"""
+
+
+@contextlib.contextmanager
+def _powered(product: "Path", disk: "Path") -> "Iterator[Lab]":
+    """Have a guest with the disk below /var/lib/cni; its power is cut at the end."""
+    lab = boot(supplies.provide(), product, disks={"state": disk})
+    try:
+        lab.guest.sh("mount /dev/disk/by-id/virtio-state /var/lib/cni")
+        yield lab
+    finally:
+        lab.close()
+
+
+def _records(product: Product) -> dict[str, dict[str, Any]]:
+    """Return every lease by its file's name, and fail for one that cannot be read.
+
+    Only the first writing of a lease is not made durable, for nothing has been done by then: "adding" may hold anything.
+    """
+    found = {}
+    for path, data in product.guest.tree(f"{STATE_DIR}/db/leases").items():
+        name = path.rpartition("/")[2]
+        if not name.startswith(".") and not name.endswith(".adding"):
+            found[name] = json.loads(data)
+    return found
+
+
+def _whole(product: Product) -> list[dict[str, Any]]:
+    """Run `up`; see that nothing is leased, left or reserved; return the bonds."""
+    product.provision()
+    assert product.states() == ["free"] * BONDS
+    assert list(product.guest.tree(f"{STATE_DIR}/db/leases")) == []
+    reserved = [
+        path
+        for path, data in product.guest.tree("/var/lib/cni/networks").items()
+        if re.search(r"/db/[0-9.]+$", path) and data.strip()
+    ]
+    assert reserved == []
+    bonds: list[dict[str, Any]] = json.loads(product.guest.read(f"{STATE_DIR}/db/pool.json"))["bonds"]
+    return bonds
+
+
+def _storm(product: Product) -> None:
+    """Attach two containers that stay, and let others come and go until a random one of their calls has ended."""
+    product.guest.write("/run/storm.json", json.dumps(CONFIG))
+    for name in LASTING:
+        product.guest.sh(f"ip netns add {name}")
+        product.call("ADD", CONFIG, name, f"/run/netns/{name}").succeeded()
+    calls = random.randint(10, 30)
+    storm = product.guest.spawn(STORM)
+    wait_until(lambda: storm.stdout.count("\n") >= calls, f"{calls} calls to end", 120)
+    print(f"the power is cut after {storm.stdout.count('ADD')} ADDs and {storm.stdout.count('DEL')} DELs")
+
+
+def test_power_cuts_lose_nothing(frozen: "Path", tmp_path: "Path") -> None:
+    """Leases whose ADD was answered are there after the cut; after `up` nothing is, and each boot makes the same bonds."""
+    disk = tmp_path / "state.ext4"
+    supplies.empty_disk(disk, 64)
+    with _powered(frozen, disk) as lab:
+        product = Product(lab.guest)
+        bonds = _whole(product)
+        _storm(product)
+    for cut in range(1, CUTS + 1):
+        with _powered(frozen, disk) as lab:
+            product = Product(lab.guest)
+            left = product.guest.tree(f"{STATE_DIR}/db/leases")
+            records = _records(product)
+            print(f"after cut {cut}: {', '.join(sorted(path.rpartition('/')[2] for path in left))}")
+            lasting = {record["container_id"] for name, record in records.items() if name.endswith(".ready")}
+            assert lasting.issuperset(LASTING)
+            assert json.loads(product.guest.read(f"{STATE_DIR}/db/pool.json"))["bonds"] == bonds
+            assert _whole(product) == bonds
+            if cut < CUTS:
+                _storm(product)
+                continue
+            names = [f"c{number}" for number in range(BONDS)]
+            with product.attached(CONFIG, *names):
+                assert product.states() == ["ready"] * BONDS
