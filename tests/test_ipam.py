@@ -257,7 +257,7 @@ def test_an_answer_larger_than_a_pipe_is_whole(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("locked", [True, False])
 def test_it_keeps_the_lock_that_it_is_given(tmp_path: Path, locked: bool) -> None:
-    """A delegate that outlives us has our lock till its end, so that nobody frees what it still reserves; no other file of ours."""
+    """A delegate that outlives us has our lock till its end, so that nobody frees what it still reserves."""
     lock = os.open(tmp_path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC)
     other = os.open(tmp_path / "other", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC)
     listed = f"for fd in 3 4 5 6 7 8 9; do readlink /proc/$$/fd/$fd; done >>{tmp_path}/fds; echo '{ANSWER}'"
