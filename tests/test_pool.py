@@ -310,6 +310,19 @@ def test_a_bond_in_use_names_its_holder(tmp_path: Path) -> None:
         where.take(taken.entry, seconds=0)
 
 
+def test_a_holder_that_left_its_lock_to_another_is_told_so(tmp_path: Path) -> None:
+    """A delegate outlives a killed ADD and keeps the bond: the error does not name a process that nobody can find."""
+    where = make_pool(tmp_path)
+    path = f"{where.path}/bonds/cbond1"
+    inherit = f"exec 9>{path}; flock 9; sleep 60 >/dev/null & echo $!"
+    done = subprocess.run(["sh", "-c", inherit], stdout=subprocess.PIPE, text=True, check=True, stdin=subprocess.DEVNULL)
+    try:
+        with pytest.raises(CniError, match=r"in use by a program that process \d+ started and that outlives it"):
+            where.lock_bond("cbond1", seconds=0)
+    finally:
+        os.kill(int(done.stdout), 9)
+
+
 def test_a_lock_is_free_once_its_holder_died(tmp_path: Path) -> None:
     """The kernel gives a dead process's lock back: nothing has to be cleaned up."""
     where = make_pool(tmp_path)
