@@ -48,12 +48,15 @@ def lease(call: "Call", network: "Network", target: "Netns", log: "Log") -> "tup
         text = network.raw.decode("utf-8", "surrogateescape")
         record["delegate"] = {"type": network.delegate, "environ": environ, "config": text}
     reclaim.finish(where, log)
-    _settle(where, who, log)
+    settle(where, who, log)
     return _first_usable(where, who, record, network, log)
 
 
-def _settle(where: pool.Pool, who: leases.Attachment, log: "Log") -> None:
-    """Tell delegates what they have still to be told; of this attachment it must be done, or it would free what comes now."""
+def settle(where: pool.Pool, who: leases.Attachment, log: "Log") -> None:
+    """Tell delegates what they have still to be told; of this attachment it must be done, or it would free what comes now.
+
+    :raises CniError: TRY_AGAIN_LATER when that attachment's delegate fails.
+    """
     for found in reclaim.settle(where, log, who.key):
         if found.state == reclaim.FAILED:
             raise CniError(TRY_AGAIN_LATER, f"{who} was here before, and {found.words}; try again later")

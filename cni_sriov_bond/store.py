@@ -70,7 +70,8 @@ def _holder(inode: int) -> str:
             for line in file:
                 words = line.split()
                 if len(words) > 5 and words[1] == "FLOCK" and words[5].endswith(f":{inode}"):
-                    return f"process {words[4]}"
+                    alive = exists(f"/proc/{words[4]}")
+                    return f"process {words[4]}" if alive else f"a program that process {words[4]} started and that outlives it"
     except OSError:
         pass
     return "another process"

@@ -1,5 +1,6 @@
 """GC and STATUS through the whole process: what is freed, what is left alone, and when the pool is said to serve."""
 
+import json
 import os
 import shutil
 import statistics
@@ -117,6 +118,29 @@ def test_gc_leaves_alone_what_another_process_works_on(plugin: Plugin) -> None:
     assert (answer.status, answer.out) == (0, "")
     assert "left alone" in answer.err
     assert holders(where) == [("net1", "busy")]
+
+
+def test_gc_keeps_the_address_of_a_bond_that_is_not_home(plugin: Plugin, tmp_path: Path) -> None:
+    """The delegate is told of the attachment as if the runtime had listed it: its VFs, with the address, are out there yet."""
+    where = make_pool(plugin.state)
+    busy = lease(where, "busy", netns=GONE, asked={})
+    program(plugin.cni_path, "ipam", f"cat >{tmp_path}/said")
+    for kept, said in (
+        ([], [("busy", "eth0")]),
+        (None, [("busy", "eth0")]),
+        ([{"containerID": "x", "ifname": "y"}], [("x", "y"), ("busy", "eth0")]),
+    ):
+        stdin = plugin.config(cniVersion="1.1.0", ipam={"type": "ipam"}, **{VALID: kept})
+        assert plugin.run("GC", stdin, PATH=os.environ["PATH"]).status == 0
+        heard = json.loads((tmp_path / "said").read_bytes())
+        assert [(one["containerID"], one["ifname"]) for one in heard.pop(VALID)] == said
+        asked = json.loads(stdin)
+        del asked[VALID]
+        assert heard == asked
+    plain = plugin.config(cniVersion="1.1.0", ipam={"type": "ipam"})
+    assert plugin.run("GC", plain, PATH=os.environ["PATH"]).status == 0
+    assert (tmp_path / "said").read_bytes() == plain, "without a list there is nothing to add to"
+    busy.close()
 
 
 def test_gc_where_nothing_was_ever_provisioned_is_done(plugin: Plugin) -> None:

@@ -250,3 +250,20 @@ def test_an_answer_larger_than_a_pipe_is_whole(tmp_path: Path) -> None:
     path = program(tmp_path, "ipam", "head -c 900000 /dev/zero | tr '\\0' x")
     for _ in range(5):
         assert run(path) == "x" * 900000
+
+
+# -- the lock of the bond
+
+
+@pytest.mark.parametrize("locked", [True, False])
+def test_it_keeps_the_lock_that_it_is_given(tmp_path: Path, locked: bool) -> None:
+    """A delegate that outlives us has our lock till its end, so that nobody frees what it still reserves."""
+    lock = os.open(tmp_path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC)
+    other = os.open(tmp_path / "other", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC)
+    listed = f"for fd in 3 4 5 6 7 8 9; do readlink /proc/$$/fd/$fd; done >>{tmp_path}/fds; echo '{ANSWER}'"
+    path = program(tmp_path, "ipam", listed)
+    ipam.run(str(path), "ADD", {"PATH": os.environ["PATH"]}, CONFIG, 20.0, lock if locked else -1)
+    os.close(lock)
+    os.close(other)
+    said = [line for line in (tmp_path / "fds").read_text().split() if not line.endswith("/ipam")]  # the shell's own script
+    assert said == ([f"{tmp_path}/lock"] if locked else [])

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from cni_sriov_bond import leases, pool, store
+from cni_sriov_bond import leases, pool, quarantine, store
 from cni_sriov_bond.errors import INVALID_CONFIG, IO_FAILURE, POOL_UNUSABLE, TRY_AGAIN_LATER, CniError
 from tests.support import REPOSITORY, lease, make_pool
 
@@ -23,7 +23,7 @@ WHO = leases.Attachment("net1", "c1", "eth0")
 # A process of its own that leases a bond, says which, and keeps it until its input ends.
 ACQUIRE = """
 import sys
-from cni_sriov_bond import leases, pool
+from cni_sriov_bond import leases, pool, quarantine
 from cni_sriov_bond.errors import CniError
 where = pool.Pool(sys.argv[1], "db")
 sys.stdin.readline()
@@ -310,6 +310,19 @@ def test_a_bond_in_use_names_its_holder(tmp_path: Path) -> None:
         where.take(taken.entry, seconds=0)
 
 
+def test_a_holder_that_left_its_lock_to_another_is_told_so(tmp_path: Path) -> None:
+    """A delegate outlives a killed ADD and keeps the bond: the error does not name a process that nobody can find."""
+    where = make_pool(tmp_path)
+    path = f"{where.path}/bonds/cbond1"
+    inherit = f"exec 9>{path}; flock 9; sleep 60 >/dev/null & echo $!"
+    done = subprocess.run(["sh", "-c", inherit], stdout=subprocess.PIPE, text=True, check=True, stdin=subprocess.DEVNULL)
+    try:
+        with pytest.raises(CniError, match=r"in use by a program that process \d+ started and that outlives it"):
+            where.lock_bond("cbond1", seconds=0)
+    finally:
+        os.kill(int(done.stdout), 9)
+
+
 def test_a_lock_is_free_once_its_holder_died(tmp_path: Path) -> None:
     """The kernel gives a dead process's lock back: nothing has to be cleaned up."""
     where = make_pool(tmp_path)
@@ -327,6 +340,110 @@ def test_a_lease_is_locked_while_it_is_open(tmp_path: Path) -> None:
     taken.close()
     taken.close()
     os.close(where.lock_bond("cbond1", seconds=0))
+
+
+def test_a_bond_that_somebody_works_on_is_passed_over(tmp_path: Path) -> None:
+    """A free bond whose lock is held, by `up` or by a delegate that outlived its ADD, does not hold up the next ADD."""
+    where = make_pool(tmp_path, size=2)
+    with holder(f"{where.path}/bonds/cbond1"):
+        taken, bond = where.acquire(WHO, {})
+        taken.close()
+    assert bond.name == "cbond2"
+
+
+def test_the_last_free_bond_is_waited_for(tmp_path: Path) -> None:
+    """Where every free bond is being worked on, one is had as soon as it is let go."""
+    where = make_pool(tmp_path, size=1)
+    with holder(f"{where.path}/bonds/cbond1"), contextlib.ExitStack() as waiting:
+        process = subprocess.Popen(
+            [sys.executable, "-c", ACQUIRE, str(tmp_path), "c1"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            cwd=REPOSITORY,
+            text=True,
+        )
+        waiting.callback(process.kill)
+        assert process.stdin
+        process.stdin.write("go\n")
+        process.stdin.flush()
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(1)
+        waiting.pop_all()
+    assert process.communicate(timeout=20)[0] == "0 cbond1\n"
+
+
+def test_only_a_bond_that_is_free_is_locked_as_free(tmp_path: Path) -> None:
+    """Neither a leased bond nor one that somebody works on; whoever has it as free keeps it from being leased."""
+    where = make_pool(tmp_path, size=1)
+    held = where.lock_free_bond("cbond1")
+    assert held is not None
+    assert where.lock_free_bond("cbond1") is None
+    os.close(held)
+    taken = lease(where)
+    taken.close()
+    assert where.lock_free_bond("cbond1") is None
+    os.close(where.lock_bond("cbond1", seconds=0))
+
+
+# -- set aside
+
+
+def test_a_bond_in_quarantine_is_not_handed_out(tmp_path: Path) -> None:
+    """It is passed over and named to whoever finds the pool empty; out of quarantine it is leased again."""
+    where = make_pool(tmp_path, size=2)
+    quarantine.begin(where.path, "cbond1", "VF11 is not in the host")
+    assert quarantine.reasons(where.path) == {"cbond1": "VF11 is not in the host"}
+    lease(where).close()
+    with pytest.raises(CniError, match=r"1 of 2 bonds are leased .*, and cbond1 cannot be used") as refused:
+        where.acquire(leases.Attachment("net1", "c2", "eth0"), {})
+    assert refused.value.code == TRY_AGAIN_LATER
+    with pytest.raises(CniError, match="cannot be used: VF11 is not in the host"):
+        where.acquire(leases.Attachment("net1", "c2", "eth0"), {}, wish="cbond1")
+    quarantine.end(where.path, "cbond1")
+    quarantine.end(where.path, "cbond1")
+    taken, bond = where.acquire(leases.Attachment("net1", "c2", "eth0"), {})
+    taken.close()
+    assert bond.name == "cbond1"
+
+
+@pytest.mark.parametrize("damage", ["", "{", "[]", "{}", '{"reason":'])
+def test_a_quarantine_whose_reason_is_lost_holds(tmp_path: Path, damage: str) -> None:
+    """Better a bond too few than one that was set aside for a reason."""
+    where = make_pool(tmp_path, size=1)
+    quarantine.begin(where.path, "cbond1", "x")
+    Path(where.path, "quarantine", "cbond1").write_text(damage)
+    assert "cannot be read" in quarantine.reasons(where.path)["cbond1"]
+    with pytest.raises(CniError):
+        where.acquire(WHO, {})
+
+
+def test_a_dead_writers_leftovers_go_and_a_living_ones_stay(tmp_path: Path) -> None:
+    """Who writes holds the bond's lock, so a temporary file of a bond that nobody has locked is of the dead."""
+    where = make_pool(tmp_path, size=3)
+    quarantine.begin(where.path, "cbond3", "x")
+    dead = [Path(where.leases, f".cbond2.{WHO.key}.adding.12345"), Path(where.path, "quarantine", ".cbond3.12345")]
+    alive = Path(where.leases, f".cbond1.{WHO.key}.ready.12345")
+    for path in (*dead, alive):
+        path.write_text("{")
+    with holder(f"{where.path}/bonds/cbond1"):
+        assert where.drop_leftovers() == 2
+    assert [path.exists() for path in (*dead, alive)] == [False, False, True]
+
+
+@pytest.mark.parametrize("way", ["erase", "owe", "find"])
+def test_leftovers_go_with_the_next_that_happens_to_the_bond(tmp_path: Path, way: str) -> None:
+    """An ADD killed while it wrote leaves a file; the next DEL that meets its bond, or finds no lease, drops it."""
+    where = make_pool(tmp_path, size=1)
+    leftover = Path(where.leases, f".cbond1.{WHO.key}.adding.12345")
+    leftover.write_text("{")
+    if way == "find":
+        assert pool.find(str(tmp_path), WHO) is None
+    else:
+        taken = lease(where, "c2")
+        taken.erase() if way == "erase" else taken.owe()
+        taken.close()
+    assert not leftover.exists()
+    assert where.entries() == []
 
 
 # -- damage

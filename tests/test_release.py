@@ -1,8 +1,12 @@
 """What a release does when there is little to go by."""
 
+import os
 from pathlib import Path
 
-from cni_sriov_bond import leases, reclaim, release
+import pytest
+
+from cni_sriov_bond import claim, debts, inventory, leases, pool, reclaim, release
+from cni_sriov_bond.errors import TRY_AGAIN_LATER, CniError
 from cni_sriov_bond.log import Log
 from tests.support import lease, make_pool, program
 
@@ -55,3 +59,81 @@ def test_a_delegate_that_fails_does_not_keep_the_bond(tmp_path: Path) -> None:
     taken.close()
     assert [problem.msg for problem in outcome.problems] == ["the IPAM plugin ipam failed with status 3 at DEL: no space"]
     assert (outcome.free, where.entries()) == (True, [])
+
+
+@pytest.fixture
+def owing(tmp_path: Path) -> pool.Pool:
+    """A pool that has a bond back whose delegate failed at DEL."""
+    where = make_pool(tmp_path / "state", size=1)
+    program(tmp_path, "ipam", "echo no space >&2; exit 3")
+    environ = {"CNI_PATH": str(tmp_path), "CNI_CONTAINERID": "c1", "CNI_IFNAME": "eth0"}
+    taken = lease(where, delegate={"type": "ipam", "environ": environ, "config": '{"name":"net1"}'})
+    release.release(taken, Log(level="panic"))
+    taken.close()
+    return where
+
+
+WHO = leases.Attachment("net1", "c1", "eth0")
+
+
+def test_a_delegate_that_failed_is_told_later_what_it_was_not(owing: pool.Pool, tmp_path: Path) -> None:
+    """The bond is free, and what is owed stays until the delegate takes it: then it gets the DEL as it was (5, 16)."""
+    assert debts.keys(owing.path) == [WHO.key]
+    [found] = reclaim.settle(owing, Log(level="panic"))
+    assert (found.state, found.holder) == (reclaim.FAILED, "c1 eth0")
+    assert debts.keys(owing.path) == [WHO.key]
+    program(tmp_path, "ipam", f"env | grep ^CNI_C | sort > {tmp_path}/said; cat >> {tmp_path}/said")
+    [found] = reclaim.settle(owing, Log(level="panic"))
+    assert (found.state, debts.keys(owing.path)) == (reclaim.DONE, [])
+    assert (tmp_path / "said").read_text() == 'CNI_COMMAND=DEL\nCNI_CONTAINERID=c1\n{"name":"net1"}'
+    assert reclaim.settle(owing, Log()) == []
+
+
+def test_who_tells_a_delegate_is_alone(owing: pool.Pool) -> None:
+    """Two at once would tell it twice, and the second might free what has been given again meanwhile."""
+    held = debts.lock(owing.path, 0)
+    assert reclaim.settle(owing, Log()) == []
+    os.close(held)
+
+
+def test_a_new_add_of_the_same_attachment_settles_first(owing: pool.Pool, tmp_path: Path) -> None:
+    """Else the late DEL would free the address that it is about to get."""
+    log = Log(level="panic")
+    with pytest.raises(CniError, match="was here before, and its delegate could not be told") as refused:
+        claim.settle(owing, WHO, log)
+    assert refused.value.code == TRY_AGAIN_LATER
+    claim.settle(owing, leases.Attachment("net1", "c2", "eth0"), log)  # another's is no reason to stop
+    program(tmp_path, "ipam", "exit 0")
+    claim.settle(owing, WHO, log)
+    assert debts.keys(owing.path) == []
+
+
+def test_a_debt_that_cannot_be_read_is_told_and_kept(owing: pool.Pool) -> None:
+    """An operator may look at it and remove it; it keeps nobody else from settling."""
+    Path(owing.path, "owed", WHO.key).write_text("{")
+    [found] = reclaim.settle(owing, Log(level="panic"))
+    assert (found.state, "is damaged" in found.words) == (reclaim.FAILED, True)
+
+
+def test_a_dead_del_is_finished_and_one_that_runs_is_not(tmp_path: Path) -> None:
+    """A lease that says releasing belongs to nobody once its lock is free; what is worked on is no failure."""
+    where = make_pool(tmp_path, size=2)
+    for name in ("dead", "busy"):
+        taken = lease(where, name, asked={})
+        taken.mark(leases.RELEASING)
+        if name == "dead":
+            taken.close()
+    reclaim.finish(where, Log())
+    assert [entry.bond for entry in where.entries()] == ["cbond2"]
+    taken.close()
+
+
+def test_a_ready_lease_of_a_living_container_is_never_finished(tmp_path: Path) -> None:
+    """Its VFs are not in the host; without a kernel to ask that is all that is known."""
+    where = make_pool(tmp_path, size=1)
+    [bond] = where.bonds()
+    taken = lease(where, asked={}, ports_of=inventory.described(bond))
+    taken.save(leases.READY)
+    taken.close()
+    assert reclaim.reclaim(where, Log()) == []
+    assert [entry.state for entry in where.entries()] == [leases.READY]

@@ -114,6 +114,7 @@ class Product:
                 config = {"cniVersion": "1.0.0", "name": lease["network"], "type": "sriov-bond", "pool": "db"}
                 self.call("DEL", config, lease["container_id"], lease["netns"], lease["ifname"])
         self.guest.sh("for name in $(ls /run/netns | grep -vx world); do ip netns del $name; done")
+        self.ctl("up")  # also brings bonds out of quarantine
         wait_until(lambda: set(self.states()) == {"free"}, "what a failed test left to be given back", 20)
         self.ctl("up")
 

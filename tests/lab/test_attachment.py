@@ -131,35 +131,66 @@ def test_the_config_may_give_the_mac(product: Product) -> None:
         assert product.pings("c1", PEER) == 3
 
 
+# Each is noticed beside those before it; a bond that is down loses its routes, so that comes last.
 SPOIL = {
-    "port": ("ip -n c1 link set {port1} nomaster", "is not a port of eth0"),
+    "port missing": ("ip -n c1 link set {port1} nomaster", "the VF {pci1} is not a port of eth0"),
+    "port extra": (
+        "ip -n c1 link add extra type dummy; ip -n c1 link set extra master eth0",
+        "extra is a port of eth0 and should not be",
+    ),
+    "port from another VF": (
+        "ip link set VF17 netns c1; ip -n c1 link set VF17 master eth0",
+        "VF17 is a port of eth0 and should not be",
+    ),
     "port down": ("ip -n c1 link set {port2} down", "the port {port2} is down"),
-    "mode": ("ip -n c1 link set eth0 type bond xmit_hash_policy layer2", "xmit_hash_policy layer2, not layer3+4"),
-    "VLAN": ("ip link set enp2s0 vf {vf} vlan 101", "has vlan 101, not 100"),
-    "MAC at the PF": ("ip link set enp1s0 vf {vf} mac 02:00:00:00:00:77", "mac 02:00:00:00:00:77"),
-    "address": ("ip -n c1 addr del {ip} dev eth0", "has not the address {ip}"),
+    "option": ("ip -n c1 link set eth0 type bond xmit_hash_policy layer2", "xmit_hash_policy layer2, not layer3+4"),
+    "VLAN at NIC 2": ("ip link set enp2s0 vf {vf} vlan 101", "VF {vf} of enp2s0 has vlan 101, not 100"),
+    "QoS at NIC 1": ("ip link set enp1s0 vf {vf} vlan 100 qos 3", "VF {vf} of enp1s0 has vlan_qos 3, not 0"),
+    "MAC at NIC 1": ("ip link set enp1s0 vf {vf} mac 02:00:00:00:00:77", "has mac 02:00:00:00:00:77"),
+    "spoof check": ("ip link set enp1s0 vf {vf} spoofchk off", "VF {vf} of enp1s0 has spoofchk 0, not 1"),
+    "trust": ("ip link set enp2s0 vf {vf} trust on", "VF {vf} of enp2s0 has trust 1, not 0"),
+    "address": ("ip -n c1 addr del {ip} dev eth0", "eth0 has not the address {ip}"),
+    "route": ("ip -n c1 route del 10.9.0.0/16", "the container has no route to 10.9.0.0/16"),
+    "MAC of the bond": ("ip -n c1 link set eth0 address 02:00:00:00:00:78", "eth0 has the MAC 02:00:00:00:00:78, not {mac}"),
+    "MTU": ("ip -n c1 link set eth0 mtu 1300", "eth0 has the MTU 1300, not 1500"),
     "down": ("ip -n c1 link set eth0 down", "eth0 is down"),
-    "MTU": ("ip -n c1 link set eth0 mtu 1300", "has the MTU 1300, not 1500"),
-    "spoof check": ("ip link set enp1s0 vf {vf} spoofchk off", "has spoofchk 0, not 1"),
+    "mode": (
+        "ip -n c1 link set {port2} nomaster; ip -n c1 link set extra nomaster; ip -n c1 link set VF17 nomaster\n"
+        "ip -n c1 link set eth0 type bond mode broadcast",
+        "eth0 has mode broadcast, not balance-xor",
+    ),
 }
 
 
-def test_check_passes_right_after_add_and_names_what_differs(product: Product) -> None:
-    for what, (spoil, says) in SPOIL.items():
-        with product.attached(network(), "c1") as (answer,):
-            config = {**network(), "prevResult": answer.document}
-            product.call("CHECK", config, "c1", "/run/netns/c1").succeeded()
-            (bond,) = (one for one in product.status()["bonds"] if one["state"] == "ready")
-            names: dict[str, Any] = {
-                "port1": bond["ports"][0]["name"],
-                "port2": bond["ports"][1]["name"],
-                "vf": bond["ports"][0]["vf"],
-                "ip": answer.document["ips"][0]["address"],
-            }
+def test_check_passes_right_after_add_and_names_everything_that_differs(product: Product) -> None:
+    ipam = {**network()["ipam"], "routes": [{"dst": "10.9.0.0/16", "gw": "10.100.0.2"}]}
+    with product.attached(network(ipam=ipam), "c1") as (answer,):
+        config = {**network(ipam=ipam), "prevResult": answer.document}
+        product.call("CHECK", config, "c1", "/run/netns/c1").succeeded()
+        (bond,) = (one for one in product.status()["bonds"] if one["state"] == "ready")
+        names: dict[str, Any] = {
+            "port1": bond["ports"][0]["name"],
+            "port2": bond["ports"][1]["name"],
+            "pci1": bond["ports"][0]["pci"],
+            "vf": bond["ports"][0]["vf"],
+            "ip": answer.document["ips"][0]["address"],
+            "mac": answer.document["interfaces"][0]["mac"],
+        }
+        for what, (spoil, says) in SPOIL.items():
             product.guest.sh(spoil.format(**names))
-            answer = product.call("CHECK", config, "c1", "/run/netns/c1")
-            assert answer.status != 0, f"{what} was not noticed"
-            answer.failed(103, says.format(**names))
+            checked = product.call("CHECK", config, "c1", "/run/netns/c1")
+            assert checked.status != 0, f"{what} was not noticed"
+            checked.failed(103, says.format(**names))
+        product.guest.sh("ip -n c1 link set VF17 down; ip -n c1 link set VF17 netns 1")
+
+
+def test_check_notices_a_bond_that_is_gone_or_another_device(product: Product) -> None:
+    with product.attached(network(), "c1") as (answer,):
+        config = {**network(), "prevResult": answer.document}
+        product.guest.sh("ip -n c1 link del eth0")
+        product.call("CHECK", config, "c1", "/run/netns/c1").failed(103, "the bond eth0 is gone")
+        product.guest.sh("ip -n c1 link add eth0 type dummy")
+        product.call("CHECK", config, "c1", "/run/netns/c1").failed(103, "eth0 is a dummy, not a bond")
 
 
 def test_no_pf_is_ever_promiscuous(lab: "Lab", product: Product) -> None:
