@@ -294,6 +294,7 @@ class Sweep:
         self.tracer = tracer
         self.everything = everything
         self.leaks = 0
+        self.checking = 0.0  # seconds
         self.rows: list[Json] = []
         for name in ("c1", *OTHERS):
             make_netns(name)
@@ -336,7 +337,10 @@ class Sweep:
 
     def check(self, *leases: Json) -> list[str]:
         names = [netns(name) for name in ("c1", *OTHERS)]
-        return checker.Check(self.baseline, {"leases": list(leases), "netns": names}).found
+        began = time.monotonic()
+        found = checker.Check(self.baseline, {"leases": list(leases), "netns": names}).found
+        self.checking += time.monotonic() - began
+        return found
 
     # -- the ways back
 
@@ -415,6 +419,7 @@ class Sweep:
                 tell(event="progress", case=f"{variant} {verb} {kind}", points=number, leaks=row["leaks"])
         row["points"] = number - 1
         row["seconds"] = round(time.monotonic() - began, 1)
+        row["checking"], self.checking = round(self.checking, 1), 0.0
         self.rows.append(row)
         tell(event="row", **row)
 
