@@ -6,7 +6,7 @@ identifiers, then the version, then what is ours.
 
 from cni_sriov_bond import jsontext, store
 from cni_sriov_bond.bonding import OPTIONS, TARGETS
-from cni_sriov_bond.bondrules import mistakes
+from cni_sriov_bond.bondrules import mistakes, swaps_macs
 from cni_sriov_bond.errors import (
     DECODING_FAILURE,
     INCOMPATIBLE_VERSION,
@@ -301,6 +301,9 @@ def _bond_mistakes(value: "dict[str, Any]", spoiled: "set[str]") -> list[str]:
     ]
     if "primary" in value:
         options["primary"] = value["primary"]
+    swaps = swaps_macs(options)
+    if swaps and value.get("trust") != "on" and "trust" not in spoiled:
+        found.append(f"{swaps} moves MACs from port to port, which a NIC lets only trusted VFs do; set trust to on")
     return found + mistakes(options, value.get("linkMonitor", "auto"), {_SPELLINGS.get(key, key) for key in spoiled})
 
 
