@@ -16,6 +16,7 @@ from cni_sriov_bond.errors import (
 )
 from cni_sriov_bond.overrides import choose, is_mac, vlan_range
 from cni_sriov_bond.schema import NETWORK, issues
+from cni_sriov_bond.store import is_path
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -275,6 +276,9 @@ def _mistakes(value: "dict[str, Any]", spoiled: "set[str]") -> list[str]:
     pool = value.get("pool")
     if pool is not None and not is_pool_name(pool):
         found.append(f"pool {pool!r} is no name of a pool; use letters, digits, '_', '.' and '-'")
+    found += [
+        f"{key} {value[key]!r} is no path" for key in ("stateDir", "logFile") if value.get(key) and not is_path(value[key])
+    ]
     mac = value.get("mac")
     if mac is not None and not is_mac(mac):
         found.append(f"mac {mac!r} is not the MAC of one host; write it like 02:11:22:33:44:55")

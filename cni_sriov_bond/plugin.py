@@ -203,7 +203,7 @@ def _prev_result(network: "Network") -> "dict[str, Any] | None":
         return None
     try:
         return result.normal(network.prev_result, network.version)
-    except (ValueError, TypeError, KeyError, AttributeError, OSError) as wrong:
+    except ValueError as wrong:
         raise CniError(DECODING_FAILURE, f"prevResult of network {network.name!r} is no CNI result: {wrong}") from None
 
 
