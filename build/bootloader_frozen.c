@@ -7,10 +7,28 @@
  */
 #include <Python.h>
 #include <dlfcn.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "frozen_modules.h"
 
 int __real_pyi_pyconfig_preinit_python(const void *options, const void *context);
+
+/*
+ * CPython does not start with a directory for its standard input. With something that cannot be read in its place it
+ * does, and the plugin tells the runtime what is wrong.
+ */
+static void replace_directory(void)
+{
+    struct stat input;
+    int unreadable;
+
+    if (fstat(0, &input) == 0 && S_ISDIR(input.st_mode) && (unreadable = open("/dev/null", O_WRONLY)) >= 0) {
+        dup2(unreadable, 0);
+        close(unreadable);
+    }
+}
 
 int __wrap_pyi_pyconfig_preinit_python(const void *options, const void *context)
 {
@@ -20,5 +38,6 @@ int __wrap_pyi_pyconfig_preinit_python(const void *options, const void *context)
         return -1; /* the bootloader reports it and gives up */
     }
     *table = frozen_modules;
+    replace_directory();
     return __real_pyi_pyconfig_preinit_python(options, context);
 }

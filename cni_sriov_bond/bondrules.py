@@ -37,6 +37,18 @@ _ONLY_IN = {
 DELAYS = ("updelay", "downdelay", "peer_notif_delay")
 
 
+def swaps_macs(options: "dict[str, Any]") -> str:
+    """Say what of the options has the kernel move MACs from port to port while the bond is up, or "" where nothing does.
+
+    Each port of such a bond must have a MAC of its own when it is added (bond_alb.c, alb_handle_addr_collision_on_attach;
+    bond_main.c has fail_over_mac follow invent one otherwise), and a NIC lets only a trusted VF change it afterwards.
+    """
+    mode = MODES[options["mode"]]
+    if mode in ("balance-tlb", "balance-alb"):
+        return f"the mode {mode}"
+    return "failOverMac follow" if options.get("fail_over_mac") == OPTIONS["fail_over_mac"][2].index("follow") else ""
+
+
 def mistakes(asked: "dict[str, Any]", link_monitor: str, spoiled: "set[str]") -> list[str]:
     """Say everything that does not go together.
 

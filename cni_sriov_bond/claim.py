@@ -2,7 +2,8 @@
 
 import posix as os  # os itself costs an ADD 4 million instructions
 
-from cni_sriov_bond import inventory, leases, pool, quarantine, reclaim, sriov
+from cni_sriov_bond import inventory, leases, pool, quarantine, reclaim, sriov, store
+from cni_sriov_bond.bondrules import swaps_macs
 from cni_sriov_bond.errors import INVALID_CONFIG, POOL_UNUSABLE, TRY_AGAIN_LATER, CniError
 
 TYPE_CHECKING = False
@@ -143,6 +144,7 @@ def _record_state(taken: "Lease", bond: "Bond", network: "Network") -> None:
     host = sriov.Host()
     record = taken.record
     record["mac"] = network.mac or bond.mac
+    record["macs"] = _port_macs(network, bond)
     record["ports_of"] = inventory.described(bond)
     record["asked"]["primary"] = _primary(network, bond)
     record["before"] = {}
@@ -157,6 +159,21 @@ def _record_state(taken: "Lease", bond: "Bond", network: "Network") -> None:
         # The MACs that go back are the pool's: what an accident left on the VF is repaired, not kept.
         record["before"][port.pci] = {**host.state(port), "mac": bond.mac, "admin_mac": bond.mac}
     taken.save(leases.ADDING)
+
+
+def _port_macs(network: "Network", bond: "Bond") -> dict[str, str]:
+    """Give the MAC of each port by PCI address: the bond's, but where the mode wants ports to differ.
+
+    A second port's comes from the bond's, so that it is the same at every ADD; locally administered (IEEE 802).
+    """
+    mac = network.mac or bond.mac
+    found = {port.pci: mac for port in bond.ports}
+    if swaps_macs(network.bond):
+        for place, port in enumerate(bond.ports[1:], 2):
+            octets = bytearray(store.digest(f"sriov-bond {mac} port {place}")[:6])
+            octets[0] = octets[0] & 0xFC | 0x02
+            found[port.pci] = octets.hex(":")
+    return found
 
 
 def _primary(network: "Network", bond: "Bond") -> str:

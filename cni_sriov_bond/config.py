@@ -6,7 +6,7 @@ identifiers, then the version, then what is ours.
 
 from cni_sriov_bond import jsontext, store
 from cni_sriov_bond.bonding import OPTIONS, TARGETS
-from cni_sriov_bond.bondrules import mistakes
+from cni_sriov_bond.bondrules import mistakes, swaps_macs
 from cni_sriov_bond.errors import (
     DECODING_FAILURE,
     INCOMPATIBLE_VERSION,
@@ -16,6 +16,7 @@ from cni_sriov_bond.errors import (
 )
 from cni_sriov_bond.overrides import choose, is_mac, vlan_range
 from cni_sriov_bond.schema import NETWORK, issues
+from cni_sriov_bond.store import is_path
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -275,6 +276,9 @@ def _mistakes(value: "dict[str, Any]", spoiled: "set[str]") -> list[str]:
     pool = value.get("pool")
     if pool is not None and not is_pool_name(pool):
         found.append(f"pool {pool!r} is no name of a pool; use letters, digits, '_', '.' and '-'")
+    found += [
+        f"{key} {value[key]!r} is no path" for key in ("stateDir", "logFile") if value.get(key) and not is_path(value[key])
+    ]
     mac = value.get("mac")
     if mac is not None and not is_mac(mac):
         found.append(f"mac {mac!r} is not the MAC of one host; write it like 02:11:22:33:44:55")
@@ -301,6 +305,9 @@ def _bond_mistakes(value: "dict[str, Any]", spoiled: "set[str]") -> list[str]:
     ]
     if "primary" in value:
         options["primary"] = value["primary"]
+    swaps = swaps_macs(options)
+    if swaps and value.get("trust") != "on" and "trust" not in spoiled:
+        found.append(f"{swaps} moves MACs from port to port, which a NIC lets only trusted VFs do; set trust to on")
     return found + mistakes(options, value.get("linkMonitor", "auto"), {_SPELLINGS.get(key, key) for key in spoiled})
 
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 # Here and not in config, which VERSION does not import; a test holds the two equal.
 _VERSIONS = ("0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0")
 _MOST_STDIN = 1 << 20
+_MOST_TOLD = 4000  # letters of a message, and of its details
 
 
 def _write(fd: int, text: str) -> None:
@@ -80,6 +81,7 @@ def _serve(name: str, run: "Callable[[list[str]], None]") -> int:
 
     version = [_VERSIONS[-1]]
     try:
+        _hold_streams()
         run(version)
     except CniError as failed:
         return _fail(failed, version[0])
@@ -94,6 +96,18 @@ def _serve(name: str, run: "Callable[[list[str]], None]") -> int:
     return 0
 
 
+def _hold_streams() -> None:
+    """Have something at the numbers of streams that are closed: a file of ours that got one would have errors written into it.
+
+    What takes their place fails as a closed stream does, but for standard error, whose loss is no reason to fail.
+    """
+    for fd, flags in enumerate((posix.O_WRONLY, posix.O_RDONLY, posix.O_WRONLY)):
+        try:
+            posix.fstat(fd)
+        except OSError:
+            posix.open("/dev/null", flags | posix.O_CLOEXEC)  # gets the lowest number that is free
+
+
 def read_call() -> "tuple[Call, bytes, dict[str, Any]]":
     """Read what the runtime asks for: environment, standard input, and that as a value.
 
@@ -102,7 +116,9 @@ def read_call() -> "tuple[Call, bytes, dict[str, Any]]":
     from cni_sriov_bond import config
 
     environ = {
-        key.decode("utf-8", "surrogateescape"): value.decode("utf-8", "surrogateescape") for key, value in posix.environ.items()
+        key.decode("utf-8", "surrogateescape"): value.decode("utf-8", "surrogateescape")
+        for key, value in posix.environ.items()
+        if key  # "=x" has no name, and a delegate could not be started with it
     }
     call = config.parse_call(environ)
     data = _stdin()
@@ -129,8 +145,13 @@ def _stdin() -> bytes:
 def _fail(error: "CniError", version: str) -> int:
     from cni_sriov_bond.result import error as document
 
-    _say(1, document(error.code, error.msg, error.details, version) + "\n")
+    _say(1, document(error.code, _shortened(error.msg), _shortened(error.details), version) + "\n")
     return 1
+
+
+def _shortened(text: str) -> str:
+    """Cut what a config of a megabyte can make of a sentence: runtimes put all of it into their logs."""
+    return text if len(text) <= _MOST_TOLD else f"{text[:_MOST_TOLD]}... ({len(text) - _MOST_TOLD} letters more)"
 
 
 def _place(failed: BaseException) -> str:

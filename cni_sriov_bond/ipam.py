@@ -8,6 +8,7 @@ from time import monotonic
 
 from cni_sriov_bond import jsontext
 from cni_sriov_bond.errors import DELEGATE_FAILED, INVALID_CONFIG, TRY_AGAIN_LATER, CniError
+from cni_sriov_bond.store import is_path
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 SECONDS = 45.0
 _MOST_OUTPUT = 1 << 20
 _CHUNK = 65536
+_MOST_CODE = 0xFFFFFFFF  # runtimes read a code into an unsigned int
 _OURS = "sriov-bond-ipam"
 _HEAD, _ELF_HEADER = 1024, 64
 
@@ -38,7 +40,7 @@ def find(kind: str, cni_path: str) -> str:
 
     :raises CniError: INVALID_CONFIG for a name that is a path or our own, or when there is none.
     """
-    if "/" in kind or kind in (".", "..") or "\0" in kind:
+    if "/" in kind or kind in (".", "..") or not is_path(kind):
         raise CniError(INVALID_CONFIG, f"invalid plugin name {kind!r} in ipam.type; give a name, not a path")
     if kind == "sriov-bond":
         raise CniError(INVALID_CONFIG, "ipam.type is sriov-bond itself, which gives no addresses; name an IPAM plugin")
@@ -75,7 +77,10 @@ def run(
         talk.close()
         _, status = os.waitpid(pid, 0)
     if talk.errors:
-        os.write(2, talk.errors)
+        try:
+            os.write(2, talk.errors)
+        except OSError:
+            pass  # that nobody takes them is no reason to lose a container's network
     if not finished:
         if talk.size > _MOST_OUTPUT:
             raise CniError(DELEGATE_FAILED, f"the IPAM plugin {name} printed more than 1 MiB at {command} and was killed")
@@ -211,13 +216,18 @@ class _Talk:
 
 
 def _failure(name: str, command: str, status: int, text: str, errors: bytes) -> CniError:
-    """Give the error of a delegate that failed: its own where it is one."""
+    """Give the error of a delegate that failed: its own where it is one, at least its code where it has no words."""
+    how = f"died of signal {-status}" if status < 0 else f"failed with status {status}"
+    last = (errors.decode("utf-8", "replace").strip() or text.strip())[-400:]
+    ours = f"the IPAM plugin {name} {how} at {command}" + (f": {last}" if last else "")
     try:
         said = jsontext.loads(text)
     except ValueError:
         said = None
-    if isinstance(said, dict) and isinstance(said.get("code"), int) and said["code"] > 0:
-        return CniError(said["code"], str(said.get("msg", "")), str(said.get("details", "")))
-    how = f"died of signal {-status}" if status < 0 else f"failed with status {status}"
-    last = (errors.decode("utf-8", "replace").strip() or text.strip())[-400:]
-    return CniError(DELEGATE_FAILED, f"the IPAM plugin {name} {how} at {command}" + (f": {last}" if last else ""))
+    code = said.get("code") if isinstance(said, dict) else None
+    if not isinstance(said, dict) or type(code) is not int or not 0 < code <= _MOST_CODE:
+        return CniError(DELEGATE_FAILED, ours)
+    msg, details = said.get("msg"), said.get("details")
+    if not isinstance(msg, str) or not msg.strip():
+        msg = ours
+    return CniError(code, msg, details if isinstance(details, str) else "")

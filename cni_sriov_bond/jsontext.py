@@ -11,13 +11,21 @@ if TYPE_CHECKING:
     from typing import Any
 
 
+def _float(text: str) -> float:
+    """Read a number with a fraction or exponent, not one that would become infinite: that could not be written again."""
+    number = float(text)
+    if number in (_INFINITY, -_INFINITY):
+        raise ValueError(f"the number {text[:40]} is too large")
+    return number
+
+
 class _Rules:
     """What ``_json.make_scanner`` asks of a decoder."""
 
     strict = True
     object_hook = None
     object_pairs_hook = None
-    parse_float = float
+    parse_float = staticmethod(_float)
     parse_int = int
 
     @staticmethod
@@ -30,6 +38,7 @@ _make_scanner: "Any" = _json.make_scanner
 _make_encoder: "Any" = _json.make_encoder
 _scan = _make_scanner(_Rules())
 _encode = _make_encoder(None, None, _json.encode_basestring_ascii, None, ": ", ", ", False, False, False)
+_INFINITY = float("inf")
 _SPACE = " \t\n\r"
 
 
@@ -47,6 +56,10 @@ def loads(text: str) -> object:
         raise ValueError(f"no JSON value at character {stop.value}") from None
     except RecursionError:
         raise ValueError("exceeded max depth") from None
+    except ValueError as wrong:
+        if type(wrong) is ValueError and str(wrong).startswith("Exceeds"):  # int() alone says so, of its limit of 4300
+            raise ValueError("there is a number of thousands of digits") from None
+        raise
     if text[end:].strip(_SPACE):
         raise ValueError(f"more text after the JSON document, at character {end}")
     result: object = value

@@ -36,7 +36,8 @@ class Log:
         line = f"{self._prefix}: {level}: {text}\n"
         try:
             if self._path:
-                flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+                # O_NONBLOCK: a FIFO that nobody reads must not stop us.
+                flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK
                 fd = os.open(self._path, flags, 0o600)
                 try:
                     os.write(fd, f"{strftime('%Y-%m-%dT%H:%M:%S%z')} {line}".encode("utf-8", "replace"))

@@ -109,7 +109,7 @@ def _make(call: "Call", network: "Network", site: _Site, log: "Log") -> None:
     log.step("made the bond")
     host = sriov.Host()
     for port in site.bond.ports:
-        _move_in(host, port, network, site, mac)
+        _move_in(host, port, network, site)
     log.step("moved the VFs in")
     ports = bonds.ports(site.inside, site.bond.ports)
     members = [ports[port.pci] for port in site.bond.ports if port.pci in ports]
@@ -121,14 +121,14 @@ def _make(call: "Call", network: "Network", site: _Site, log: "Log") -> None:
     log.step("brought the bond up")
 
 
-def _move_in(host: sriov.Host, port: "Port", network: "Network", site: _Site, mac: str) -> None:
+def _move_in(host: sriov.Host, port: "Port", network: "Network", site: _Site) -> None:
     link = host.netdev(port)
     if link is None:
         raise CniError(POOL_UNUSABLE, f"{port.name} at {port.pci} left the host while it was leased")
     if link.up:
         host.netlink.set_up(link, False)
     host.apply(port, network.vf)
-    host.set_macs(port, link, mac)
+    host.set_macs(port, link, site.lease.record["macs"][port.pci])
     name = port.name if link.name != port.name else ""
     host.netlink.move(link, site.target.fd, f"the container's namespace {site.target.path}", name)
 
@@ -203,7 +203,7 @@ def _prev_result(network: "Network") -> "dict[str, Any] | None":
         return None
     try:
         return result.normal(network.prev_result, network.version)
-    except (ValueError, TypeError, KeyError, AttributeError, OSError) as wrong:
+    except ValueError as wrong:
         raise CniError(DECODING_FAILURE, f"prevResult of network {network.name!r} is no CNI result: {wrong}") from None
 
 
@@ -286,7 +286,7 @@ def _differences(call: "Call", lease: "Lease", before: "dict[str, Any]") -> list
         ips = [ip for ip in before["ips"] if ip.get("interface", place) == place]
         found += ip_addresses.differences(inside, link, ips, before["routes"])
     for port in ports:
-        found += host.differences(port, {**record["asked"]["vf"], "mac": record["mac"]})
+        found += host.differences(port, {**record["asked"]["vf"], "mac": record["macs"][port.pci]})
     inside.close()
     return found
 

@@ -25,19 +25,30 @@ class Cidr:
 
     __slots__ = ("family", "ip", "prefix", "text")
 
-    def __init__(self, text: str) -> None:
-        ip, slash, prefix = text.partition("/")
-        self.text = text
+    def __init__(self, text: object) -> None:
+        ip, _, prefix = text.partition("/") if isinstance(text, str) else ("", "", "")
+        self.text = str(text)
         self.family = family_of(ip)
-        self.ip = inet_pton(self.family, ip)
-        if not slash or not prefix.isdecimal() or int(prefix) > len(self.ip) * 8:
+        # A length is written in one to three of our digits: int() would take others, and fails on thousands of them.
+        if not (prefix.isascii() and prefix.isdecimal() and len(prefix) <= 3 and _is_ip(ip)):
             raise ValueError(f"{text!r} is no address with a prefix length")
+        self.ip = inet_pton(self.family, ip)
         self.prefix = int(prefix)
+        if self.prefix > len(self.ip) * 8:
+            raise ValueError(f"{text!r} is no address with a prefix length")
 
 
 def family_of(ip: str) -> int:
     """Give the address family of an IP address in text."""
     return _AF_INET6 if ":" in ip else _AF_INET
+
+
+def _is_ip(ip: object) -> bool:
+    """Tell whether a value is an IP address in text."""
+    try:
+        return isinstance(ip, str) and bool(inet_pton(family_of(ip), ip))
+    except (OSError, ValueError):
+        return False
 
 
 def parse(text: str, default_version: str, whose: str) -> "dict[str, Any]":
@@ -47,43 +58,63 @@ def parse(text: str, default_version: str, whose: str) -> "dict[str, Any]":
     :raises CniError: DECODING_FAILURE when it is not one.
     """
     try:
-        value = jsontext.loads(text)
-        if not isinstance(value, dict):
-            raise ValueError("it is no JSON object")
-        return normal(value, default_version)
-    except (ValueError, TypeError, KeyError, AttributeError, OSError) as wrong:
-        reason = f"{wrong.args[0]!r} is missing" if isinstance(wrong, KeyError) else str(wrong)
-        raise CniError(DECODING_FAILURE, f"{whose} gave no CNI result: {reason}", text[:500]) from None
+        return normal(jsontext.loads(text), default_version)
+    except ValueError as wrong:
+        raise CniError(DECODING_FAILURE, f"{whose} gave no CNI result: {wrong}", text[:500]) from None
 
 
-def normal(value: "dict[str, Any]", default_version: str) -> "dict[str, Any]":
+def normal(value: object, default_version: str) -> "dict[str, Any]":
     """Give a result in the form of 1.1.0, checked.
 
-    :raises ValueError: for a version that we do not know, or an address that is none.
+    :raises ValueError: saying what is wrong with it, and nothing else, whatever it holds.
     """
+    if not isinstance(value, dict):
+        raise ValueError("it is no JSON object")
     version = value.get("cniVersion") or default_version
     if version in _OLD:
         value = _from_old(value)
     elif version not in _WITH_IP_VERSION and version not in ("1.0.0", "1.1.0"):
         raise ValueError(f"it is of version {version!r}, which we do not know")
-    ips = [_known(ip, "address", "gateway", "interface") for ip in value.get("ips") or ()]
-    routes = [_known(route, "dst", "gw", *_ROUTE_KEYS) for route in value.get("routes") or ()]
+    ips = [_known(ip, "address", "gateway", "interface") for ip in _objects(value, "ips")]
+    routes = [_known(route, "dst", "gw", *_ROUTE_KEYS) for route in _objects(value, "routes")]
     for ip in ips:
-        Cidr(ip["address"])
+        Cidr(_must(ip, "address"))
         _bare(ip.get("gateway"))
     for route in routes:
-        to = Cidr(route["dst"])
+        to = Cidr(_must(route, "dst"))
         _bare(route.get("gw"))
         if route.get("gw") and family_of(route["gw"]) != to.family:
             raise ValueError(f"the route {route['dst']} has the gateway {route['gw']}, which is of the other family")
         _numbers(route)
-    interfaces = [dict(one) for one in value.get("interfaces") or ()]
-    return {"interfaces": interfaces, "ips": ips, "routes": routes, "dns": dict(value.get("dns") or {})}
+    interfaces = [dict(one) for one in _objects(value, "interfaces")]
+    return {"interfaces": interfaces, "ips": ips, "routes": routes, "dns": dict(_object(value, "dns"))}
 
 
-def _bare(ip: str | None) -> None:
-    if ip:
-        inet_pton(family_of(ip), ip)
+def _objects(value: "dict[str, Any]", key: str) -> "list[dict[str, Any]]":
+    """Give a member that is a list of objects, empty where it is null or not there."""
+    found = value.get(key) or []
+    if not isinstance(found, list) or not all(isinstance(one, dict) for one in found):
+        raise ValueError(f"{key} is no list of objects")
+    return found
+
+
+def _object(value: "dict[str, Any]", key: str) -> "dict[str, Any]":
+    """Give a member that is an object, empty where it is null or not there."""
+    found = value.get(key) or {}
+    if not isinstance(found, dict):
+        raise ValueError(f"{key} is no object")
+    return found
+
+
+def _must(value: "dict[str, Any]", key: str) -> "Any":
+    if key not in value:
+        raise ValueError(f"{key!r} is missing")
+    return value[key]
+
+
+def _bare(ip: object) -> None:
+    if ip and not _is_ip(ip):
+        raise ValueError(f"{ip!r} is no address")
 
 
 def _numbers(route: "dict[str, Any]") -> None:
@@ -101,10 +132,10 @@ def _from_old(value: "dict[str, Any]") -> "dict[str, Any]":
     ips: list[dict[str, Any]] = []
     routes: list[dict[str, Any]] = []
     for family in ("ip4", "ip6"):
-        part = value.get(family)
+        part = _object(value, family)
         if part:
-            ips.append({"address": part["ip"], "gateway": part.get("gateway")})
-            routes += part.get("routes") or []
+            ips.append({"address": _must(part, "ip"), "gateway": part.get("gateway")})
+            routes += _objects(part, "routes")
     return {"ips": ips, "routes": routes, "dns": value.get("dns")}
 
 

@@ -28,6 +28,14 @@ def boot_id() -> str:
         return file.read().strip()
 
 
+def is_path(text: str) -> bool:
+    """Tell whether a text can be a path; JSON can say NUL and half of a surrogate pair, which no path has."""
+    try:
+        return "\0" not in text and bool(text.encode())
+    except UnicodeEncodeError:
+        return False
+
+
 def exists(path: str) -> bool:
     """Tell whether a path leads anywhere."""
     try:

@@ -11,6 +11,11 @@ from tests.lab.errors import LostGuestError
 from tests.lab.lab import Lab, boot
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Have an option for what is asked for rarely."""
+    parser.addoption("--whole-table", action="store_true", help="try every combination in tests/lab/test_options.py")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark each test by what it uses, and let the lab's own tests come before those that use it.
 

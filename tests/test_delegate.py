@@ -331,6 +331,51 @@ def test_the_schema_is_one_and_says_what_our_check_says() -> None:
         assert bool(schema.issues(value, NETWORK)) == (not library.is_valid(value)), value
 
 
+@pytest.mark.parametrize(
+    ("keys", "words"),
+    [
+        ({"subnet": "10.1.0.0/" + "2" * 5000}, "is no network"),
+        ({"subnet": V4, "rangeStart": "\ud800"}, "is no address"),
+        ({"subnet": V4, "dataDir": "/x\ud800"}, "ipam.dataDir must be an absolute path"),
+        ({"subnet": V4, "dataDir": "/x\0"}, "ipam.dataDir must be an absolute path"),
+        ({"subnet": V4, "resolvConf": "/x\0"}, "ipam.resolvConf '/x\\x00' is no path"),
+        ({"subnet": V4, "resolvConf": "/x\ud800"}, "ipam.resolvConf '/x\\ud800' is no path"),
+        ({"subnet": V4, "resolvConf": "/none"}, "cannot read ipam.resolvConf /none: No such file"),
+        ({"subnet": V4, "resolvConf": "/"}, "cannot read ipam.resolvConf /: Is a directory"),
+    ],
+)
+def test_texts_that_are_no_number_and_no_path_are_told(tmp_path: Path, keys: dict[str, str], words: str) -> None:
+    """What Python's own functions choke on is a mistake of the config like any other."""
+    refused = ipam.call("ADD", ipam.network(tmp_path, **keys))
+    assert refused.code == INVALID_CONFIG
+    assert words in refused.said
+
+
+@pytest.mark.parametrize("kind", ["fifo", "endless"])
+def test_a_resolv_conf_that_never_ends_is_not_waited_for(tmp_path: Path, kind: str) -> None:
+    """A FIFO without a writer and a device without an end give no dns, and the address is given."""
+    os.mkfifo(tmp_path / "fifo")
+    path = {"fifo": str(tmp_path / "fifo"), "endless": "/dev/zero"}[kind]
+    answer = ipam.call("ADD", ipam.network(tmp_path, subnet=V4, resolvConf=path))
+    assert (answer.ips, answer.document.get("dns")) == (["10.1.0.2/24"], None)
+
+
+def test_a_vlan_of_thousands_of_digits_is_none(tmp_path: Path) -> None:
+    """It is no VLAN that was chosen, and no bug."""
+    allowed = on_vlan(tmp_path, 100, type="sriov-bond", vlanAllowed=["100-200"])
+    assert ipam.call("ADD", allowed, args=f"VLAN={'9' * 5000}").ips == ["10.100.0.2/24", "fd00:100::2/64"]
+
+
+@pytest.mark.parametrize("before", [{"ips": 5}, {"ips": [{"address": []}]}, [1], "x", {"cniVersion": "9.9.9"}])
+def test_a_check_tells_what_is_wrong_with_prevresult(tmp_path: Path, before: object) -> None:
+    """In words, not in those of a programming language."""
+    value = ipam.network(tmp_path, subnet=V4)
+    ipam.call("ADD", value)
+    refused = ipam.call("CHECK", {**value, "prevResult": before})
+    assert (refused.code, "is no CNI result: " in refused.said) == (DECODING_FAILURE, True)
+    assert "object has no" not in refused.said and "iterable" not in refused.said
+
+
 def test_a_relative_data_directory_is_refused(tmp_path: Path) -> None:
     for verb in ("ADD", "DEL"):
         assert ipam.call(verb, ipam.network(Path("somewhere"), subnet=V4)).code == INVALID_CONFIG
@@ -386,6 +431,31 @@ def test_an_answer_that_nobody_takes_leaves_nothing(tmp_path: Path) -> None:
     assert ipam.reserved(tmp_path) == {}
 
 
+def test_an_answer_that_nobody_takes_keeps_what_was_there(tmp_path: Path) -> None:
+    """What the attachment has of a range that the config had before is not the failed call's to free."""
+    assert ipam.call("ADD", ipam.network(tmp_path, subnet=V4)).ips == ["10.1.0.2/24"]
+    running = ipam.start("ADD", ipam.network(tmp_path, subnet="10.7.0.0/24"))
+    assert running.stdout and running.stderr
+    running.stdout.close()
+    assert running.wait() == 1
+    running.stderr.close()
+    assert ipam.reserved(tmp_path) == {"10.1.0.2": "c1\r\neth0"}
+    assert ipam.call("DEL", ipam.network(tmp_path, subnet=V4)).code == 0
+    assert ipam.reserved(tmp_path) == {}
+
+
+def test_what_an_old_host_local_gave_is_freed_last(tmp_path: Path) -> None:
+    """A reservation without an interface is its container's; a DEL of another address of it does not lose it."""
+    value = ipam.network(tmp_path, subnet=V4)
+    (tmp_path / "net1").mkdir()
+    (tmp_path / "net1/10.9.0.9").write_text("c1")
+    assert ipam.call("ADD", value).ips == ["10.1.0.2/24"]
+    assert ipam.call("DEL", value).code == 0
+    assert ipam.reserved(tmp_path) == {"10.9.0.9": "c1"}
+    assert ipam.call("DEL", value).code == 0
+    assert ipam.reserved(tmp_path) == {}
+
+
 def test_check(tmp_path: Path) -> None:
     """Well after an ADD; not when the attachment has nothing, or prevResult an address of ours that another has."""
     value = ipam.network(tmp_path, subnet=V4)
@@ -416,6 +486,14 @@ def test_status(tmp_path: Path) -> None:
     assert ipam.call("STATUS", ipam.network(tmp_path)).code == INVALID_CONFIG
 
 
+def test_status_of_a_set_that_never_had_an_address(tmp_path: Path) -> None:
+    """Where all is excluded or the gateway's an ADD fails, also the first one, and STATUS says so before."""
+    value = ipam.network(tmp_path / "data", subnet="10.1.0.24/30", exclude=["10.1.0.26"])
+    found = ipam.call("STATUS", value)
+    assert (found.code, found.said) == (NOT_AVAILABLE, "network 'net1' has no address left in 10.1.0.25-10.1.0.26")
+    assert ipam.call("ADD", value).code == TRY_AGAIN_LATER
+
+
 @pytest.mark.parametrize("key", ["cni.dev/valid-attachments", "cni.dev/attachments"])
 def test_gc_frees_what_is_not_listed(tmp_path: Path, key: str) -> None:
     """Of this network alone (G2, G5); an empty list and null free all of it (G3)."""
@@ -434,17 +512,21 @@ def test_gc_frees_what_is_not_listed(tmp_path: Path, key: str) -> None:
     assert ipam.call("ADD", value, "a", "net1").ips == ["10.1.0.5/24"]
 
 
-@pytest.mark.parametrize("listed", [5, "x", {}, [5], [{}], [{"containerID": "a"}], [{"containerID": 5, "ifname": "x"}], [None]])
+@pytest.mark.parametrize(
+    "listed",
+    [
+        *(5, 0, "x", "", {}, False, [5], [{}], [None]),
+        *([{"containerID": "a"}], [{"containerID": 5, "ifname": "x"}], [{"containerID": "", "ifname": "eth0"}]),
+    ],
+)
 def test_gc_with_a_list_that_is_none_frees_nothing(tmp_path: Path, listed: object) -> None:
     """Wrong types free nothing (G8), and neither does a list that is not there (G4)."""
     value = ipam.network(tmp_path, subnet=V4)
     ipam.call("ADD", value)
-    answer = ipam.call("GC", {**value, "cni.dev/valid-attachments": listed})
-    assert answer.code == DECODING_FAILURE or listed == {}
-    if listed != {}:
-        assert len(ipam.reserved(tmp_path)) == 1
-        assert ipam.call("GC", value).code == 0
-        assert len(ipam.reserved(tmp_path)) == 1
+    assert ipam.call("GC", {**value, "cni.dev/valid-attachments": listed}).code == DECODING_FAILURE
+    assert len(ipam.reserved(tmp_path)) == 1
+    assert ipam.call("GC", value).code == 0
+    assert len(ipam.reserved(tmp_path)) == 1
 
 
 # -- many at once, and killed

@@ -20,6 +20,8 @@ from cni_sriov_bond.errors import (
     POOL_UNUSABLE,
     TRY_AGAIN_LATER,
 )
+from tests.fuzz import process
+from tests.fuzz.case import Case
 from tests.support import REPOSITORY, SECONDS, Answer, Plugin, files, lease, make_pool, plugin_at, program, space
 
 if TYPE_CHECKING:
@@ -103,6 +105,40 @@ def test_no_depth_of_nesting_is_a_bug(plugin: Plugin, state: Path, shape: str) -
         assert answer.status == 1
         document = json.loads(answer.out)
         assert document["code"] in (DECODING_FAILURE, INVALID_CONFIG, INVALID_NETNS), document
+
+
+def test_what_is_shown_of_a_long_name_is_short(plugin: Plugin, state: Path) -> None:
+    """A config of half a megabyte does not make a sentence of one; runtimes log all of it."""
+    answer = plugin.run("ADD", plugin.config(name="é" * 100_000))
+    assert "invalid characters found in network name éé" in answer.error(INVALID_CONFIG, "1.1.0")
+    assert answer.out.count("\\u00e9") == 4000
+    assert "... (96000 letters more)" in answer.out
+
+
+@pytest.mark.parametrize("key", ["stateDir", "logFile"])
+@pytest.mark.parametrize("path", ["/x\0", "/x\ud800"])
+@pytest.mark.parametrize("verb", ["ADD", "DEL"])
+def test_what_can_be_no_path_is_told(plugin: Plugin, state: Path, verb: str, key: str, path: str) -> None:
+    """JSON can say texts that no file is called by."""
+    assert f"{key} {path!r} is no path" in plugin.run(verb, plugin.config(**{key: path})).error(INVALID_CONFIG)
+
+
+def test_a_log_that_nobody_reads_does_not_stop_us(plugin: Plugin, state: Path, tmp_path: Path) -> None:
+    """A FIFO without a reader is a log that cannot be written, and no reason to wait."""
+    os.mkfifo(tmp_path / "log")
+    stdin = plugin.config(logFile=str(tmp_path / "log"), logLevel="debug", vlna=1)
+    assert "'/none' does not exist" in plugin.run("ADD", stdin).error(INVALID_NETNS)
+
+
+def test_an_input_that_is_a_directory_is_told(frozen: Path, tmp_path: Path) -> None:
+    """CPython alone would not start with it; the built plugin does, and says so as of every other input (C12)."""
+    for name in ("sriov-bond", "sriov-bond-ipam"):
+        environ = {"CNI_COMMAND": "DEL", "CNI_CONTAINERID": "c1", "CNI_IFNAME": "eth0", "CNI_PATH": str(tmp_path)}
+        directory = os.open("/", os.O_RDONLY)
+        done = subprocess.run([frozen / "opt/cni/bin" / name], stdin=directory, capture_output=True, env=environ, check=False)
+        os.close(directory)
+        answer = Answer(done.returncode, done.stdout.decode(), done.stderr.decode())
+        assert "error reading from stdin: Bad file descriptor" in answer.error(IO_FAILURE, "1.1.0")
 
 
 def test_input_that_is_no_file_to_read_is_told(plugin: Plugin, state: Path) -> None:
@@ -546,6 +582,31 @@ def test_closed_streams_do_not_become_our_files(plugin: Plugin, state: Path, clo
     empty = [path for path in plugin.state.rglob("*") if path.is_file() and path.name in ("lock", "cbond1")]
     assert all(path.stat().st_size == 0 for path in empty)
     assert "Traceback" not in answer.err
+
+
+@pytest.mark.parametrize("error", ["2>&-", "2>/dev/full"])
+def test_a_delegates_complaints_without_a_reader_harm_nothing(plugin: Plugin, error: str) -> None:
+    """With standard error closed they went into the bond's lock file, which had its number; and they are no failure."""
+    where = make_pool(plugin.state, "db", 1)
+    environ = {"CNI_PATH": str(plugin.cni_path), "PATH": os.environ["PATH"]}
+    for container_id in ("c1", "c2"):
+        delegate = {"type": "ipam", "environ": environ, "config": "{}"}
+        taken = lease(where, container_id, netns={"path": "/none", "id": [4, 1]}, asked={}, delegate=delegate)
+        taken.save("ready")
+        taken.close()
+        program(plugin.cni_path, "ipam", "echo loud >&2")
+        answer = plugin.run("DEL", prefix=("sh", "-c", f'"$@" {error}; exit $?', "sh"), CNI_CONTAINERID=container_id)
+        assert answer == Answer(0, "", "")
+        assert Path(where.path, "bonds/cbond1").read_bytes() == b""
+
+
+def test_a_variable_without_a_name_is_not_passed_on(frozen: Path, plugin: Plugin) -> None:
+    """An entry "=x" of the environment, which a shell can leave, does not keep a delegate from being started."""
+    program(plugin.cni_path, "ipam", "exit 0")
+    usual = [f"{key}={value}".encode() for key, value in plugin.environ("DEL", {"PATH": os.environ["PATH"]}).items()]
+    call = Case("sriov-bond", [b"=x", b"nothing", *usual], plugin.config(ipam={"type": "ipam"}))
+    outcome = process.run(str(frozen / "opt/cni/bin/sriov-bond"), call, SECONDS)
+    assert (outcome.status, outcome.out, outcome.err) == (0, b"", b"")
 
 
 def test_a_killed_plugin_leaves_nothing_behind(plugin: Plugin, state: Path) -> None:

@@ -49,7 +49,7 @@ def test_a_link_is_followed(tmp_path: Path) -> None:
     assert ipam.find("ipam", str(tmp_path)) == f"{tmp_path}/ipam"
 
 
-@pytest.mark.parametrize("kind", ["../ipam", "/bin/sh", "a/b", ".", "..", "a\0b"])
+@pytest.mark.parametrize("kind", ["../ipam", "/bin/sh", "a/b", ".", "..", "a\0b", "a\ud800"])
 def test_a_name_that_is_a_path_is_refused(kind: str, tmp_path: Path) -> None:
     """The delegate is found in CNI_PATH and nowhere else (contract 4, 30)."""
     with pytest.raises(CniError, match="invalid plugin name") as refused:
@@ -162,6 +162,22 @@ def test_a_failure_without_words_of_its_own_is_told_in_ours(tmp_path: Path, body
     failed = failure(program(tmp_path, "ipam", body))
     assert failed.code == DELEGATE_FAILED
     assert failed.msg.startswith(f"the IPAM plugin ipam {words}")
+
+
+@pytest.mark.parametrize("code", ["true", "-1", "0", "1.5", '"7"', "4294967296", "null", "[]"])
+def test_a_code_that_no_runtime_reads_is_none(tmp_path: Path, code: str) -> None:
+    """Go reads an unsigned int; an answer of ours that it cannot read would hide the failure."""
+    failed = failure(program(tmp_path, "ipam", f"""echo '{{"code":{code},"msg":"m"}}'; exit 1"""))
+    assert failed.code == DELEGATE_FAILED
+    assert failed.msg.startswith("the IPAM plugin ipam failed with status 1 at ADD: {")
+
+
+@pytest.mark.parametrize("rest", ["", ',"msg":""', ',"msg":" "', ',"msg":null', ',"msg":{"a":1},"details":[1]', ',"details":5'])
+def test_a_code_without_words_gets_ours(tmp_path: Path, rest: str) -> None:
+    """Its code is kept, and the sentence says who failed and how."""
+    failed = failure(program(tmp_path, "ipam", f"""echo '{{"code":11{rest}}}'; exit 1"""))
+    assert (failed.code, failed.details) == (11, "")
+    assert failed.msg.startswith("the IPAM plugin ipam failed with status 1 at ADD: {")
 
 
 def test_only_the_end_of_a_long_complaint_is_told(tmp_path: Path) -> None:

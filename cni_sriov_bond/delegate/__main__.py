@@ -25,7 +25,7 @@ def _run(version: list[str]) -> None:
         try:
             answer(result.build(given, version[0]))
         except OSError:
-            verbs.delete(call, value)  # nobody took the answer, so nobody knows of the addresses
+            verbs.take_back(call, value, given)  # nobody took the answer, so nobody knows of the addresses
             raise
     elif call.command == "DEL":
         verbs.delete(call, value)

@@ -53,9 +53,10 @@ def network(written: str) -> "tuple[Ip, int]":
     address, slash, prefix = written.partition("/")
     found = ip(address)
     most = BITS[6] if ":" in address else BITS[4]
-    if not slash or not prefix.isascii() or not prefix.isdigit() or int(prefix) > most or most != BITS[found[0]]:
+    length = int(prefix) if prefix.isascii() and prefix.isdigit() and len(prefix) <= 3 else most + 1
+    if not slash or length > most or most != BITS[found[0]]:
         raise CniError(INVALID_CONFIG, f"{written!r} is no network")
-    return found, int(prefix)
+    return found, length
 
 
 def requested(written: str) -> "Ip":

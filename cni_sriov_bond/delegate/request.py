@@ -86,8 +86,9 @@ def _chosen_vlan(value: "dict[str, Any]", words: dict[str, str]) -> int:
     """Give the VLAN of the attachment: an argument's where the plugin is ours, which has held it against vlanAllowed by now."""
     if value.get("type") == "sriov-bond" and value.get("vlanAllowed"):
         for chosen in ((value.get("args") or {}).get("cni", {}).get("vlan"), words.get("VLAN")):
-            if isinstance(chosen, str | int) and str(chosen).isascii() and str(chosen).isdigit():
-                return int(chosen)
+            word = str(chosen) if isinstance(chosen, str | int) else ""
+            if word.isascii() and word.isdigit() and len(word) <= 4:
+                return int(word)
     return value.get("vlan") or 0
 
 

@@ -18,7 +18,7 @@ from cni_sriov_bond.errors import ADDRESS_REFUSED, INVALID_CONFIG, IO_FAILURE, T
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
     from cni_sriov_bond.delegate.request import Request
 
@@ -205,18 +205,24 @@ class Reservations:
         finally:
             os.close(fd)
 
-    def free(self, who: Owner) -> None:
+    def free(self, who: Owner, only: "Collection[str] | None" = None) -> None:
         """Free an attachment's addresses, and nobody else's; an index that cannot be written is no hindrance.
 
+        :param only: those to free, as text, where the others stay.
         :raises CniError: IO_FAILURE.
         """
         try:
             self.make_ready()
-            texts = self.of(who)
+            key, have = who.key, self._index.owned(who.key)
+            if not have:
+                key = Owner(who.container_id, "").key
+                have = self._index.owned(key)
         except CniError:
+            key = who.key
             mine = [(text, owner) for _, text, owner in self.all() if owner.container_id == who.container_id]
-            texts = [text for text, owner in mine if owner.ifname == who.ifname]
-            texts = texts or [text for text, owner in mine if not owner.ifname]
+            have = [text for text, owner in mine if owner.ifname == who.ifname]
+            have = have or [text for text, owner in mine if not owner.ifname]
+        texts = [text for text in have if only is None or text in only]
         if not texts:
             return
         for text in texts:
@@ -224,8 +230,7 @@ class Reservations:
         try:
             for text in texts:
                 self._index.mark(ranges.ip(text), False)
-            self._index.own(who.key, [])
-            self._index.own(Owner(who.container_id, "").key, [])
+            self._index.own(key, [text for text in have if text not in texts])
             self._index.sign()
         except CniError:
             pass  # the directory has changed without a signature, so nobody believes the index
@@ -256,7 +261,7 @@ def locked(data_dir: str, name: str, make: bool) -> Reservations | None:
     :raises CniError: INVALID_CONFIG for a data directory that is no absolute path, IO_FAILURE, TRY_AGAIN_LATER when the lock
         cannot be had.
     """
-    if not data_dir.startswith("/") or "\0" in data_dir:
+    if not data_dir.startswith("/") or not store.is_path(data_dir):
         raise CniError(INVALID_CONFIG, f"ipam.dataDir must be an absolute path, not {data_dir!r}")
     path = f"{data_dir}/{name}"
     if not store.exists(path):

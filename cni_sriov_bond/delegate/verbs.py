@@ -2,6 +2,7 @@
 
 import posix as os  # os itself costs a call 4 million instructions
 
+from cni_sriov_bond import result, store
 from cni_sriov_bond.delegate import ranges, reservations
 from cni_sriov_bond.delegate.request import parse, where
 from cni_sriov_bond.delegate.reservations import Owner
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from typing import Any
 
     from cni_sriov_bond.config import Call
+
+
+_MOST_RESOLV_CONF = 65536
 
 
 def add(call: "Call", value: "dict[str, Any]", version: str) -> "dict[str, Any]":
@@ -64,6 +68,20 @@ def delete(call: "Call", value: "dict[str, Any]") -> None:
         kept.close()
 
 
+def take_back(call: "Call", value: "dict[str, Any]", given: "dict[str, Any]") -> None:
+    """Free what an ADD gave, and not what its attachment had before, of ranges that the config no longer has.
+
+    :raises CniError: IO_FAILURE, TRY_AGAIN_LATER.
+    """
+    kept = reservations.locked(*where(value), make=False)
+    if kept is None:
+        return
+    try:
+        kept.free(Owner(call.container_id, call.ifname), [one["address"].partition("/")[0] for one in given["ips"]])
+    finally:
+        kept.close()
+
+
 def check(call: "Call", value: "dict[str, Any]", version: str) -> None:
     """See that the attachment has what it was given.
 
@@ -82,17 +100,17 @@ def check(call: "Call", value: "dict[str, Any]", version: str) -> None:
     if not have:
         raise CniError(CHECK_DIFFERS, f"{who} has no address of network {request.name!r}; ADD it again")
     owned = {ranges.ip(text) for text in have}
-    for address in _shown(value):
+    for address in _shown(value, version):
         if address not in owned and request.holds(address):
             raise CniError(CHECK_DIFFERS, f"{ranges.text(address)} of prevResult is not reserved for {who}")
 
 
-def _shown(value: "dict[str, Any]") -> "list[ranges.Ip]":
+def _shown(value: "dict[str, Any]", version: str) -> "list[ranges.Ip]":
     """Give the addresses of prevResult."""
     before = value.get("prevResult") or {}
     try:
-        return [ranges.network(one["address"])[0] for one in before.get("ips") or ()]
-    except (KeyError, TypeError, AttributeError, CniError) as wrong:
+        return [ranges.network(one["address"])[0] for one in result.normal(before, version)["ips"]]
+    except (ValueError, CniError) as wrong:
         raise CniError(DECODING_FAILURE, f"prevResult of network {value['name']!r} is no CNI result: {wrong}") from None
 
 
@@ -105,19 +123,20 @@ def status(value: "dict[str, Any]", version: str) -> None:
     try:
         kept = reservations.locked(request.data_dir, request.name, make=False)
         if kept is None:
-            return _can_make(f"{request.data_dir}/{request.name}")
-        try:
-            kept.make_ready()
-            full = [str(one) for one in request.sets if kept.full(one)]
-        finally:
-            kept.close()
+            _can_make(f"{request.data_dir}/{request.name}")
+            full = [str(one) for one in request.sets if not one.after(None)]
+        else:
+            try:
+                kept.make_ready()
+                full = [str(one) for one in request.sets if kept.full(one)]
+            finally:
+                kept.close()
     except CniError as failed:
         if failed.code != IO_FAILURE:
             raise
         raise CniError(NOT_AVAILABLE, failed.msg) from None
     if full:
         raise CniError(NOT_AVAILABLE, f"network {request.name!r} has no address left in {' and '.join(full)}")
-    return None
 
 
 def _can_make(path: str) -> None:
@@ -147,10 +166,10 @@ def collect(value: "dict[str, Any]") -> None:
             break
     else:
         return
-    listed = value[key] or []
+    listed = [] if value[key] is None else value[key]  # Go writes a list without entries as null
     try:
         valid = {(one["containerID"], one["ifname"]) for one in listed}
-        wrong = not isinstance(listed, list) or not all(isinstance(part, str) for one in valid for part in one)
+        wrong = not isinstance(listed, list) or not all(part and isinstance(part, str) for one in valid for part in one)
     except (KeyError, TypeError):
         wrong = True
     if wrong:
@@ -167,12 +186,7 @@ def collect(value: "dict[str, Any]") -> None:
 def _resolv_conf(path: str) -> "dict[str, Any]":
     """Read a file like /etc/resolv.conf as host-local does (dns.go)."""
     found: dict[str, Any] = {}
-    try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            lines = file.read().split("\n")
-    except OSError as failed:
-        raise CniError(INVALID_CONFIG, f"cannot read ipam.resolvConf {path}: {failed.strerror}") from None
-    for line in lines:
+    for line in _read(path).split("\n"):
         words = line.split()
         if len(words) < 2 or words[0][0] in "#;":
             continue
@@ -183,3 +197,20 @@ def _resolv_conf(path: str) -> "dict[str, Any]":
         elif words[0] in ("search", "options"):
             found.setdefault(words[0], []).extend(words[1:])
     return found
+
+
+def _read(path: str) -> str:
+    """Read a file of the operator's, not all of /dev/zero, and without waiting for a FIFO."""
+    if not store.is_path(path):
+        raise CniError(INVALID_CONFIG, f"ipam.resolvConf {path!r} is no path")
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        try:
+            data = b""
+            while len(data) < _MOST_RESOLV_CONF and (part := os.read(fd, _MOST_RESOLV_CONF)):
+                data += part
+        finally:
+            os.close(fd)
+    except OSError as failed:
+        raise CniError(INVALID_CONFIG, f"cannot read ipam.resolvConf {path}: {failed.strerror}") from None
+    return data[:_MOST_RESOLV_CONF].decode("utf-8", "replace")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.fuzz.__main__ import main as hostile_calls
 from tests.lab import kill_sweep, lab, shell, supplies
 from tests.lab.errors import LabError, LostGuestError
 from tests.lab.steps import StepFailedError, console
@@ -19,10 +20,10 @@ def main(argv: list[str]) -> int:
     """Run one command and return its exit status."""
     parser = argparse.ArgumentParser(prog="./dev")
     parser.add_argument("--from", dest="origin", type=Path, default=Path.cwd(), help="the folder that dev was called in")
-    parser.add_argument("command", choices=("test", "build", "lab", "demo", "kill-sweep"))
+    parser.add_argument("command", choices=("test", "build", "lab", "demo", "kill-sweep", "fuzz"))
     parser.add_argument("arguments", nargs=argparse.REMAINDER)
     options = parser.parse_args(argv)
-    commands = {"test": test, "build": build, "lab": open_lab, "demo": demo, "kill-sweep": sweep}
+    commands = {"test": test, "build": build, "lab": open_lab, "demo": demo, "kill-sweep": sweep, "fuzz": fuzz}
     try:
         return commands[options.command](options.arguments, options.origin)
     except (StepFailedError, LabError) as error:
@@ -64,6 +65,11 @@ def sweep(arguments: list[str], origin: Path) -> int:
         return kill_sweep.main(booted.guest, arguments)
     finally:
         booted.close()
+
+
+def fuzz(arguments: list[str], origin: Path) -> int:
+    """Make hostile calls of the executables."""
+    return hostile_calls(supplies.build_product(), arguments)
 
 
 def demo(arguments: list[str], origin: Path) -> int:

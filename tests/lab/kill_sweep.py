@@ -55,9 +55,8 @@ def sweep(guest: "Guest", arguments: "Sequence[str]", say: "Callable[[str], None
             event = json.loads(line)
             if event["event"] == "row":
                 outcome.rows.append(event)
-                say(
-                    f"{event['variant']} {event['verb']} {event['kind']}: {event['points']} points, {event['leaks']} leaks, {event['seconds']:.0f} s"
-                )
+                case = f"{event['variant']} {event['verb']} {event['kind']}"
+                say(f"{case}: {event['points']} points, {event['leaks']} leaks, {event['seconds']:.0f} s")
             elif event["event"] == "leak":
                 outcome.leaks.append(event)
                 say(f"LEAK {json.dumps(event)}")

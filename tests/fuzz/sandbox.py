@@ -1,0 +1,205 @@
+"""The place that a hostile call runs in: nothing of the machine can be changed from it, and what is changed in it is seen.
+
+A worker has a mount and a network namespace of its own. All file systems are read-only there but a few small ones in
+memory, the executables are found below /run/product, and sysfs shows NICs that have no VFs. So a call that would write
+anywhere else fails, and an ADD comes as far as the question which VFs a NIC has.
+"""
+
+import ctypes
+import json
+import os
+import shutil
+import stat
+from pathlib import Path
+
+from cni_sriov_bond import inventory, leases, pool, store
+from cni_sriov_bond.netlink import Netlink
+from cni_sriov_bond.netns import Entered, Temporary
+from tests import oracle
+from tests.fuzz import samples
+from tests.support import bond_entry
+
+PRODUCT = "/run/product"
+_ROOT = Path("/run/fuzz")
+_MEMORY = ("/run", "/tmp", "/var/tmp", "/var/lib/cni", "/dev/shm")
+_NOT_LOOKED_AT = (PRODUCT, "/run/devices", "/run/netns")
+_KERNELS = ("proc", "sysfs", "devpts", "devtmpfs", "cgroup", "cgroup2", "mqueue", "nsfs")
+_BIND, _REC, _PRIVATE, _RDONLY, _REMOUNT = 0x1000, 0x4000, 0x40000, 1, 0x20
+_NEWNS, _NEWNET = 0x20000, 0x40000000
+_FREE_BOND = 4
+_PF_NAMES = ("enp1s0", "enp2s0")
+_libc = ctypes.CDLL(None, use_errno=True)
+
+# What is in a file: None for a directory, a link's target or a kind for what is neither.
+Tree = dict[str, bytes | None]
+
+
+def _call(function: str, *arguments: object) -> None:
+    given = [argument.encode() if isinstance(argument, str) else argument for argument in arguments]
+    if getattr(_libc, function)(*given) != 0:
+        reason = os.strerror(ctypes.get_errno())
+        raise RuntimeError(f"the sandbox cannot be made: {function}{arguments}: {reason}; run as root")
+
+
+def _mount(source: str, target: str, kind: str = "", flags: int = 0, options: str = "") -> None:
+    _call("mount", source, target, kind or None, ctypes.c_ulong(flags), options or None)
+
+
+class Sandbox:
+    """The worker's own namespaces; it is in them from here to its end."""
+
+    def __init__(self, product: Path) -> None:
+        _call("unshare", _NEWNS | _NEWNET)
+        _mount("none", "/", flags=_REC | _PRIVATE)
+        held = os.open(product, os.O_RDONLY | os.O_DIRECTORY)  # it may be below what is covered now
+        for path in _MEMORY:
+            os.makedirs(path, exist_ok=True)
+            _mount("fuzz", path, "tmpfs", options="mode=755,size=256m")
+        for path in (PRODUCT, "/run/devices", "/run/netns", str(_ROOT)):
+            os.mkdir(path)
+        _mount(f"/proc/self/fd/{held}", PRODUCT, flags=_BIND)
+        os.close(held)
+        self._make_nics()
+        self._make_box()
+        self._make_read_only()
+        os.makedirs(_ROOT / "cwd")
+        os.chdir(_ROOT / "cwd")
+        self._ours = Netlink()
+        self._trees: dict[str, Tree] = {}
+
+    def _make_nics(self) -> None:
+        with oracle.Route() as route:
+            for name in _PF_NAMES:
+                route.link("add", ifname=name, kind="ifb")
+        for nic, name in enumerate(_PF_NAMES, 1):
+            path = Path(f"/run/devices/ffff:0{nic}:00.0/net", name)
+            path.mkdir(parents=True)
+            (path / "carrier").write_text("1\n")
+        for port in bond_entry(_FREE_BOND)["ports"]:  # the others' VFs are with their containers
+            Path("/run/devices", port["pci"], "net", port["name"]).mkdir(parents=True)
+        _mount("/run/devices", "/sys/bus/pci/devices", flags=_BIND)
+
+    def _make_box(self) -> None:
+        """Make the container's namespace, at a path as runtimes have it."""
+        Path(samples.BOX).touch()
+        with Temporary() as netns:
+            _mount(f"/proc/self/fd/{netns.fd}", samples.BOX, flags=_BIND)
+            with Entered(netns):
+                self._box = Netlink("the box")
+            self.box_id = [netns.dev, netns.ino]
+
+    def _make_read_only(self) -> None:
+        for line in Path("/proc/self/mountinfo").read_text().splitlines():
+            before, _, after = line.partition(" - ")
+            path, kind = before.split()[4], after.split()[0]
+            if path not in _MEMORY and path != samples.BOX and kind not in _KERNELS:
+                _mount("none", path.replace("\\040", " "), flags=_BIND | _REMOUNT | _RDONLY)
+
+    def reset(self, world: str) -> Tree:
+        """Have everything as it was at first, and give what is there."""
+        tree = self._trees.get(world)
+        if tree is not None and self.tree() == tree:
+            return tree
+        for path in _MEMORY:
+            for entry in os.scandir(path):
+                if entry.path not in (*_NOT_LOOKED_AT, str(_ROOT)):
+                    _remove(entry.path)
+        for entry in os.scandir(_ROOT):
+            if entry.name != "cwd":
+                _remove(entry.path)
+        for entry in os.scandir(_ROOT / "cwd"):
+            _remove(entry.path)
+        self._fill(world)
+        self._trees[world] = self.tree()
+        return self._trees[world]
+
+    def _fill(self, world: str) -> None:
+        os.mkdir(samples.BIN)
+        (_ROOT / "file").write_text("x")
+        (_ROOT / "resolv.conf").write_text("nameserver 10.0.0.1\nsearch a b\n# c\noptions ndots:2\n")
+        os.mkfifo(_ROOT / "fifo")
+        os.symlink("loop", _ROOT / "loop")
+        _fill_addresses()
+        if world != "empty":
+            _fill_pool(world, self.box_id)
+
+    def tree(self) -> Tree:
+        """Give everything that there is on what can be written to; files that are empty, as locks are, say nothing."""
+        found: Tree = {}
+        for path in _MEMORY:
+            _look(path, found)
+        return found
+
+    def links(self) -> list[tuple[int, str, str, bool, int]]:
+        """Give every network device of the host and of the container."""
+        links = self._ours.links() + self._box.links()
+        return [(link.index, link.name, link.mac, link.up, link.mtu) for link in links]
+
+
+def _remove(path: str) -> None:
+    if os.path.isdir(path) and not os.path.islink(path):
+        shutil.rmtree(path)
+    else:
+        os.unlink(path)
+
+
+def _look(path: str, found: Tree) -> None:
+    for entry in os.scandir(path):
+        if entry.path in _NOT_LOOKED_AT:
+            continue
+        mode = entry.stat(follow_symlinks=False).st_mode
+        if stat.S_ISDIR(mode):
+            found[entry.path] = None
+            _look(entry.path, found)
+        elif stat.S_ISREG(mode):
+            with open(entry.path, "rb") as file:
+                found[entry.path] = file.read(1 << 21)
+        else:
+            found[entry.path] = str(stat.S_IFMT(mode)).encode()
+
+
+def _fill_pool(world: str, box: list[int]) -> None:
+    """Make pool db of four bonds, three in the world that has none to give, and its leases.
+
+    They are a container's that is gone, one's that lives, of another network, and in the full world a third's.
+    """
+    where = pool.Pool(samples.STATE, "db")
+    pool.make_directories(where)
+    bonds = [bond_entry(number) for number in range(1, _FREE_BOND + (world != "full"))]
+    made = {"version": 1, "pool": "db", "boot_id": store.boot_id(), "nics": [], "bonds": bonds}
+    inventory.write(where.path, made)
+    lives = {"path": samples.BOX, "id": box}
+    holders = [("net1", "c1", {"path": "/run/netns/gone", "id": [4, 1]}), ("net2", "c2", lives)]
+    if world == "full":
+        holders.append(("net1", "c3", lives))
+    for network, container_id, netns in holders:
+        environ = {"CNI_COMMAND": "ADD", "CNI_CONTAINERID": container_id, "CNI_IFNAME": "eth0", "CNI_PATH": samples.BIN}
+        config = json.dumps({"cniVersion": "1.0.0", "name": network, "ipam": {"type": "odd"}})
+        bond = bond_entry(len(where.entries()) + 1)
+        record = {
+            "netns": netns,
+            "asked": {"options": {"mode": 2}, "vf": {"vlan": 100}, "mtu": 1500, "primary": ""},
+            "delegate": {"type": "odd", "environ": environ, "config": config},
+            "mac": "02:00:00:00:00:01",
+            "macs": {port["pci"]: "02:00:00:00:00:01" for port in bond["ports"]},
+            "ports_of": bond,
+        }
+        lease, _ = where.acquire(leases.Attachment(network, container_id, "eth0"), record)
+        lease.save(leases.READY)
+        lease.close()
+    if world == "damaged":
+        Path(where.leases, f"cbond3.{'0' * 32}.ready").write_bytes(b'{"version":1,')
+        Path(samples.STATE, "web").mkdir()
+        Path(samples.STATE, "web/pool.json").write_bytes(b"\xff{")
+
+
+def _fill_addresses() -> None:
+    directory = Path(samples.DATA, "net1")
+    directory.mkdir(parents=True)
+    for address, owner in (
+        ("10.1.0.2", "c1\r\neth0"),
+        ("10.1.0.15", "c9\r\neth0"),
+        ("fd00:1::2", "c1\r\neth0"),
+        ("10.2.0.2", "old"),
+    ):
+        (directory / address).write_bytes(owner.encode())

@@ -1,0 +1,212 @@
+"""What an answer to a call may be, however hostile that was; everything else is a complaint."""
+
+import json
+import re
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any
+
+from cni_sriov_bond.config import VERSIONS
+from tests.fuzz import addresses, samples
+from tests.fuzz.case import IPAM, Case
+from tests.fuzz.process import Outcome
+from tests.fuzz.sandbox import Tree
+
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+SECONDS = 5.0
+# Bytes: Python itself has 30 MiB before the program is in its place; the largest input is 1 MiB.
+MOST_MEMORY = 128 << 20
+MOST_ANSWER = 100 << 10
+MOST_STDIN = 1 << 20
+_CNIS = {1, 2, 3, 4, 5, 6, 7, 8, 11, 50, 51}
+_TRACES = (b"Traceback", b"Fatal Python error", b"MemoryError", b"Exception ignored", b"[PYI-")
+_PROGRAMMERS = re.compile(
+    r"Traceback|<class|\bobject has no attribute|NoneType|codec can't|positional argument|Exceeds the limit"
+)
+
+
+def documented(program: str) -> set[int]:
+    """Give the codes that the documents say a program has."""
+    if program == IPAM:
+        table = (DOCS / "ipam.md").read_text("utf-8").partition("## Errors")[2].partition("\n## ")[0]
+        return {int(code) for code in re.findall(r"^\| (\d+) \|", table, re.MULTILINE)} | {1, 6}
+    text = (DOCS / "operations.md").read_text("utf-8").partition("## Error codes")[2].partition("\n## ")[0]
+    return {int(code) for code in re.findall(r"\b(1\d\d): ", text)} - {199} | _CNIS
+
+
+CODES = {program: documented(program) for program in ("sriov-bond", IPAM)}
+
+
+def complaints(case: Case, outcome: Outcome, before: Tree, after: Tree) -> list[str]:
+    """Say everything that is wrong with an outcome."""
+    found = _process(case, outcome)
+    document: Any = None
+    if outcome.out:
+        try:
+            document = json.loads(outcome.out)
+        except (ValueError, RecursionError) as wrong:
+            found.append(f"standard output is not one document: {wrong}")
+        if not (outcome.out.isascii() and outcome.out.endswith(b"\n") and outcome.out.count(b"\n") == 1):
+            found.append("standard output is not one line of ASCII")
+    if "out" in case.streams or (case.verb == "" and "err" in case.streams):
+        pass  # nobody takes the answer, and the status says so
+    elif outcome.status == 0:
+        found += _success(case, outcome, document)
+    elif not isinstance(document, dict):
+        found.append("a failure without an error document")
+    else:
+        found += _error(case, document, len(outcome.out))
+    if case.stdin is not None and len(case.stdin) > MOST_STDIN and case.verb not in ("VERSION", "") and outcome.status == 0:
+        found.append("an input of more than 1 MiB was taken")
+    code = document.get("code", 0) if isinstance(document, dict) else outcome.status
+    return found + _changes(case, before, after, code, document)
+
+
+def _process(case: Case, outcome: Outcome) -> list[str]:
+    found = []
+    if outcome.timed_out:
+        found.append(f"no answer within {outcome.seconds:.0f} s")
+    elif outcome.status not in (0, 1):
+        found.append(f"exit status {outcome.status}")
+    if outcome.seconds < case.delegate.seconds:
+        found.append(f"the delegate's deadline is {case.delegate.seconds:.0f} s, and it ended after {outcome.seconds:.0f}")
+    if outcome.memory > MOST_MEMORY:
+        found.append(f"{outcome.memory >> 20} MiB of memory")
+    traces = [trace for trace in _TRACES if trace in outcome.err and trace not in case.delegate.answer]
+    if traces:
+        found.append(f"standard error has {traces}")
+    if outcome.left and not case.delegate.leaves_a_daemon:
+        found.append(f"processes left: {outcome.left}")
+    return found
+
+
+def _success(case: Case, outcome: Outcome, document: Any) -> list[str]:
+    if case.verb == "VERSION":
+        return [] if document and document["supportedVersions"] == list(VERSIONS) else ["no versions"]
+    if case.verb == "ADD":
+        wrong = not isinstance(document, dict) or "code" in document or document.get("cniVersion") not in VERSIONS
+        return ["an ADD without a result"] if wrong else []
+    if case.verb == "" and b"CNI protocol versions supported" not in outcome.err and "err" not in case.streams:
+        return ["nothing about us"]
+    return ["a success with something on standard output"] if outcome.out else []
+
+
+def _error(case: Case, document: dict[str, Any], size: int) -> list[str]:
+    if sorted(document) != ["cniVersion", "code", "details", "msg"]:
+        return [f"an error document with the keys {sorted(document)}"]
+    found = []
+    code, msg, details = document["code"], document["msg"], document["details"]
+    if document["cniVersion"] not in VERSIONS:
+        found.append(f"an error of version {document['cniVersion']!r}")
+    if type(code) is not int or not 0 < code < 2**32:
+        found.append(f"the code {code!r} is none")
+    theirs = code in case.delegate.codes
+    if not theirs and code not in CODES[case.program]:
+        found.append(f"the code {code} is not documented")
+    if code == 199 and not theirs:
+        found.append(f"a bug: {msg} {details}")
+    if not isinstance(msg, str) or not isinstance(details, str):
+        return [*found, "msg or details is no text"]
+    if not msg.strip():
+        found.append("msg is empty")
+    if not theirs:
+        found += [f"msg is no sentence: {msg[:100]!r}"] if len(msg.split()) < 2 else []
+        found += [f"words of a programmer: {msg[:300]!r}"] if _PROGRAMMERS.search(f"{msg} {details}") else []
+        found += [f"an answer of {size} bytes"] if size > MOST_ANSWER else []
+    return found
+
+
+# -- what has changed
+
+
+def _changes(case: Case, before: Tree, after: Tree, code: int, document: Any) -> list[str]:
+    """Say which changes of the file systems are not the verb's work."""
+    config = _config(case)
+    made = {path: after[path] for path in after.keys() - before.keys()}
+    gone = before.keys() - after.keys()
+    changed = {path for path in before.keys() & after.keys() if before[path] != after[path]}
+    if isinstance(config.get("logFile"), str):
+        changed -= (log := {config["logFile"], f"/run/fuzz/cwd/{config['logFile']}"})
+        made = {path: content for path, content in made.items() if path not in log}
+    wrong = [f"{path} is new" for path, content in made.items() if not _may_be_made(case, path, content, code, document)]
+    wrong += [f"{path} is gone" for path in gone if not _may_go(case, config, path, before[path])]
+    wrong += [f"{path} has changed" for path in changed if not _is_index(path)]
+    return wrong
+
+
+def _config(case: Case) -> dict[str, Any]:
+    try:
+        value = json.loads((case.stdin or b"").decode("utf-8", "replace"))
+    except (ValueError, RecursionError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _is_index(path: str) -> bool:
+    return "/.sriov-bond/" in path or "/last_reserved_ip." in path or path.endswith("/.sriov-bond")
+
+
+def _address(path: str) -> addresses.Ip | None:
+    try:
+        return ip_address(path.rpartition("/")[2])
+    except ValueError:
+        return None
+
+
+def _may_be_made(case: Case, path: str, content: bytes | None, code: int, document: Any) -> bool:
+    if content == b"" and (path.endswith("/lock") or "/bonds/" in path):
+        return True
+    if case.program != IPAM and not (case.verb != "ADD" and f'"{IPAM}"'.encode() in (case.stdin or b"")):
+        return False
+    address = _address(path)
+    if address is None or case.verb != "ADD":
+        return content is None or _is_index(path)
+    return code == 0 and content == _owner(case) and str(address) in given(document)
+
+
+def _owner(case: Case) -> bytes:
+    return case.variable(b"CNI_CONTAINERID") + b"\r\n" + case.variable(b"CNI_IFNAME")
+
+
+def given(document: Any) -> list[str]:
+    """Give the addresses of a result of any version."""
+    found = [one["address"] for one in document.get("ips", ())]
+    found += [document[key]["ip"] for key in ("ip4", "ip6") if key in document]
+    return [one.partition("/")[0] for one in found]
+
+
+def _may_go(case: Case, config: dict[str, Any], path: str, content: bytes | None) -> bool:
+    if _is_index(path):
+        return True
+    if case.verb not in ("DEL", "GC") or content is None:
+        return False
+    if "/leases/" in path:
+        record = json.loads(content)
+        network, container_id, ifname = record["network"], record["container_id"], record["ifname"]
+    elif _address(path):
+        network = path.split("/")[-2]
+        container_id, _, ifname = content.decode().partition("\r\n")
+    else:
+        return False
+    if network != config.get("name"):
+        return False
+    if case.verb == "GC":
+        return _may_be_collected(config, container_id, ifname, content)
+    mine = case.variable(b"CNI_CONTAINERID"), case.variable(b"CNI_IFNAME")
+    return container_id.encode() == mine[0] and (ifname.encode() == mine[1] or not ifname)
+
+
+def _may_be_collected(config: dict[str, Any], container_id: str, ifname: str, content: bytes) -> bool:
+    """Tell whether a GC may free what an attachment has: nothing by a list that is none, and without one only what is gone."""
+    key = next((one for one in (samples.VALID, "cni.dev/attachments") if one in config), None)
+    if key is None:
+        return b"/run/netns/gone" in content
+    listed = config[key]
+    if listed is None:
+        return True
+    if not isinstance(listed, list):
+        return False
+    kept = [(one.get("containerID"), one.get("ifname")) if isinstance(one, dict) else (None, None) for one in listed]
+    if not all(isinstance(part, str) and part for one in kept for part in one):
+        return False
+    return (container_id, ifname) not in kept and (bool(ifname) or container_id not in [one for one, _ in kept])

@@ -1,0 +1,110 @@
+"""One process of a run: makes its share of the calls, in a sandbox of its own, and tells of each on standard output.
+
+``python -m tests.fuzz.worker PRODUCT SEED NUMBER...``: a NUMBER is a call, ``s`` and a number a sequence, ``silent`` the one
+call that takes 45 s, ``A-B-C`` every C-th call from A to below B, and ``sA-B-C`` every C-th sequence. A line for each, as JSON.
+"""
+
+import base64
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from tests.fuzz import case as cases
+from tests.fuzz import delegates, process, samples, sequence, verdict
+from tests.fuzz.case import Case
+from tests.fuzz.process import Outcome
+from tests.fuzz.sandbox import PRODUCT, Sandbox, Tree
+
+_WORLD_OF_SEQUENCES = "empty"
+
+
+class Worker:
+    """A sandbox and what is run in it."""
+
+    def __init__(self, product: Path) -> None:
+        self._sandbox = Sandbox(product)
+        process.adopt()
+
+    def call(self, case: Case) -> tuple[Outcome, list[str]]:
+        """Make one call and give its outcome with what is wrong with it."""
+        self._sandbox.reset(case.world)
+        delegates.install(case.delegate, f"{samples.BIN}/odd")
+        return self._watched(case)
+
+    def _watched(self, case: Case) -> tuple[Outcome, list[str]]:
+        before, links = self._sandbox.tree(), self._sandbox.links()
+        outcome = process.run(f"{PRODUCT}/opt/cni/bin/{case.program}", case, verdict.SECONDS + case.delegate.seconds)
+        after = self._sandbox.tree()
+        wrong = verdict.complaints(case, outcome, before, after)
+        if self._sandbox.links() != links:
+            wrong.append("network devices have changed")
+        return outcome, wrong
+
+    def sequence(self, seed: int, number: int) -> dict[str, Any]:
+        """Make one sequence of calls of the IPAM delegate."""
+        self._sandbox.reset(_WORLD_OF_SEQUENCES)
+        wrong: list[str] = []
+
+        def call(case: Case) -> Outcome:
+            outcome, found = self._watched(case)
+            wrong.extend(found)
+            return outcome
+
+        def look() -> Tree:
+            return self._sandbox.tree()
+
+        broken, made = sequence.run(seed, number, call, look)
+        counts = [[cases.IPAM, case.verb, code] for case, code in made]
+        told = {"id": f"s{number}", "calls": counts, "wrong": wrong + broken}
+        return {**told, **_files(made[-1][0], "")} if told["wrong"] else told
+
+
+def _code(outcome: Outcome) -> int:
+    try:
+        document = json.loads(outcome.out)
+        return int(document.get("code", 0))
+    except (ValueError, AttributeError, TypeError, RecursionError):
+        return 0 if outcome.status == 0 else -1
+
+
+def _files(case: Case, said: str) -> dict[str, Any]:
+    """Give what a call can be made again with by hand."""
+    script = case.delegate.script + b"# /run/fuzz/answer:\n" + case.delegate.answer
+    found = {"env": b"\0".join(case.environ), "stdin": case.stdin or b"", "delegate": script, "said": said.encode()}
+    return {"files": {name: base64.b64encode(data).decode() for name, data in found.items()}}
+
+
+def _numbers(words: list[str]) -> Iterator[tuple[str, int]]:
+    for word in words:
+        kind, digits = ("s", word[1:]) if word.startswith("s") and word != "silent" else ("", word)
+        if word == "silent":
+            yield "silent", 0
+        elif "-" in digits:
+            yield from ((kind, number) for number in range(*map(int, digits.split("-"))))
+        else:
+            yield kind, int(digits)
+
+
+def main(product: str, seed: str, *words: str) -> None:
+    """Do what the arguments say."""
+    worker = Worker(Path(product))
+    for kind, number in _numbers(list(words)):
+        if kind == "s":
+            told = worker.sequence(int(seed), number)
+        else:
+            case = cases.silent() if kind else cases.make(int(seed), number)
+            outcome, wrong = worker.call(case)
+            verb = case.verb if case.verb in ("ADD", "DEL", "CHECK", "GC", "STATUS", "VERSION") else "other"
+            told = {"id": kind or str(number), "calls": [[case.program, verb, _code(outcome)]], "wrong": wrong}
+            if wrong:
+                said = f"status {outcome.status}, {outcome.seconds:.2f} s, {outcome.memory >> 20} MiB, "
+                said += f"{case.streams}, {case.world}\n"
+                said += f"{outcome.out[:20000]!r}\n{outcome.err[:20000]!r}\n"
+                told |= _files(case, said)
+        print(json.dumps(told), flush=True)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
