@@ -79,13 +79,20 @@ VARIANTS: dict[str, Json] = {
         "ipam": {"type": "host-local", "ranges": [[{**RANGE, "rangeEnd": "10.100.0.40"}]]},
     },
 }
+# The delegate has no address to give, so that ADD undoes all that it has done.
+VARIANTS["refused"] = {
+    **VARIANTS["own"],
+    "ipam": {"type": "sriov-bond-ipam", "ranges": [[{**RANGE, "rangeStart": "10.100.0.1", "rangeEnd": "10.100.0.1"}]]},
+}
 # What a full pass does: failing calls on the variant that makes all of them.
 CASES = (
-    *((variant, verb, "kill") for variant in VARIANTS for verb in ("ADD", "DEL")),
+    *((variant, verb, "kill") for variant in ("plain", "own", "host-local") for verb in ("ADD", "DEL")),
     *((variant, verb, "delegate") for variant in ("own", "host-local") for verb in ("ADD", "DEL")),
     *(("own", verb, kind) for kind in ("fail", "delegate-fail") for verb in ("ADD", "DEL")),
 )
 MORE_CASES = (
+    ("refused", "ADD", "kill"),
+    ("refused", "ADD", "fail"),
     *((variant, verb, "orphan") for variant in ("own", "host-local") for verb in ("ADD", "DEL")),
     *((variant, verb, "fail") for variant in ("plain", "host-local") for verb in ("ADD", "DEL")),
     *(("host-local", verb, "delegate-fail") for verb in ("ADD", "DEL")),
@@ -370,6 +377,8 @@ class Sweep:
                 return found
 
     def next_adds(self, config: Json) -> list[str]:
+        if config is VARIANTS["refused"]:
+            config = VARIANTS["own"]
         others = {key: value for key, value in config.items() if key != "mac"}
         made, found = [], []
         for name in OTHERS:
@@ -446,7 +455,8 @@ class Sweep:
         words = next((words for whose, point, words in traced.points if (whose, point) == (who, number)), None)
         if words is None:
             row["all"] = [words for whose, _, words in traced.points if whose == who]
-            wrong = [f"{verb} failed with no point met: {said}"] if said.status else []
+            refused = row["variant"] == "refused" and said.code == TAKEN
+            wrong = [f"{verb} failed with no point met: {said}"] if said.status and not refused else []
             wrong += self.need("DEL", config) or self.check()
         else:
             wrong = self.badly_said(said) if action == "fail" or kind == "delegate" else []
