@@ -44,16 +44,16 @@ def locked(path: str, what: str, seconds: float = LOCK_SECONDS) -> int:
     :raises CniError: TRY_AGAIN_LATER naming who holds it, after ``seconds``; IO_FAILURE when there can be no lock.
     """
     deadline = monotonic() + seconds
-    try:
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as failed:
-        hint = "; is the state directory writable?" if failed.errno in (EROFS, EACCES) else ""
-        raise CniError(IO_FAILURE, f"cannot open the lock {path}: {failed.strerror}{hint}") from None
+    fd = _open_lock(path)
     pause = 0.001
     while True:
         try:
             flock(fd, LOCK_EX | LOCK_NB)
-            return fd
+            if os.fstat(fd).st_nlink:
+                return fd
+            os.close(fd)  # `down` took the pool away while we waited: nobody else would see this lock
+            fd = _open_lock(path)
+            continue
         except BlockingIOError:
             if monotonic() >= deadline:
                 holder = _holder(os.fstat(fd).st_ino)
@@ -61,6 +61,14 @@ def locked(path: str, what: str, seconds: float = LOCK_SECONDS) -> int:
                 raise CniError(TRY_AGAIN_LATER, f"{what} is in use by {holder}; try again later") from None
         sleep(pause)
         pause = min(pause * 2, 0.05)
+
+
+def _open_lock(path: str) -> int:
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as failed:
+        hint = "; is the state directory writable?" if failed.errno in (EROFS, EACCES) else ""
+        raise CniError(IO_FAILURE, f"cannot open the lock {path}: {failed.strerror}{hint}") from None
 
 
 def _holder(inode: int) -> str:

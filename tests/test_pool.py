@@ -3,8 +3,10 @@
 import contextlib
 import fcntl
 import os
+import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING
@@ -13,6 +15,7 @@ import pytest
 
 from cni_sriov_bond import leases, pool, store
 from cni_sriov_bond.errors import INVALID_CONFIG, IO_FAILURE, POOL_UNUSABLE, TRY_AGAIN_LATER, CniError
+from tests.lab.waiting import wait_until
 from tests.support import REPOSITORY, lease, make_pool
 
 if TYPE_CHECKING:
@@ -316,6 +319,38 @@ def test_a_lock_is_free_once_its_holder_died(tmp_path: Path) -> None:
     with holder(f"{where.path}/lock") as pid:
         os.kill(pid, 9)
         os.close(where.lock(seconds=5))
+
+
+@pytest.mark.parametrize("remade", [True, False], ids=["made anew", "gone"])
+def test_a_lock_whose_file_was_taken_away_is_none(tmp_path: Path, remade: bool) -> None:
+    """Who waited while `down` took the pool away locks the new pool's file, or is told that there is none."""
+    where = make_pool(tmp_path)
+    with ThreadPoolExecutor(1) as other:
+        held = where.lock()
+        waiting = other.submit(where.lock)
+        opened = Path(where.path, "lock").stat().st_ino
+        wait_until(lambda: [fd for fd in _open_files() if fd == opened][1:], "the other to open the lock")
+        shutil.rmtree(where.path)
+        if remade:
+            make_pool(tmp_path)
+        os.close(held)
+        if not remade:
+            with pytest.raises(CniError, match="cannot open the lock"):
+                waiting.result(10)
+            return
+        got = waiting.result(10)
+    with pytest.raises(CniError, match="pool db is in use"):
+        where.lock(seconds=0)
+    os.close(got)
+
+
+def _open_files() -> list[int]:
+    """Give the inode of every file that this process has open."""
+    found = []
+    for fd in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError):
+            found.append(os.fstat(int(fd)).st_ino)
+    return found
 
 
 def test_a_lease_is_locked_while_it_is_open(tmp_path: Path) -> None:
