@@ -42,12 +42,13 @@ def child(run: "Callable[[], int]", environ: "dict[str, str]", streams: list[int
     """Be a program of its own in a forked process: its environment, its standard streams, its exit status. Never returns.
 
     :param run: a program's ``main``.
-    :param streams: the descriptors that become 0, 1 and 2.
+    :param streams: the descriptors that become 0, 1, 2 and so on; all others are closed, as an exec would.
     """
     status = 1
     try:
         for number, fd in enumerate(streams):
             posix.dup2(fd, number)
+        posix.closerange(len(streams), 1 << 16)
         posix.environ.clear()
         posix.environ.update({_bytes(name): _bytes(value) for name, value in environ.items()})
         status = run()

@@ -20,7 +20,6 @@ _MOST_OUTPUT = 1 << 20
 _CHUNK = 65536
 _OURS = "sriov-bond-ipam"
 _HEAD, _ELF_HEADER = 1024, 64
-_LOCK_NUMBER = 3
 
 _own: "Callable[[dict[str, str], list[int]], NoReturn] | None" = None
 
@@ -89,14 +88,15 @@ def run(
 
 
 def _start(
-    start: "Callable[[str, dict[str, str], list[int], int], int]", executable: str, environ: "dict[str, str]", lock: int
+    start: "Callable[[str, dict[str, str], list[int]], int]", executable: str, environ: "dict[str, str]", lock: int
 ) -> tuple[int, int, int, int]:
     """Start a process on three pipes and give its pid and our ends."""
     pipes = [os.pipe2(os.O_CLOEXEC) for _ in range(3)]
     theirs = [pipes[0][0], pipes[1][1], pipes[2][1]]
     mine = [pipes[0][1], pipes[1][0], pipes[2][0]]
     try:
-        pid = start(executable, environ, theirs, lock)
+        # The lock is a fourth stream of the delegate: its copy is closed by nothing but its end.
+        pid = start(executable, environ, [*theirs, lock] if lock >= 0 else theirs)
     except OSError as failed:
         for fd in mine:
             os.close(fd)
@@ -107,10 +107,8 @@ def _start(
     return pid, mine[0], mine[1], mine[2]
 
 
-def _spawn(executable: str, environ: "dict[str, str]", streams: list[int], lock: int) -> int:
+def _spawn(executable: str, environ: "dict[str, str]", streams: list[int]) -> int:
     actions = [(os.POSIX_SPAWN_DUP2, fd, number) for number, fd in enumerate(streams)]
-    if lock >= 0:
-        actions.append((os.POSIX_SPAWN_DUP2, lock, _LOCK_NUMBER))  # its copy is not closed at exec
     # Python ignores these two, and what is ignored stays so over exec.
     return os.posix_spawn(executable, [executable], environ, file_actions=actions, setsigdef=(SIGPIPE, SIGXFSZ))
 
@@ -135,11 +133,10 @@ def _head(path: str) -> bytes:
         os.close(fd)
 
 
-def _fork(executable: str, environ: "dict[str, str]", streams: list[int], lock: int) -> int:
+def _fork(executable: str, environ: "dict[str, str]", streams: list[int]) -> int:
     """Run our own delegate in a child of this process, which saves the start of an interpreter.
 
-    The child speaks the same protocol as a program of its own, and a crash of it stays its own. It has the lock because a
-    fork shares all that is open.
+    The child speaks the same protocol as a program of its own, and a crash of it stays its own.
     """
     pid = os.fork()
     if pid == 0 and _own:

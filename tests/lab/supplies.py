@@ -19,7 +19,7 @@ BUILD_PACKAGES = ("gcc", "libc6-dev", "binutils", "libpython3-dev", "zlib1g-dev"
 LAB_PACKAGES = (
     *("kmod", "udev", "busybox-static", "pciutils", "binutils", "file", "e2fsprogs"),  # what virtme-ng and we need
     *("iproute2", "iputils-ping", "iputils-arping", "ethtool", "iperf3", "procps", "tcpdump"),  # what the tests look with
-    *("runc", "valgrind"),
+    *("runc", "strace", "valgrind"),
 )
 
 # The reference plugins by their names; every other program of tests/lab/clients/go.mod is a client.
