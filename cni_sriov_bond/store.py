@@ -72,16 +72,48 @@ def _open_lock(path: str) -> int:
 
 
 def _holder(inode: int) -> str:
-    """Say who holds a lock, from /proc/locks: ``N: FLOCK ADVISORY WRITE PID MAJOR:MINOR:INODE 0 EOF``."""
+    """Say who holds a lock: who took it or, where that process is dead, who inherited it, such as its delegate."""
+    pid = _taker(inode)
+    if not exists(f"/proc/{pid or '-'}"):
+        pid = _heir(inode)
+    if not pid:
+        return "another process"
+    name = _text(f"/proc/{pid}/comm").strip()
+    return f"process {pid} ({name})" if name else f"process {pid}"
+
+
+def _taker(inode: int) -> str:
+    """Give the pid that /proc/locks has for a flock: ``N: FLOCK ADVISORY WRITE PID MAJOR:MINOR:INODE 0 EOF``."""
+    for line in _text("/proc/locks").splitlines():
+        words = line.split()
+        if len(words) > 5 and words[1] == "FLOCK" and words[5].endswith(f":{inode}"):
+            return words[4]
+    return ""
+
+
+def _heir(inode: int) -> str:
+    """Give the pid of a process that has a file open through which a flock is held; its fdinfo has the line of /proc/locks."""
+    for pid in listed("/proc"):
+        if not pid.isdigit():
+            continue
+        try:
+            files = os.listdir(f"/proc/{pid}/fdinfo")
+        except OSError:
+            continue  # it has ended, or is not ours to look at
+        for fd in files:
+            text = _text(f"/proc/{pid}/fdinfo/{fd}")
+            if "FLOCK" in text and f":{inode} " in text:
+                return pid
+    return ""
+
+
+def _text(path: str) -> str:
+    """Read a file of /proc; what has ended meanwhile has none."""
     try:
-        with open("/proc/locks", encoding="utf-8") as file:
-            for line in file:
-                words = line.split()
-                if len(words) > 5 and words[1] == "FLOCK" and words[5].endswith(f":{inode}"):
-                    return f"process {words[4]}"
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return file.read()
     except OSError:
-        pass
-    return "another process"
+        return ""
 
 
 def write(directory: str, name: str, text: str, durable: bool = True) -> None:

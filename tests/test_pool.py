@@ -295,10 +295,11 @@ def test_a_lock_that_is_held_names_its_holder(tmp_path: Path) -> None:
     where = make_pool(tmp_path)
     start = monotonic()
     with holder(f"{where.path}/lock") as pid, pytest.raises(CniError) as refused:
+        name = name_of(pid)
         where.lock(seconds=0.2)
     assert 0.2 <= monotonic() - start < 5
     assert refused.value.code == TRY_AGAIN_LATER
-    assert refused.value.msg == f"pool db is in use by process {pid}; try again later"
+    assert refused.value.msg == f"pool db is in use by process {pid} ({name}); try again later"
 
 
 def test_a_bond_in_use_names_its_holder(tmp_path: Path) -> None:
@@ -308,9 +309,31 @@ def test_a_bond_in_use_names_its_holder(tmp_path: Path) -> None:
     taken.close()
     with (
         holder(f"{where.path}/bonds/cbond1") as pid,
-        pytest.raises(CniError, match=f"bond cbond1 of pool db is in use by process {pid}"),
+        pytest.raises(CniError, match=f"bond cbond1 of pool db is in use by process {pid} "),
     ):
         where.take(taken.entry, seconds=0)
+
+
+def name_of(pid: int) -> str:
+    return Path(f"/proc/{pid}/comm").read_text().strip()
+
+
+def test_a_lock_that_outlives_its_taker_names_who_inherited_it(tmp_path: Path) -> None:
+    """An ADD that is killed leaves the bond's lock to its delegate, and that is the process to look for."""
+    where = make_pool(tmp_path)
+    script = f"exec 7>{where.path}/bonds/cbond1; flock 7; sleep 60 & echo $!; kill -9 $$"
+    with subprocess.Popen(["bash", "-c", script], stdout=subprocess.PIPE, text=True) as taker:
+        assert taker.stdout
+        heir = int(taker.stdout.readline())
+        taker.wait(10)
+        try:
+            wait_until(lambda: name_of(heir) == "sleep", "the heir to run")
+            with pytest.raises(
+                CniError, match=rf"bond cbond1 of pool db is in use by process {heir} \(sleep\); try again later"
+            ):
+                where.lock_bond("cbond1", seconds=0)
+        finally:
+            os.kill(heir, 9)
 
 
 def test_a_lock_is_free_once_its_holder_died(tmp_path: Path) -> None:
