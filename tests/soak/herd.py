@@ -32,6 +32,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--drivers", type=int, default=12)
     parser.add_argument("--cycles", type=int, default=1000)
     parser.add_argument("--kills", type=float, default=20.0, help="how many processes are killed a second")
+    parser.add_argument("--seconds", type=float, default=3600.0)
     parser.add_argument("--seed", type=int, default=0)
     asked = parser.parse_args(argv)
     where = pool.Pool(str(asked.state), NAME)
@@ -80,8 +81,9 @@ class Herd:
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
         for row in range(self._asked.drivers):
             self._start(row)
+        ends = monotonic() + self._asked.seconds
         while not self._tally.stopped:
-            if self._tally.total("cycles") >= self._asked.cycles:
+            if self._tally.total("cycles") >= self._asked.cycles or monotonic() > ends:
                 self._tally.stop()
             self._pause(self._random.expovariate(self._asked.kills))
             self._hurt()

@@ -34,7 +34,7 @@ class Mutant:
 
     def load(self, seed: int) -> Load:
         """Give the load that shows it: on a disk what stays is seen at the end, else it ends with the first fault."""
-        return Load(300 if self.on_disk else 50_000, seed, bonds=self.bonds, kills=self.kills)
+        return Load(300 if self.on_disk else 20_000, seed, bonds=self.bonds, kills=self.kills)
 
     def package(self, directory: "Path") -> "Path":
         """Make a copy of the product with the change in it, and give the folder that holds it."""
@@ -63,13 +63,6 @@ MUTANTS = (
         "pool.py",
         'return store.locked(f"{self.path}/bonds/{name}", f"bond {name} of pool {self.name}", seconds)',
         f"return {_NO_LOCK}",
-        ("two processes work on",),
-    ),
-    Mutant(
-        "the lock's file unlinked",
-        "leases.py",
-        "            os.close(self.lock)\n",
-        '            store.unlink(f"{self._leases}/../bonds/{self.entry.bond}")\n            os.close(self.lock)\n',
         ("two processes work on",),
     ),
     Mutant(

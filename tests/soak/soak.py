@@ -29,13 +29,17 @@ _BETWEEN_LOOKS = 0.002
 
 @dataclass(frozen=True)
 class Load:
-    """What is asked for: how many cycles, by how many processes, on how many bonds, killed how often a second."""
+    """What is asked for: how many cycles, by how many processes, on how many bonds, killed how often a second.
+
+    :param seconds: after which it ends, whatever was done.
+    """
 
     cycles: int
     seed: int
     drivers: int = 12
     bonds: int = 7
     kills: float = 20.0
+    seconds: float = 86400.0
 
     def __str__(self) -> str:
         return f"{self.cycles} cycles, {self.drivers} processes, {self.bonds} bonds, {self.kills:g} kills/s, seed {self.seed}"
@@ -138,7 +142,7 @@ def _judge(watch: referee.Watch, load: Load, directory: Path, package: Path, inv
 
 def _herd(command: str, load: Load, directory: Path, package: Path) -> "subprocess.Popen[str]":
     argv = [sys.executable, "-m", "tests.soak.herd", command, str(directory / "state"), str(directory / "referee")]
-    for name in ("cycles", "seed", "drivers", "bonds", "kills"):
+    for name in ("cycles", "seed", "drivers", "bonds", "kills", "seconds"):
         argv += [f"--{name}", str(getattr(load, name))]
     # In the directory of the run, so that the package comes from where it is said to.
     environ = {**os.environ, "PYTHONPATH": f"{package}:{REPOSITORY}", "PYTHONDONTWRITEBYTECODE": "1"}
