@@ -136,9 +136,9 @@ class Pool:
         :raises CniError: TRY_AGAIN_LATER when no bond is free, saying who has them; POOL_UNUSABLE when the attachment
             has a bond already.
         """
-        bonds = self._wished(wish) if wish else self.bonds()
         deadline = monotonic() + store.LOCK_SECONDS
         while True:
+            bonds = self._wished(wish) if wish else self.bonds()  # each time: what was waited for may have been `up`
             entries, busy, got = self._acquire_now(who, record, unusable, bonds)
             if got:
                 return got
@@ -167,6 +167,9 @@ class Pool:
                 held = self._try_bond(candidate.name)
                 if held is None:
                     busy = busy or candidate.name
+                    continue
+                if quarantine.holds(self.path, candidate.name):  # since the list was made: that is done under its lock
+                    os.close(held)
                     continue
                 return entries, "", (self._leased(who, record, candidate, held), candidate)
         finally:

@@ -204,7 +204,7 @@ def _settle_one(where: pool.Pool, key: str, log: "Log") -> Finding:
         if record is not None:
             bond, whose = record["bond"], holder(record)
             release.tell_delegate(record, _DELEGATE_SECONDS)
-        debts.settle(where.path, key)
+            debts.settle(where.path, key)
     except CniError as failed:
         log.warn(f"the addresses of {whose or key} may be reserved still: {failed.msg}")
         return Finding(bond, whose, FAILED, f"its delegate could not be told: {failed.msg}")

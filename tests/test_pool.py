@@ -3,8 +3,10 @@
 import contextlib
 import fcntl
 import os
+import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING
@@ -13,6 +15,7 @@ import pytest
 
 from cni_sriov_bond import leases, pool, quarantine, store
 from cni_sriov_bond.errors import INVALID_CONFIG, IO_FAILURE, POOL_UNUSABLE, TRY_AGAIN_LATER, CniError
+from tests.lab.waiting import wait_until
 from tests.support import REPOSITORY, lease, make_pool
 
 if TYPE_CHECKING:
@@ -292,10 +295,11 @@ def test_a_lock_that_is_held_names_its_holder(tmp_path: Path) -> None:
     where = make_pool(tmp_path)
     start = monotonic()
     with holder(f"{where.path}/lock") as pid, pytest.raises(CniError) as refused:
+        name = name_of(pid)
         where.lock(seconds=0.2)
     assert 0.2 <= monotonic() - start < 5
     assert refused.value.code == TRY_AGAIN_LATER
-    assert refused.value.msg == f"pool db is in use by process {pid}; try again later"
+    assert refused.value.msg == f"pool db is in use by process {pid} ({name}); try again later"
 
 
 def test_a_bond_in_use_names_its_holder(tmp_path: Path) -> None:
@@ -305,22 +309,31 @@ def test_a_bond_in_use_names_its_holder(tmp_path: Path) -> None:
     taken.close()
     with (
         holder(f"{where.path}/bonds/cbond1") as pid,
-        pytest.raises(CniError, match=f"bond cbond1 of pool db is in use by process {pid}"),
+        pytest.raises(CniError, match=f"bond cbond1 of pool db is in use by process {pid} "),
     ):
         where.take(taken.entry, seconds=0)
 
 
-def test_a_holder_that_left_its_lock_to_another_is_told_so(tmp_path: Path) -> None:
-    """A delegate outlives a killed ADD and keeps the bond: the error does not name a process that nobody can find."""
+def name_of(pid: int) -> str:
+    return Path(f"/proc/{pid}/comm").read_text().strip()
+
+
+def test_a_lock_that_outlives_its_taker_names_who_inherited_it(tmp_path: Path) -> None:
+    """An ADD that is killed leaves the bond's lock to its delegate, and that is the process to look for."""
     where = make_pool(tmp_path)
-    path = f"{where.path}/bonds/cbond1"
-    inherit = f"exec 9>{path}; flock 9; sleep 60 >/dev/null & echo $!"
-    done = subprocess.run(["sh", "-c", inherit], stdout=subprocess.PIPE, text=True, check=True, stdin=subprocess.DEVNULL)
-    try:
-        with pytest.raises(CniError, match=r"in use by a program that process \d+ started and that outlives it"):
-            where.lock_bond("cbond1", seconds=0)
-    finally:
-        os.kill(int(done.stdout), 9)
+    script = f"exec 7>{where.path}/bonds/cbond1; flock 7; sleep 60 & echo $!; kill -9 $$"
+    with subprocess.Popen(["bash", "-c", script], stdout=subprocess.PIPE, text=True) as taker:
+        assert taker.stdout
+        heir = int(taker.stdout.readline())
+        taker.wait(10)
+        try:
+            wait_until(lambda: name_of(heir) == "sleep", "the heir to run")
+            with pytest.raises(
+                CniError, match=rf"bond cbond1 of pool db is in use by process {heir} \(sleep\); try again later"
+            ):
+                where.lock_bond("cbond1", seconds=0)
+        finally:
+            os.kill(heir, 9)
 
 
 def test_a_lock_is_free_once_its_holder_died(tmp_path: Path) -> None:
@@ -329,6 +342,38 @@ def test_a_lock_is_free_once_its_holder_died(tmp_path: Path) -> None:
     with holder(f"{where.path}/lock") as pid:
         os.kill(pid, 9)
         os.close(where.lock(seconds=5))
+
+
+@pytest.mark.parametrize("remade", [True, False], ids=["made anew", "gone"])
+def test_a_lock_whose_file_was_taken_away_is_none(tmp_path: Path, remade: bool) -> None:
+    """Who waited while `down` took the pool away locks the new pool's file, or is told that there is none."""
+    where = make_pool(tmp_path)
+    with ThreadPoolExecutor(1) as other:
+        held = where.lock()
+        waiting = other.submit(where.lock)
+        opened = Path(where.path, "lock").stat().st_ino
+        wait_until(lambda: [fd for fd in _open_files() if fd == opened][1:], "the other to open the lock")
+        shutil.rmtree(where.path)
+        if remade:
+            make_pool(tmp_path)
+        os.close(held)
+        if not remade:
+            with pytest.raises(CniError, match="cannot open the lock"):
+                waiting.result(10)
+            return
+        got = waiting.result(10)
+    with pytest.raises(CniError, match="pool db is in use"):
+        where.lock(seconds=0)
+    os.close(got)
+
+
+def _open_files() -> list[int]:
+    """Give the inode of every file that this process has open."""
+    found = []
+    for fd in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError):
+            found.append(os.fstat(int(fd)).st_ino)
+    return found
 
 
 def test_a_lease_is_locked_while_it_is_open(tmp_path: Path) -> None:

@@ -1,0 +1,172 @@
+"""The outside checker sees every violation of the invariant: each is made by hand, and must be named."""
+
+import json
+from typing import TYPE_CHECKING
+
+from tests.lab.machine import INSIDE
+from tests.lab.product import STATE_DIR, Product, network
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+CHECKER = f"python3 -I {INSIDE}/checker.py"
+LEASES = f"{STATE_DIR}/db/leases"
+VF, PF = "VF 0000:01:10.0: ", "PF 0000:01:00.0: "
+RECORD = json.dumps({"network": "db", "container_id": "dead", "ifname": "eth0"})
+
+# What is done, what must be said of it, and how it is undone; all in bash, where $mac is the VF's own.
+VIOLATIONS: dict[str, tuple[str, str, str]] = {
+    "name": ("ip link set VF11 name other", f'{VF}ifname was "VF11" and is "other"', "ip link set other name VF11"),
+    "altname": (
+        "ip link property add dev VF11 altname inner",
+        f'{VF}altnames was null and is ["inner"]',
+        "ip link property del dev VF11 altname inner",
+    ),
+    "MAC": (
+        "ip link set enp1s0 vf 0 mac 00:00:00:00:00:00; ip link set VF11 address 02:00:00:00:00:01",
+        f"{VF}address was",
+        "ip link set VF11 address $mac; ip link set enp1s0 vf 0 mac $mac",
+    ),
+    "admin MAC": ("ip link set enp1s0 vf 0 mac 02:00:00:00:00:02", f"{VF}PF's address was", "ip link set enp1s0 vf 0 mac $mac"),
+    "MTU": ("ip link set VF11 mtu 1400", f"{VF}mtu was 1500 and is 1400", "ip link set VF11 mtu 1500"),
+    "up": ("ip link set VF11 up", f"{VF}it is up in the host", "ip link set VF11 down"),
+    "VLAN": ("ip link set enp1s0 vf 0 vlan 5 qos 3", f"{VF}PF's vlan_list was", "ip link set enp1s0 vf 0 vlan 0"),
+    "spoof check": (
+        "ip link set enp1s0 vf 0 spoofchk off",
+        f"{VF}PF's spoofchk was true and is false",
+        "ip link set enp1s0 vf 0 spoofchk on",
+    ),
+    "trust": ("ip link set enp1s0 vf 0 trust on", f"{VF}PF's trust was false", "ip link set enp1s0 vf 0 trust off"),
+    "rates": ("ip link set enp1s0 vf 0 max_tx_rate 100", f"{VF}PF's rate was", "ip link set enp1s0 vf 0 max_tx_rate 0"),
+    "port": (
+        "ip link add b1 type bond; ip link set VF11 master b1",
+        f"{VF}it is a port of b1 in the host",
+        "ip link del b1; ip link set VF11 down",
+    ),
+    "bond": ("ip link add b2 type bond", "device: bond b2 is in the host and was not", "ip link del b2"),
+    "VF away": (
+        "ip netns add thief; ip link set VF11 netns thief",
+        f"{VF}it is not in the host, and nobody has leased it",
+        "ip -n thief link set VF11 netns 1; ip netns del thief",
+    ),
+    "devices in a known namespace": (
+        "ip -n world link add left type dummy",
+        "namespace: /run/netns/world has the devices",
+        "ip -n world link del left",
+    ),
+    "named namespace": ("ip netns add left", "namespace: /run/netns/left was not there, with lo", "ip netns del left"),
+    "namespace of a process": (
+        "unshare --net sleep 60 & held=$!; until [[ $(readlink /proc/$held/exe) == */sleep ]]; do :; done",
+        "namespace: /proc/",
+        "kill $held; wait $held || true",
+    ),
+    "mounted namespace": (
+        "touch /run/left; unshare --net mount --bind /proc/self/ns/net /run/left",
+        "namespace: /run/left was not there, with lo",
+        "umount /run/left; rm /run/left",
+    ),
+    "temporary file": (
+        f"touch {LEASES}/.cbond1.0.adding.1",
+        f"temporary file: {LEASES}/.cbond1.0.adding.1",
+        f"rm {LEASES}/.cbond1.0.adding.1",
+    ),
+    "lease": (
+        f"echo '{RECORD}' > {LEASES}/cbond1.0.ready",
+        "lease: cbond1.0.ready of container dead eth0, which is not alive",
+        f"rm {LEASES}/cbond1.0.ready",
+    ),
+    "damaged lease": (
+        f"echo '{{' > {LEASES}/cbond1.0.adding",
+        f"lease: {LEASES}/cbond1.0.adding cannot be read",
+        f"rm {LEASES}/cbond1.0.adding",
+    ),
+    "file": (f"touch {STATE_DIR}/db/strange", f"file: {STATE_DIR}/db/strange was not there", f"rm {STATE_DIR}/db/strange"),
+    "inventory": (
+        f"cp {STATE_DIR}/db/pool.json /run/kept.json; echo >> {STATE_DIR}/db/pool.json",
+        "inventory: a pool.json",
+        f"mv /run/kept.json {STATE_DIR}/db/pool.json",
+    ),
+    "address": (
+        "mkdir -p /var/lib/cni/networks/db; printf 'dead\\r\\neth0' > /var/lib/cni/networks/db/10.100.0.99",
+        "address: /var/lib/cni/networks/db/10.100.0.99 is reserved for dead eth0, which is not alive",
+        "rm /var/lib/cni/networks/db/10.100.0.99",
+    ),
+    # Taken by a process that has ended, and held by a descriptor that another has inherited.
+    "lock": (f"exec 7> {STATE_DIR}/db/bonds/cbond1; flock 7", "which is dead", "exec 7>&-"),
+    "process": (
+        "cp /bin/sleep /opt/cni/bin/left; /opt/cni/bin/left 60 & held=$!; "
+        "until [[ $(readlink /proc/$held/exe) == */left ]]; do :; done",
+        "(/opt/cni/bin/left) is still there",
+        "kill $held; wait $held || true; rm /opt/cni/bin/left",
+    ),
+    "PF": ("ip link set enp1s0 promisc on", f"{PF}it was", "ip link set enp1s0 promisc off"),
+}
+
+
+def _script(steps: "Iterable[tuple[str, str, str]]", live: str = "") -> str:
+    """Return a script that does each step, lets the checker look, and undoes it; the answers come with a line between."""
+    lines = ["mac=$(cat /sys/class/net/VF11/address 2>/dev/null || true)"]
+    for done, _, undone in steps:
+        lines += [done, f"{CHECKER} check /run/baseline.json {live} || true", undone, "echo ---"]
+    return "\n".join([*lines, f"{CHECKER} check /run/baseline.json {live}"])
+
+
+def test_each_violation_is_named(product: Product) -> None:
+    """And none when it is undone."""
+    product.guest.sh(f"{CHECKER} baseline /run/baseline.json; {CHECKER} check /run/baseline.json")
+    said = product.guest.sh(_script(VIOLATIONS.values()), timeout=240)
+    answers = said.stdout.split("---\n")
+    assert answers.pop() == ""
+    missed = {
+        what: answer for (what, (_, words, _)), answer in zip(VIOLATIONS.items(), answers, strict=True) if words not in answer
+    }
+    assert missed == {}
+
+
+def test_live_attachments_are_none_until_something_is_wrong_with_them(product: Product) -> None:
+    """Two containers on host-local's addresses: nothing is said of them, and all that is wrong with one."""
+    product.guest.sh(f"{CHECKER} baseline /run/baseline.json")
+    with product.attached(network(), "c1", "c2") as answers:
+        addresses = [[ip["address"].partition("/")[0] for ip in answer.document["ips"]] for answer in answers]
+        leases = [
+            {"network": "db", "container_id": name, "ifname": "eth0", "netns": f"/run/netns/{name}", "addresses": found}
+            for name, found in zip(("c1", "c2"), addresses, strict=True)
+        ]
+        never = {"network": "db", "container_id": "never", "ifname": "eth0", "netns": "/run/netns/never"}
+        product.guest.write("/run/live.json", json.dumps({"leases": leases}))
+        product.guest.write("/run/more.json", json.dumps({"leases": [*leases, never]}))
+        reserved = f"/var/lib/cni/networks/db/{addresses[0][0]}"
+        steps = [
+            (
+                f"lease=$(echo {LEASES}/cbond1.*.ready); mv $lease ${{lease%ready}}draining",
+                "of the live container c1 eth0 is draining",
+                "mv ${lease%ready}draining $lease",
+            ),
+            (
+                f"cp $lease {LEASES}/cbond3.0.ready",
+                "of container c1 eth0, which is not alive, or its second",
+                f"rm {LEASES}/cbond3.0.ready",
+            ),
+            (
+                f"cp $lease /run/kept; cp {LEASES}/cbond2.*.ready $lease",
+                "lease: none for the live container c1 eth0 of db",
+                "cp /run/kept $lease",
+            ),
+            (f"mv {reserved} /run/kept", "address: c1 eth0 has ", f"mv /run/kept {reserved}"),
+            (
+                "ip -n c1 link set VF11 nomaster; ip -n c1 link set VF11 down; ip -n c1 link set VF11 netns 1",
+                f"{VF}it is in the host, though c1 eth0 has its bond",
+                "ip link set VF11 netns c1; ip -n c1 link set VF11 master eth0",
+            ),
+            ("ip -n c1 link set eth0 down", "attachment: c1 eth0 has no bond that is up", "ip -n c1 link set eth0 up"),
+        ]
+        clean = product.guest.run(f"{CHECKER} check /run/baseline.json --live /run/live.json")
+        assert (clean.status, clean.stdout) == (0, "")
+        unknown = product.guest.run(f"{CHECKER} check /run/baseline.json --live /run/more.json").stdout
+        assert "lease: none for the live container never eth0 of db" in unknown
+        assert "attachment: the namespace /run/netns/never of never eth0 is gone" in unknown
+        said = product.guest.sh(_script(steps, "--live /run/live.json"), timeout=120)
+        found = said.stdout.split("---\n")
+        assert found.pop() == ""
+        missed = {words: answer for (_, words, _), answer in zip(steps, found, strict=True) if words not in answer}
+        assert missed == {}
