@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from cni_sriov_bond import leases, pool, store
+from cni_sriov_bond import inventory, leases, pool, store
 from cni_sriov_bond.errors import INVALID_CONFIG, IO_FAILURE, POOL_UNUSABLE, TRY_AGAIN_LATER, CniError
 from tests.support import REPOSITORY, lease, make_pool
 
@@ -370,6 +370,35 @@ def test_a_damaged_inventory_is_named_with_its_remedy(tmp_path: Path, kind: str)
     assert refused.value.code == POOL_UNUSABLE
     assert f"{where.path}/pool.json" in refused.value.msg
     assert where.entries() == []
+
+
+@pytest.mark.parametrize("wish", ["", "cbond2"])
+def test_a_pool_of_an_earlier_boot_is_not_handed_out(tmp_path: Path, wish: str) -> None:
+    """Its VFs may be elsewhere on the bus, or not there: the error names the command that makes it anew."""
+    where = make_pool(tmp_path)
+    inventory.write(where.path, {**where.inventory(), "boot_id": "another"})
+    with pytest.raises(CniError, match="pool db was made before this boot; run `sriov-bondctl up`") as refused:
+        where.acquire(WHO, {}, wish=wish)
+    assert (refused.value.code, where.entries()) == (POOL_UNUSABLE, [])
+
+
+def test_an_inventory_lost_under_leases_is_told_from_a_pool_that_never_was(tmp_path: Path) -> None:
+    """The pool is known by its leases, which are found and counted; without any it was never made."""
+    where = make_pool(tmp_path)
+    lease(where).close()
+    Path(where.path, "pool.json").unlink()
+    with pytest.raises(
+        CniError, match="the inventory of pool db is lost, though a bond of it is leased; run `sriov-bondctl up`"
+    ):
+        where.inventory()
+    assert (pool.names(str(tmp_path)), pool.known(str(tmp_path))) == ([], ["db"])
+    found = pool.find(str(tmp_path), WHO)
+    assert found is not None
+    found.erase()
+    found.close()
+    assert pool.known(str(tmp_path)) == []
+    with pytest.raises(CniError, match="pool 'db' is not provisioned"):
+        where.inventory()
 
 
 @pytest.mark.parametrize("kind", ["empty", "cut", "zeros", "no text", "list", "other version"])
