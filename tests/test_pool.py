@@ -353,6 +353,7 @@ DAMAGED = {
     "list": b"[]",
     "other version": b'{"version": 2, "bonds": []}',
     "no bonds": b'{"version": 1}',
+    "no owner": b'{"version": 1, "bond": "cbond1", "boot_id": "x", "network": "net1", "container_id": 1}',
     "bonds of another type": b'{"version": 1, "bonds": {}}',
     "bond without ports": b'{"version": 1, "bonds": [{"name": "cbond1", "mac": "02:00:00:00:00:01"}]}',
     "bond of another type": b'{"version": 1, "bonds": [5]}',
@@ -418,7 +419,7 @@ def test_a_damaged_lease_is_named(tmp_path: Path, kind: str) -> None:
         where.acquire(leases.Attachment("net1", "c2", "eth0"), {})
 
 
-@pytest.mark.parametrize("kind", ["empty", "cut", "zeros", "no text", "list", "directory"])
+@pytest.mark.parametrize("kind", ["empty", "cut", "zeros", "no text", "list", "no owner", "directory"])
 def test_a_damaged_lease_is_found_with_what_the_inventory_says(tmp_path: Path, kind: str) -> None:
     """The file's name says whose the bond is, so its DEL finds it: with the bond's ports, and the damage as the reason."""
     where = make_pool(tmp_path, size=1)
