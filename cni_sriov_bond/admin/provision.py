@@ -118,10 +118,7 @@ def _whole(bonds: list[inventory.Bond], where: pool.Pool, log: Log) -> list[inve
     for bond in bonds:
         for port in bond.ports:
             if not sriov.netdev(port.pci):
-                lost[bond.name] = (
-                    f"the VF {port.pci} (to be {port.name}) has no network device; is its driver "
-                    f"({sriov.driver(port.pci) or 'none'}) the right one, and is nobody else using it?"
-                )
+                lost[bond.name] = f"{port.name} (the VF at {port.pci}) is not in the host: {sriov.absence(port.pci)}"
     if bonds and len(lost) == len(bonds):
         raise CniError(POOL_UNUSABLE, f"pool {where.name}: {next(iter(lost.values()))}")
     for name, reason in lost.items():
