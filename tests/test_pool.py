@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from cni_sriov_bond import leases, pool, quarantine, store
+from cni_sriov_bond import inventory, leases, pool, quarantine, store
 from cni_sriov_bond.errors import INVALID_CONFIG, IO_FAILURE, POOL_UNUSABLE, TRY_AGAIN_LATER, CniError
 from tests.lab.waiting import wait_until
 from tests.support import REPOSITORY, lease, make_pool
@@ -515,6 +515,7 @@ DAMAGED = {
     "list": b"[]",
     "other version": b'{"version": 2, "bonds": []}',
     "no bonds": b'{"version": 1}',
+    "no owner": b'{"version": 1, "bond": "cbond1", "boot_id": "x", "network": "net1", "container_id": 1}',
     "bonds of another type": b'{"version": 1, "bonds": {}}',
     "bond without ports": b'{"version": 1, "bonds": [{"name": "cbond1", "mac": "02:00:00:00:00:01"}]}',
     "bond of another type": b'{"version": 1, "bonds": [5]}',
@@ -534,6 +535,35 @@ def test_a_damaged_inventory_is_named_with_its_remedy(tmp_path: Path, kind: str)
     assert where.entries() == []
 
 
+@pytest.mark.parametrize("wish", ["", "cbond2"])
+def test_a_pool_of_an_earlier_boot_is_not_handed_out(tmp_path: Path, wish: str) -> None:
+    """Its VFs may be elsewhere on the bus, or not there: the error names the command that makes it anew."""
+    where = make_pool(tmp_path)
+    inventory.write(where.path, {**where.inventory(), "boot_id": "another"})
+    with pytest.raises(CniError, match="pool db was made before this boot; run `sriov-bondctl up`") as refused:
+        where.acquire(WHO, {}, wish=wish)
+    assert (refused.value.code, where.entries()) == (POOL_UNUSABLE, [])
+
+
+def test_an_inventory_lost_under_leases_is_told_from_a_pool_that_never_was(tmp_path: Path) -> None:
+    """The pool is known by its leases, which are found and counted; without any it was never made."""
+    where = make_pool(tmp_path)
+    lease(where).close()
+    Path(where.path, "pool.json").unlink()
+    with pytest.raises(
+        CniError, match="the inventory of pool db is lost, though a bond of it is leased; run `sriov-bondctl up`"
+    ):
+        where.inventory()
+    assert (pool.names(str(tmp_path)), pool.known(str(tmp_path))) == ([], ["db"])
+    found = pool.find(str(tmp_path), WHO)
+    assert found is not None
+    found.erase()
+    found.close()
+    assert pool.known(str(tmp_path)) == []
+    with pytest.raises(CniError, match="pool 'db' is not provisioned"):
+        where.inventory()
+
+
 @pytest.mark.parametrize("kind", ["empty", "cut", "zeros", "no text", "list", "other version"])
 def test_a_damaged_lease_is_named(tmp_path: Path, kind: str) -> None:
     """A lease that cannot be read is an error naming the file, its bond stays leased, and its lock is given back."""
@@ -551,7 +581,7 @@ def test_a_damaged_lease_is_named(tmp_path: Path, kind: str) -> None:
         where.acquire(leases.Attachment("net1", "c2", "eth0"), {})
 
 
-@pytest.mark.parametrize("kind", ["empty", "cut", "zeros", "no text", "list", "directory"])
+@pytest.mark.parametrize("kind", ["empty", "cut", "zeros", "no text", "list", "no owner", "directory"])
 def test_a_damaged_lease_is_found_with_what_the_inventory_says(tmp_path: Path, kind: str) -> None:
     """The file's name says whose the bond is, so its DEL finds it: with the bond's ports, and the damage as the reason."""
     where = make_pool(tmp_path, size=1)
