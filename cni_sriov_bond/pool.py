@@ -157,7 +157,7 @@ class Pool:
         while True:
             bonds = (
                 self._wished(wish) if wish else self.bonds_of_this_boot()
-            )  # each time: what was waited for may have been `up`
+            )  # each time: `up` may have been waited for
             entries, busy, got = self._acquire_now(who, record, unusable, bonds)
             if got:
                 return got
