@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 VERSION = 1
 OWED = "owed"
 ADDING, READY, RELEASING, DRAINING = "adding", "ready", "releasing", "draining"
+# What every lease has from its first writing on; what is named later is looked for before it is used.
+_KEYS = ("bond", "boot_id", "network", "container_id", "ifname")
 # A name's states in the order in which they count, should a crash leave two files of one lease.
 STATES = (DRAINING, RELEASING, READY, ADDING)
 # States of which the owner will not come back to finish them, when nobody works on the bond: an ADD or a DEL that died.
@@ -165,6 +167,9 @@ def load(path: str) -> "tuple[dict[str, Any] | None, str]":
             f"the lease {path} is of version {value['version']}, and this sriov-bond knows version {VERSION} alone; install "
             "the sriov-bond that wrote it",
         )
+    missing = [key for key in _KEYS if not isinstance(value.get(key), str)]
+    if missing:
+        return None, f"the lease {path} is damaged (it has no {missing[0]})"
     return value, ""
 
 

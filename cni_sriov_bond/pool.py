@@ -50,6 +50,10 @@ class Pool:
             raise CniError(POOL_UNUSABLE, self._unknown()) from None
 
     def _unknown(self) -> str:
+        leased = len(self.entries())
+        if leased:
+            words = f"{leased} of its bonds are leased" if leased > 1 else "a bond of it is leased"
+            return f"the inventory of pool {self.name} is lost, though {words}; run `sriov-bondctl up` to write it anew"
         others = names(self.state_dir)
         have = f"there is {', '.join(others)}" if others else "there is none yet"
         return f"pool {self.name!r} is not provisioned ({have}); name it in /etc/cni/sriov-bond.toml and run `sriov-bondctl up`"
@@ -59,7 +63,20 @@ class Pool:
 
         :raises CniError: POOL_UNUSABLE as ``inventory`` does, and for a bond that is none.
         """
+        return self._bonds(self.inventory())
+
+    def bonds_of_this_boot(self) -> "list[Bond]":
+        """Give the bonds of the inventory, if `up` was run since the host booted: their VFs may be elsewhere on the bus by now.
+
+        :raises CniError: POOL_UNUSABLE as ``bonds`` does, and for an inventory of an earlier boot.
+        """
         value = self.inventory()
+        found = self._bonds(value)
+        if value.get("boot_id") != store.boot_id():
+            raise CniError(POOL_UNUSABLE, f"pool {self.name} was made before this boot; run `sriov-bondctl up`")
+        return found
+
+    def _bonds(self, value: "dict[str, Any]") -> "list[Bond]":
         try:
             return [inventory.bond(one) for one in value["bonds"]]
         except (KeyError, TypeError):
@@ -134,11 +151,11 @@ class Pool:
         :param wish: the only bond that will do, by its name or the PCI address of a port.
         :raises CniError: INVALID_CONFIG when there is no such bond.
         :raises CniError: TRY_AGAIN_LATER when no bond is free, saying who has them; POOL_UNUSABLE when the attachment
-            has a bond already.
+            has a bond already, or the pool was not made since the host booted.
         """
-        bonds = self._wished(wish) if wish else self.bonds()
         deadline = monotonic() + store.LOCK_SECONDS
         while True:
+            bonds = self._wished(wish) if wish else self.bonds_of_this_boot()  # each time: `up` may have been waited for
             entries, busy, got = self._acquire_now(who, record, unusable, bonds)
             if got:
                 return got
@@ -168,6 +185,9 @@ class Pool:
                 if held is None:
                     busy = busy or candidate.name
                     continue
+                if quarantine.holds(self.path, candidate.name):  # since the list was made: that is done under its lock
+                    os.close(held)
+                    continue
                 return entries, "", (self._leased(who, record, candidate, held), candidate)
         finally:
             os.close(lock)
@@ -194,7 +214,7 @@ class Pool:
         return lease
 
     def _wished(self, wish: str) -> "list[Bond]":
-        for candidate in self.bonds():
+        for candidate in self.bonds_of_this_boot():
             if wish == candidate.name or wish.lower() in [port.pci for port in candidate.ports]:
                 return [candidate]
         raise CniError(
@@ -287,6 +307,12 @@ class Pool:
 def names(state_dir: str) -> list[str]:
     """Give the names of all provisioned pools, sorted."""
     return [name for name in directories(state_dir) if store.exists(f"{state_dir}/{name}/{inventory.FILE}")]
+
+
+def known(state_dir: str) -> list[str]:
+    """Give the names of all pools of which there is anything: an inventory, or leases whose inventory is lost."""
+    made = names(state_dir)
+    return [name for name in directories(state_dir) if name in made or Pool(state_dir, name).entries()]
 
 
 def directories(state_dir: str) -> list[str]:

@@ -19,6 +19,11 @@ def bonds(pool_path: str) -> list[str]:
     return [name for name in store.listed(f"{pool_path}/{DIRECTORY}") if not name.startswith(".")]
 
 
+def holds(pool_path: str, bond: str) -> bool:
+    """Tell whether a bond is in quarantine; certain for one that the caller has locked."""
+    return store.exists(f"{pool_path}/{DIRECTORY}/{bond}")
+
+
 def begin(pool_path: str, bond: str, reason: str) -> None:
     """Keep a bond, which the caller has locked, from being handed out.
 

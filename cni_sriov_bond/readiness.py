@@ -1,6 +1,8 @@
 """Whether a pool could serve an ADD now, without a change to anything: what STATUS is asked for."""
 
-from cni_sriov_bond import leases, pool, quarantine, release, sriov, store
+import posix as os  # os itself costs an ADD 4 million instructions
+
+from cni_sriov_bond import leases, pool, quarantine, release, sriov
 from cni_sriov_bond.errors import LIMITED_CONNECTIVITY, POOL_UNUSABLE, CniError
 
 TYPE_CHECKING = False
@@ -13,11 +15,18 @@ def require(where: pool.Pool) -> None:
 
     :raises CniError: LIMITED_CONNECTIVITY when containers that are attached suffer too, POOL_UNUSABLE when only new ones do.
     """
-    bonds, made = where.bonds(), where.inventory()["boot_id"]
-    if made != store.boot_id():
-        raise CniError(POOL_UNUSABLE, f"pool {where.name} was made before this boot; run `sriov-bondctl up`")
+    bonds = where.bonds_of_this_boot()
+    _check_files(where)
     _check_nics(where.name, bonds)
     _check_free(where, bonds)
+
+
+def _check_files(where: pool.Pool) -> None:
+    """See that a lease could be written."""
+    if not os.access(where.leases, os.W_OK):
+        raise CniError(POOL_UNUSABLE, f"{where.leases} is not writable; is its file system read-only?")
+    if os.statvfs(where.leases).f_bavail == 0:
+        raise CniError(POOL_UNUSABLE, f"no space is left on the device of {where.leases}; make room")
 
 
 def _check_nics(name: str, bonds: "list[Bond]") -> None:

@@ -4,6 +4,7 @@ Who looks finishes: the next ADD, GC, `sriov-bondctl gc`, `up` and `status`. Wha
 """
 
 import posix as os  # os itself costs an ADD 4 million instructions
+from time import monotonic
 
 from cni_sriov_bond import debts, pool, release
 from cni_sriov_bond.errors import TRY_AGAIN_LATER, CniError
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 # A delegate that hangs must not hold up the next container for as long as its own ADD may.
 _DELEGATE_SECONDS = 10.0
+_LEAST_DELEGATE_SECONDS = 3.0
 DONE, WAITS, FAILED = "done", "waits", "failed"
 
 
@@ -176,10 +178,11 @@ def holders(where: pool.Pool, network: str) -> set[tuple[str, str]]:
     return found
 
 
-def settle(where: pool.Pool, log: "Log", key: str = "") -> list[Finding]:
+def settle(where: pool.Pool, log: "Log", key: str = "", seconds: float = _DELEGATE_SECONDS) -> list[Finding]:
     """Tell delegates what they have still to be told, and give what became of it.
 
     :param key: only this attachment's, waiting for whoever tells it now.
+    :param seconds: how long all of them together may take; what is not told by then stays for the next who looks.
     :raises CniError: TRY_AGAIN_LATER when another process tells that attachment's delegate for too long.
     """
     owed = [one for one in debts.keys(where.path) if key in ("", one)]
@@ -191,20 +194,29 @@ def settle(where: pool.Pool, log: "Log", key: str = "") -> list[Finding]:
         if key:
             raise
         return []  # another process is at it
+    findings: list[Finding] = []
+    deadline = monotonic() + seconds
     try:
-        return [_settle_one(where, one, log) for one in owed]
+        for place, one in enumerate(owed):
+            left = deadline - monotonic()
+            if left <= 0:
+                break
+            # A share, so that one that hangs is not all that is ever tried.
+            share = max(_LEAST_DELEGATE_SECONDS, left / (len(owed) - place))
+            findings.append(_settle_one(where, one, log, min(share, _DELEGATE_SECONDS)))
     finally:
         os.close(lock)
+    return findings
 
 
-def _settle_one(where: pool.Pool, key: str, log: "Log") -> Finding:
+def _settle_one(where: pool.Pool, key: str, log: "Log", seconds: float) -> Finding:
     bond, whose = "", ""
     try:
         record = debts.read(where.path, key)
         if record is not None:
             bond, whose = record["bond"], holder(record)
-            release.tell_delegate(record, _DELEGATE_SECONDS)
-        debts.settle(where.path, key)
+            release.tell_delegate(record, seconds)
+            debts.settle(where.path, key)
     except CniError as failed:
         log.warn(f"the addresses of {whose or key} may be reserved still: {failed.msg}")
         return Finding(bond, whose, FAILED, f"its delegate could not be told: {failed.msg}")

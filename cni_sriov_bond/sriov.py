@@ -50,6 +50,17 @@ def exists(pci: str) -> bool:
     return store.exists(f"{PCI_DEVICES}/{pci}")
 
 
+def absence(pci: str) -> str:
+    """Say why a VF has no network device in the host, and what to do."""
+    if not exists(pci):
+        return "it is not on the PCI bus; run `sriov-bondctl up`"
+    if store.exists(f"{PCI_DEVICES}/{pci}/net"):
+        return f"its driver {driver(pci)} has it in another network namespace; it comes home when that one ends"
+    if not driver(pci):
+        return "it has no driver; load the VF driver, or bind this VF to it"
+    return f"its driver {driver(pci)} makes no network device; bind this VF to its network driver"
+
+
 def has_carrier(pci: str) -> bool:
     """Tell whether a PCI device's netdev is up and has carrier; a device that is down does not say (EINVAL)."""
     try:
@@ -114,7 +125,7 @@ class Host:
         if link is None:
             raise CniError(
                 POOL_UNUSABLE,
-                f"{port.name} (VF {port.vf} at {port.pci}) is not in the host; see who has it, or whether its driver is loaded",
+                f"{port.name} (VF {port.vf} at {port.pci}) is not in the host: {absence(port.pci)}",
             )
         vf = self.vf(port)
         settings = {name: getattr(vf, name) for name in _SETTINGS}
@@ -216,6 +227,14 @@ class Host:
         if vf.mac != before["admin_mac"]:
             self.set_admin_mac(port, before["admin_mac"])
         self.apply(port, before["vf"])
+
+    def make_plain(self, ports: "list[Port]", mac: str) -> None:
+        """Put the VFs of a bond into the state of those that nobody has used.
+
+        :raises CniError: when one is not home or the kernel refuses.
+        """
+        for port in ports:
+            self.restore(port, self.plain_state(port, mac))
 
     def differences(self, port: "Port", asked: "dict[str, Any]") -> list[str]:
         """Say which of a VF's settings are not as asked, through its PF; what is None is not looked at."""

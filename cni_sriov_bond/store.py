@@ -52,16 +52,16 @@ def locked(path: str, what: str, seconds: float = LOCK_SECONDS) -> int:
     :raises CniError: TRY_AGAIN_LATER naming who holds it, after ``seconds``; IO_FAILURE when there can be no lock.
     """
     deadline = monotonic() + seconds
-    try:
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as failed:
-        hint = "; is the state directory writable?" if failed.errno in (EROFS, EACCES) else ""
-        raise CniError(IO_FAILURE, f"cannot open the lock {path}: {failed.strerror}{hint}") from None
+    fd = _open_lock(path)
     pause = 0.001
     while True:
         try:
             flock(fd, LOCK_EX | LOCK_NB)
-            return fd
+            if os.fstat(fd).st_nlink:
+                return fd
+            os.close(fd)  # `down` took the pool away while we waited: nobody else would see this lock
+            fd = _open_lock(path)
+            continue
         except BlockingIOError:
             if monotonic() >= deadline:
                 holder = _holder(os.fstat(fd).st_ino)
@@ -71,18 +71,57 @@ def locked(path: str, what: str, seconds: float = LOCK_SECONDS) -> int:
         pause = min(pause * 2, 0.05)
 
 
-def _holder(inode: int) -> str:
-    """Say who holds a lock, from /proc/locks: ``N: FLOCK ADVISORY WRITE PID MAJOR:MINOR:INODE 0 EOF``."""
+def _open_lock(path: str) -> int:
     try:
-        with open("/proc/locks", encoding="utf-8") as file:
-            for line in file:
-                words = line.split()
-                if len(words) > 5 and words[1] == "FLOCK" and words[5].endswith(f":{inode}"):
-                    alive = exists(f"/proc/{words[4]}")
-                    return f"process {words[4]}" if alive else f"a program that process {words[4]} started and that outlives it"
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as failed:
+        hint = "; is the state directory writable?" if failed.errno in (EROFS, EACCES) else ""
+        raise CniError(IO_FAILURE, f"cannot open the lock {path}: {failed.strerror}{hint}") from None
+
+
+def _holder(inode: int) -> str:
+    """Say who holds a lock: who took it or, where that process is dead, who inherited it, such as its delegate."""
+    pid = _taker(inode)
+    if not exists(f"/proc/{pid or '-'}"):
+        pid = _heir(inode)
+    if not pid:
+        return "another process"
+    name = _text(f"/proc/{pid}/comm").strip()
+    return f"process {pid} ({name})" if name else f"process {pid}"
+
+
+def _taker(inode: int) -> str:
+    """Give the pid that /proc/locks has for a flock: ``N: FLOCK ADVISORY WRITE PID MAJOR:MINOR:INODE 0 EOF``."""
+    for line in _text("/proc/locks").splitlines():
+        words = line.split()
+        if len(words) > 5 and words[1] == "FLOCK" and words[5].endswith(f":{inode}"):
+            return words[4]
+    return ""
+
+
+def _heir(inode: int) -> str:
+    """Give the pid of a process that has a file open through which a flock is held; its fdinfo has the line of /proc/locks."""
+    for pid in listed("/proc"):
+        if not pid.isdigit():
+            continue
+        try:
+            files = os.listdir(f"/proc/{pid}/fdinfo")
+        except OSError:
+            continue  # it has ended, or is not ours to look at
+        for fd in files:
+            text = _text(f"/proc/{pid}/fdinfo/{fd}")
+            if "FLOCK" in text and f":{inode} " in text:
+                return pid
+    return ""
+
+
+def _text(path: str) -> str:
+    """Read a file of /proc; what has ended meanwhile has none."""
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return file.read()
     except OSError:
-        pass
-    return "another process"
+        return ""
 
 
 def write(directory: str, name: str, text: str, durable: bool = True) -> None:

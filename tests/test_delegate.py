@@ -376,6 +376,38 @@ def test_a_check_tells_what_is_wrong_with_prevresult(tmp_path: Path, before: obj
     assert "object has no" not in refused.said and "iterable" not in refused.said
 
 
+def test_the_largest_config_is_read_in_a_moment(tmp_path: Path) -> None:
+    """A megabyte of ranges or exclusions is looked at once and not by pairs: twice as many are twice the work."""
+    nets = [f"10.{number >> 6}.{(number & 63) * 4}.0/24" for number in range(4000)]
+    configs: list[Callable[[int], dict[str, Any]]] = [
+        lambda many: {"ranges": [[{"subnet": net} for net in nets[:many]]]},
+        lambda many: {"ranges": [[{"subnet": net}] for net in nets[:many]]},
+        lambda many: {"subnets": [{"subnet": net, "vlan": number % 4095} for number, net in enumerate(nets[:many])]},
+        lambda many: {"subnet": "10.0.0.0/8", "exclude": nets[:many]},
+    ]
+    for config in configs:
+        values = [ipam.network(tmp_path, **config(many)) for many in (2000, 4000)]
+        half, whole = (calls_of(lambda value=value: ipam.call("STATUS", value)) for value in values)  # type: ignore[misc]
+        assert whole < 2.3 * half
+    refused = ipam.call("STATUS", {**ipam.network(tmp_path, subnet=V4), "runtimeConfig": {"ips": ["10.1.0.5"] * 1025}})
+    assert refused.said == "network 'net1': runtimeConfig.ips must have 0 to 1024 entries, not 1025"
+
+
+def test_exclusions_that_overlap_and_gateways_leave_the_rest(tmp_path: Path) -> None:
+    """What is left of a range is what no exclusion and no gateway has, in whatever order they are written."""
+    dice = random.Random(7)
+    for number in range(150):
+        net = ip_network("10.1.0.0/27")
+        excluded = [f"{net[dice.randrange(32)]}{dice.choice(('', '/30', '/31', '/29'))}" for _ in range(dice.randrange(6))]
+        first, last = sorted((dice.randrange(32), dice.randrange(32)))
+        gateway = str(net[dice.randrange(32)])
+        config = {"subnet": str(net), "rangeStart": str(net[first]), "rangeEnd": str(net[last]), "gateway": gateway}
+        found = given(tmp_path / str(number), 33, **config, exclude=excluded)
+        gone = {one for text in excluded for one in ip_network(text, strict=False)}
+        left = set(list(net)[max(first, 1) : min(last, 30) + 1]) - gone - {ip_address(gateway)}
+        assert [ip_address(one) for one in found] == sorted(left), config
+
+
 def test_a_relative_data_directory_is_refused(tmp_path: Path) -> None:
     for verb in ("ADD", "DEL"):
         assert ipam.call(verb, ipam.network(Path("somewhere"), subnet=V4)).code == INVALID_CONFIG

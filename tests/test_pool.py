@@ -3,16 +3,19 @@
 import contextlib
 import fcntl
 import os
+import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING
 
 import pytest
 
-from cni_sriov_bond import leases, pool, quarantine, store
+from cni_sriov_bond import inventory, leases, pool, quarantine, store
 from cni_sriov_bond.errors import INVALID_CONFIG, IO_FAILURE, POOL_UNUSABLE, TRY_AGAIN_LATER, CniError
+from tests.lab.waiting import wait_until
 from tests.support import REPOSITORY, lease, make_pool
 
 if TYPE_CHECKING:
@@ -292,10 +295,11 @@ def test_a_lock_that_is_held_names_its_holder(tmp_path: Path) -> None:
     where = make_pool(tmp_path)
     start = monotonic()
     with holder(f"{where.path}/lock") as pid, pytest.raises(CniError) as refused:
+        name = name_of(pid)
         where.lock(seconds=0.2)
     assert 0.2 <= monotonic() - start < 5
     assert refused.value.code == TRY_AGAIN_LATER
-    assert refused.value.msg == f"pool db is in use by process {pid}; try again later"
+    assert refused.value.msg == f"pool db is in use by process {pid} ({name}); try again later"
 
 
 def test_a_bond_in_use_names_its_holder(tmp_path: Path) -> None:
@@ -305,22 +309,31 @@ def test_a_bond_in_use_names_its_holder(tmp_path: Path) -> None:
     taken.close()
     with (
         holder(f"{where.path}/bonds/cbond1") as pid,
-        pytest.raises(CniError, match=f"bond cbond1 of pool db is in use by process {pid}"),
+        pytest.raises(CniError, match=f"bond cbond1 of pool db is in use by process {pid} "),
     ):
         where.take(taken.entry, seconds=0)
 
 
-def test_a_holder_that_left_its_lock_to_another_is_told_so(tmp_path: Path) -> None:
-    """A delegate outlives a killed ADD and keeps the bond: the error does not name a process that nobody can find."""
+def name_of(pid: int) -> str:
+    return Path(f"/proc/{pid}/comm").read_text().strip()
+
+
+def test_a_lock_that_outlives_its_taker_names_who_inherited_it(tmp_path: Path) -> None:
+    """An ADD that is killed leaves the bond's lock to its delegate, and that is the process to look for."""
     where = make_pool(tmp_path)
-    path = f"{where.path}/bonds/cbond1"
-    inherit = f"exec 9>{path}; flock 9; sleep 60 >/dev/null & echo $!"
-    done = subprocess.run(["sh", "-c", inherit], stdout=subprocess.PIPE, text=True, check=True, stdin=subprocess.DEVNULL)
-    try:
-        with pytest.raises(CniError, match=r"in use by a program that process \d+ started and that outlives it"):
-            where.lock_bond("cbond1", seconds=0)
-    finally:
-        os.kill(int(done.stdout), 9)
+    script = f"exec 7>{where.path}/bonds/cbond1; flock 7; sleep 60 & echo $!; kill -9 $$"
+    with subprocess.Popen(["bash", "-c", script], stdout=subprocess.PIPE, text=True) as taker:
+        assert taker.stdout
+        heir = int(taker.stdout.readline())
+        taker.wait(10)
+        try:
+            wait_until(lambda: name_of(heir) == "sleep", "the heir to run")
+            with pytest.raises(
+                CniError, match=rf"bond cbond1 of pool db is in use by process {heir} \(sleep\); try again later"
+            ):
+                where.lock_bond("cbond1", seconds=0)
+        finally:
+            os.kill(heir, 9)
 
 
 def test_a_lock_is_free_once_its_holder_died(tmp_path: Path) -> None:
@@ -329,6 +342,38 @@ def test_a_lock_is_free_once_its_holder_died(tmp_path: Path) -> None:
     with holder(f"{where.path}/lock") as pid:
         os.kill(pid, 9)
         os.close(where.lock(seconds=5))
+
+
+@pytest.mark.parametrize("remade", [True, False], ids=["made anew", "gone"])
+def test_a_lock_whose_file_was_taken_away_is_none(tmp_path: Path, remade: bool) -> None:
+    """Who waited while `down` took the pool away locks the new pool's file, or is told that there is none."""
+    where = make_pool(tmp_path)
+    with ThreadPoolExecutor(1) as other:
+        held = where.lock()
+        waiting = other.submit(where.lock)
+        opened = Path(where.path, "lock").stat().st_ino
+        wait_until(lambda: [fd for fd in _open_files() if fd == opened][1:], "the other to open the lock")
+        shutil.rmtree(where.path)
+        if remade:
+            make_pool(tmp_path)
+        os.close(held)
+        if not remade:
+            with pytest.raises(CniError, match="cannot open the lock"):
+                waiting.result(10)
+            return
+        got = waiting.result(10)
+    with pytest.raises(CniError, match="pool db is in use"):
+        where.lock(seconds=0)
+    os.close(got)
+
+
+def _open_files() -> list[int]:
+    """Give the inode of every file that this process has open."""
+    found = []
+    for fd in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError):
+            found.append(os.fstat(int(fd)).st_ino)
+    return found
 
 
 def test_a_lease_is_locked_while_it_is_open(tmp_path: Path) -> None:
@@ -470,6 +515,7 @@ DAMAGED = {
     "list": b"[]",
     "other version": b'{"version": 2, "bonds": []}',
     "no bonds": b'{"version": 1}',
+    "no owner": b'{"version": 1, "bond": "cbond1", "boot_id": "x", "network": "net1", "container_id": 1}',
     "bonds of another type": b'{"version": 1, "bonds": {}}',
     "bond without ports": b'{"version": 1, "bonds": [{"name": "cbond1", "mac": "02:00:00:00:00:01"}]}',
     "bond of another type": b'{"version": 1, "bonds": [5]}',
@@ -489,6 +535,35 @@ def test_a_damaged_inventory_is_named_with_its_remedy(tmp_path: Path, kind: str)
     assert where.entries() == []
 
 
+@pytest.mark.parametrize("wish", ["", "cbond2"])
+def test_a_pool_of_an_earlier_boot_is_not_handed_out(tmp_path: Path, wish: str) -> None:
+    """Its VFs may be elsewhere on the bus, or not there: the error names the command that makes it anew."""
+    where = make_pool(tmp_path)
+    inventory.write(where.path, {**where.inventory(), "boot_id": "another"})
+    with pytest.raises(CniError, match="pool db was made before this boot; run `sriov-bondctl up`") as refused:
+        where.acquire(WHO, {}, wish=wish)
+    assert (refused.value.code, where.entries()) == (POOL_UNUSABLE, [])
+
+
+def test_an_inventory_lost_under_leases_is_told_from_a_pool_that_never_was(tmp_path: Path) -> None:
+    """The pool is known by its leases, which are found and counted; without any it was never made."""
+    where = make_pool(tmp_path)
+    lease(where).close()
+    Path(where.path, "pool.json").unlink()
+    with pytest.raises(
+        CniError, match="the inventory of pool db is lost, though a bond of it is leased; run `sriov-bondctl up`"
+    ):
+        where.inventory()
+    assert (pool.names(str(tmp_path)), pool.known(str(tmp_path))) == ([], ["db"])
+    found = pool.find(str(tmp_path), WHO)
+    assert found is not None
+    found.erase()
+    found.close()
+    assert pool.known(str(tmp_path)) == []
+    with pytest.raises(CniError, match="pool 'db' is not provisioned"):
+        where.inventory()
+
+
 @pytest.mark.parametrize("kind", ["empty", "cut", "zeros", "no text", "list", "other version"])
 def test_a_damaged_lease_is_named(tmp_path: Path, kind: str) -> None:
     """A lease that cannot be read is an error naming the file, its bond stays leased, and its lock is given back."""
@@ -506,7 +581,7 @@ def test_a_damaged_lease_is_named(tmp_path: Path, kind: str) -> None:
         where.acquire(leases.Attachment("net1", "c2", "eth0"), {})
 
 
-@pytest.mark.parametrize("kind", ["empty", "cut", "zeros", "no text", "list", "directory"])
+@pytest.mark.parametrize("kind", ["empty", "cut", "zeros", "no text", "list", "no owner", "directory"])
 def test_a_damaged_lease_is_found_with_what_the_inventory_says(tmp_path: Path, kind: str) -> None:
     """The file's name says whose the bond is, so its DEL finds it: with the bond's ports, and the damage as the reason."""
     where = make_pool(tmp_path, size=1)

@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from time import monotonic
 
 import pytest
 
@@ -137,3 +138,21 @@ def test_a_ready_lease_of_a_living_container_is_never_finished(tmp_path: Path) -
     taken.close()
     assert reclaim.reclaim(where, Log()) == []
     assert [entry.state for entry in where.entries()] == [leases.READY]
+
+
+def test_a_delegate_that_hangs_does_not_keep_others_from_being_told(tmp_path: Path) -> None:
+    """All that is owed gets one time, shared; what was not told stays owed."""
+    where = make_pool(tmp_path / "state", size=2)
+    program(tmp_path, "hangs", "exec sleep 60")
+    program(tmp_path, "works", f"cat > {tmp_path}/said")
+    for container_id, kind in (("c1", "hangs"), ("c2", "works")):
+        delegate = {"type": kind, "environ": {"CNI_PATH": str(tmp_path)}, "config": container_id}
+        taken = lease(where, container_id, delegate=delegate)
+        taken.owe()
+        taken.close()
+    began = monotonic()
+    found = {one.holder: one.state for one in reclaim.settle(where, Log(level="panic"), seconds=7)}
+    assert monotonic() - began < 10
+    assert found == {"c1 eth0": reclaim.FAILED, "c2 eth0": reclaim.DONE}
+    assert (tmp_path / "said").read_text() == "c2"
+    assert debts.keys(where.path) == [leases.Attachment("net1", "c1", "eth0").key]

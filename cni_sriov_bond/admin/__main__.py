@@ -96,9 +96,10 @@ def _up(asked: argparse.Namespace, log: Log) -> None:
 
 
 def _chosen(asked: argparse.Namespace) -> list[str]:
-    known = pool.names(asked.state_dir)
+    known = pool.known(asked.state_dir)
     for name in asked.pools:
-        pool.Pool(asked.state_dir, name).inventory()  # raises for one that is not there, saying which are
+        if name not in known:
+            pool.Pool(asked.state_dir, name).inventory()  # raises, saying which pools there are
     return asked.pools or known
 
 

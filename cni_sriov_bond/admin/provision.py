@@ -17,6 +17,8 @@ from cni_sriov_bond.wire import Link
 
 # Making VFs takes a driver some seconds, and each one needs its own driver bound and its device registered.
 _VF_SECONDS, _MORE_PER_VF = 30.0, 1.0
+# VFs that were there before us have their devices, unless somebody has just made them.
+_OLD_VF_SECONDS = 5.0
 
 Report = Callable[[str, int, int], None]
 
@@ -61,13 +63,14 @@ def _up(where: pool.Pool, plan: PoolPlan, log: Log, report: Report) -> bool:
     # The bus may have laid them out otherwise: where the first VF is can depend on how many there are.
     udevrules.write(plan.name, [pci for nic in nics for pci in nic.vfs()])
     changed = any(made) or changed
+    if any(made):
+        reclaim.reclaim(where, log)  # leases that lost their VFs to the making of new ones
     after = _new_inventory(plan, nics, size, before, made, brought_up)
     with _Held(where, [inventory.bond(one) for one in after["bonds"]]) as free:
         whole = _whole(free, where, log)
         changed = _name(whole, report) or changed
         changed = _give_macs(whole, report) or changed
-        for bond in whole:
-            quarantine.end(where.path, bond.name)
+        changed = _end_quarantine(whole, where) or changed
         if before != after:
             inventory.write(where.path, after)
             changed = True
@@ -118,16 +121,26 @@ def _whole(bonds: list[inventory.Bond], where: pool.Pool, log: Log) -> list[inve
     for bond in bonds:
         for port in bond.ports:
             if not sriov.netdev(port.pci):
-                lost[bond.name] = (
-                    f"the VF {port.pci} (to be {port.name}) has no network device; is its driver "
-                    f"({sriov.driver(port.pci) or 'none'}) the right one, and is nobody else using it?"
-                )
+                lost[bond.name] = f"{port.name} (the VF at {port.pci}) is not in the host: {sriov.absence(port.pci)}"
     if bonds and len(lost) == len(bonds):
         raise CniError(POOL_UNUSABLE, f"pool {where.name}: {next(iter(lost.values()))}")
     for name, reason in lost.items():
         quarantine.begin(where.path, name, reason)
         log.warn(f"bond {name} is in quarantine: {reason}")
     return [bond for bond in bonds if bond.name not in lost]
+
+
+def _end_quarantine(whole: list[inventory.Bond], where: pool.Pool) -> bool:
+    """Let bonds whose VFs are back be handed out again, and tell whether there was one.
+
+    Who had the VFs meanwhile, and what was left on them, is not known.
+    """
+    aside = set(quarantine.bonds(where.path))
+    back = [bond for bond in whole if bond.name in aside]
+    for bond in back:
+        sriov.Host().make_plain(bond.ports, bond.mac)
+        quarantine.end(where.path, bond.name)
+    return bool(back)
 
 
 def down(state_dir: str, name: str, log: Log) -> None:
@@ -251,20 +264,20 @@ def _make_all_vfs(where: pool.Pool, nics: list[Nic], size: int, report: Report) 
 def _make_vfs(nic: Nic, size: int, away: set[str], report: Report) -> bool:
     """Give a NIC its VFs; what it has already, if the number is right, stays."""
     if nic.count == size:
-        _wait(nic, away, report)
+        _wait(nic, away, report, _OLD_VF_SECONDS)
         return False
     if nic.count:
         nic.count = 0
     report(f"{nic.name}: making {size} VFs", 0, size)
     nic.count = size
-    _wait(nic, away, report)
+    _wait(nic, away, report, _VF_SECONDS + _MORE_PER_VF * size)
     return True
 
 
-def _wait(nic: Nic, away: set[str], report: Report) -> None:
+def _wait(nic: Nic, away: set[str], report: Report, seconds: float) -> None:
     """Wait for the network devices of a NIC's VFs, but for those that are with containers."""
     count = nic.count
-    for _ in range(int(_VF_SECONDS + _MORE_PER_VF * count)):
+    for _ in range(int(seconds)):
         missing = nic.wait_for_vfs(1, away)
         report(f"{nic.name}: waiting for its VFs", count - len(missing), count)
         if not missing:
@@ -273,10 +286,18 @@ def _wait(nic: Nic, away: set[str], report: Report) -> None:
 
 def _away(where: pool.Pool) -> set[str]:
     """Give the PCI addresses of the VFs that leases hold."""
-    leased = {entry.bond for entry in where.entries()}
     before = _inventory(where)
-    bonds = before["bonds"] if before else []
-    return {port["pci"] for bond in bonds if bond["name"] in leased for port in bond["ports"]}
+    known = {bond["name"]: bond for bond in before["bonds"]} if before else {}
+    found = set()
+    for entry in where.entries():
+        try:
+            record = where.read(entry) or {}
+        except CniError:
+            record = {}
+        # The lease says it itself: the inventory may be lost.
+        bond = record.get("ports_of") or known.get(entry.bond, {"ports": []})
+        found |= {port["pci"] for port in bond["ports"]}
+    return found
 
 
 def _used(nic: Nic) -> list[str]:

@@ -16,7 +16,7 @@ def gc(state_dir: str, name: str) -> list[dict[str, str]]:
     :raises CniError: when the pool's files cannot be read.
     """
     where = pool.Pool(state_dir, name)
-    found = reclaim.reclaim(where, QUIET) + reclaim.settle(where, QUIET)
+    found = reclaim.reclaim(where, QUIET) + reclaim.settle(where, QUIET, seconds=float("inf"))
     return [{"bond": one.bond, "holder": one.holder, "state": one.state, "words": one.words} for one in found]
 
 
@@ -82,13 +82,13 @@ def _by(record: dict[str, Any]) -> str:
 
 
 def _repair(where: pool.Pool, bond: inventory.Bond) -> None:
-    """Put the VFs of a bond into the state of those that nobody has used."""
+    """Put the VFs of a bond into the state of those that nobody has used, or say why not."""
     host = sriov.Host()
     for port in bond.ports:
         if host.netdev(port) is None:
             raise CniError(
                 POOL_UNUSABLE,
-                f"bond {bond.name} of pool {where.name} cannot be used yet: {port.name} at {port.pci} has no network device in "
-                f"the host (driver: {sriov.driver(port.pci) or 'none'}); bring it back and try again",
+                f"bond {bond.name} of pool {where.name} cannot be used yet: {port.name} at {port.pci} is not in the host: "
+                f"{sriov.absence(port.pci)}",
             )
-        host.restore(port, host.plain_state(port, bond.mac))
+    host.make_plain(bond.ports, bond.mac)

@@ -64,7 +64,8 @@ def print_pools(pools: list[dict[str, Any]]) -> None:
         if not pool["this_boot"]:
             console.print("  [yellow]provisioned before the last boot; run `sriov-bondctl up`[/]", soft_wrap=True)
         if pool["owed"]:
-            what = f"{pool['owed']} released bonds' addresses may be reserved still; run `sriov-bondctl gc`"
+            whose = "a released bond" if pool["owed"] == 1 else f"{pool['owed']} released bonds"
+            what = f"the addresses of {whose} may be reserved still: an IPAM plugin could not be told; run `sriov-bondctl gc`"
             console.print(f"  [yellow]{what}[/]", soft_wrap=True)
         console.print(_table(pool))
 

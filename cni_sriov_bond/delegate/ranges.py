@@ -70,7 +70,7 @@ class Range:
     :raises CniError: INVALID_CONFIG telling what is wrong with it.
     """
 
-    __slots__ = ("_excluded", "family", "first", "gateway", "last", "prefix", "spans", "subnet")
+    __slots__ = ("family", "first", "gateway", "last", "prefix", "spans", "subnet")
 
     def __init__(self, value: "dict[str, Any]") -> None:
         self.subnet: str = value["subnet"]
@@ -91,11 +91,9 @@ class Range:
                 INVALID_CONFIG,
                 f"rangeStart {text((self.family, self.first))} is above rangeEnd {text((self.family, self.last))}",
             )
-        self._excluded = [_excluded(one) for one in value.get("exclude") or ()]
+        excluded = [_excluded(one) for one in value.get("exclude") or ()]
         self.spans = [(max(self.first, begin), min(self.last, end))]
-        for family, least, most in self._excluded:
-            if family == self.family:
-                self.without(least, most)
+        self.without(sorted((least, most) for family, least, most in excluded if family == self.family))
 
     def _net(self, low: int, hosts: int) -> str:
         return f"{text((self.family, low >> hosts << hosts))}/{self.prefix}"
@@ -108,12 +106,25 @@ class Range:
             raise CniError(INVALID_CONFIG, f"{key} {value[key]} is not in the subnet {self.subnet}")
         return number
 
-    def without(self, least: int, most: int) -> None:
-        """Never give some addresses."""
+    def without(self, blocked: list[tuple[int, int]]) -> None:
+        """Never give some addresses.
+
+        :param blocked: the first and last of those, in order; there may be as many as a config has room for.
+        """
         spans = []
+        place = 0
         for begin, end in self.spans:
-            spans += [(begin, min(end, least - 1)), (max(begin, most + 1), end)]
-        self.spans = sorted({(begin, end) for begin, end in spans if begin <= end})
+            while place < len(blocked) and blocked[place][0] <= end:
+                least, most = blocked[place]
+                if begin < least:
+                    spans.append((begin, least - 1))
+                begin = max(begin, most + 1)
+                if most > end:
+                    break  # it reaches into the next span
+                place += 1
+            if begin <= end:
+                spans.append((begin, end))
+        self.spans = spans
 
     def holds(self, address: "Ip") -> bool:
         """Tell whether an address belongs to the range, be it free to give or not."""
@@ -139,21 +150,49 @@ def _excluded(written: str) -> tuple[int, int, int]:
     return address[0], least, least | (1 << hosts) - 1
 
 
+def overlapping(ranges: list[Range]) -> list[tuple[int, int]]:
+    """Give places of ranges that have addresses in common, the smaller first.
+
+    Each range that overlaps with any is in a pair, but not every pair is there: thousands of ranges are looked at once each.
+    """
+    order = sorted(range(len(ranges)), key=lambda place: (ranges[place].family, ranges[place].first, place))
+    found = []
+    reaching = order[0] if order else 0  # the one, of those before, that ends last
+    for place in order[1:]:
+        if ranges[reaching].overlaps(ranges[place]):
+            found.append((min(place, reaching), max(place, reaching)))
+        if ranges[reaching].family != ranges[place].family or ranges[reaching].last < ranges[place].last:
+            reaching = place
+    return sorted(found, key=lambda pair: (pair[1], pair[0]))
+
+
 class RangeSet:
     """Ranges of one family, of which an attachment gets one address.
 
     :param key: what its last given address is remembered under: host-local's number of it, or a VLAN and a family.
     """
 
-    __slots__ = ("key", "ranges")
+    __slots__ = ("_overlapping", "key", "ranges")
 
     def __init__(self, key: str, ranges: list[Range]) -> None:
         self.key = key
         self.ranges = ranges
-        for one in ranges:
-            for gateway in [other.gateway for other in ranges]:
-                if gateway and gateway[0] == one.family:
-                    one.without(gateway[1], gateway[1])
+        self._overlapping = overlapping(ranges)
+        if not self._overlapping:  # else the set is refused, and need not be looked at longer
+            self._withhold_gateways()
+
+    def _withhold_gateways(self) -> None:
+        """Never give a gateway of one range by another; each range and each gateway is looked at once."""
+        gateways = sorted({one.gateway[1] for one in self.ranges if one.gateway and one.gateway[0] == self.family})
+        place = 0
+        for one in sorted(self.ranges, key=lambda one: one.first):
+            while place < len(gateways) and gateways[place] < one.first:
+                place += 1
+            inside = []
+            while place < len(gateways) and gateways[place] <= one.last:
+                inside.append((gateways[place], gateways[place]))
+                place += 1
+            one.without(inside)
 
     @property
     def family(self) -> int:
@@ -162,14 +201,11 @@ class RangeSet:
 
     def mistakes(self) -> list[str]:
         """Say which ranges do not go together."""
-        found = []
-        for place, one in enumerate(self.ranges):
-            for other in self.ranges[:place]:
-                if one.family != other.family:
-                    found.append(f"{other.subnet} and {one.subnet} are of two families")
-                elif one.overlaps(other):
-                    found.append(f"{other} and {one} overlap")
-        return found
+        first = self.ranges[0]
+        found = [
+            f"{first.subnet} and {one.subnet} are of two families" for one in self.ranges[1:] if one.family != first.family
+        ]
+        return found + [f"{self.ranges[place]} and {self.ranges[other]} overlap" for place, other in self._overlapping]
 
     def range_of(self, address: "Ip") -> Range | None:
         """Give the range that an address belongs to."""
@@ -180,15 +216,15 @@ class RangeSet:
 
     def after(self, last: "Ip | None") -> "list[tuple[Range, int, int]]":
         """Give all that may be given, as spans in the order of search: from behind the last one given, once around."""
-        whole = [(one, begin, end) for one in self.ranges for begin, end in one.spans]
+        places = [(place, one, begin, end) for place, one in enumerate(self.ranges) for begin, end in one.spans]
+        whole = [one[1:] for one in places]
         current = self.range_of(last) if last else None
         if current is None or last is None:
             return whole
         behind: list[tuple[Range, int, int]] = []
         before: list[tuple[Range, int, int]] = []
         place = self.ranges.index(current)
-        for one, begin, end in whole:
-            number = self.ranges.index(one)
+        for number, one, begin, end in places:
             if number != place:
                 (behind if number > place else before).append((one, begin, end))
                 continue

@@ -260,8 +260,8 @@ def _mistakes(request: Request, version: str) -> list[str]:
         found.append(f"CNI version {version} does not support more than 1 address per family")
     members = [(f"range set {place}", one) for place, inside in enumerate(request.sets) for one in inside.ranges]
     members += [(f"the subnets of {words}", one) for words, inside in request.others.items() for one in inside]
-    for place, (words, one) in enumerate(members):
-        for other_words, other in members[:place]:
-            if words != other_words and one.overlaps(other):
-                found.append(f"{other_words} overlaps with {words}: {other} and {one}")
+    for place, other in ranges.overlapping([one for _, one in members]):
+        (words, one), (other_words, another) = members[place], members[other]
+        if words != other_words:
+            found.append(f"{words} overlaps with {other_words}: {one} and {another}")
     return found

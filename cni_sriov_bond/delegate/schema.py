@@ -65,7 +65,7 @@ IPAM: "dict[str, Any]" = {
     "resolvConf": _text("a file like /etc/resolv.conf, whose contents become the result's dns"),
 }
 
-_IPS = _list({"type": "string"}, "addresses that are asked for")
+_IPS = {**_list({"type": "string"}, "addresses that are asked for"), "minItems": 0, "maxItems": 1024}
 
 # What the whole config holds for us; its other keys are the plugin's that we serve.
 NETWORK: "dict[str, Any]" = {

@@ -31,6 +31,9 @@ class Run:
     counts: "Counter[tuple[str, str, int]]" = field(default_factory=Counter)
     failures: list[tuple[str, list[str]]] = field(default_factory=list)
     seconds: float = 0.0
+    # What is hardest on the programs, each with the call's id: seconds, and MiB of memory.
+    slowest: tuple[float, str] = (0.0, "")
+    largest: tuple[int, str] = (0, "")
 
     @property
     def calls(self) -> int:
@@ -48,7 +51,9 @@ class Run:
         return "\n".join(lines)
 
     def summary(self) -> str:
-        return f"fuzz: seed {self.seed}, {self.calls} calls in {self.seconds:.0f} s, {len(self.failures)} failures"
+        hardest = f"at most {self.slowest[0]:.2f} s (call {self.slowest[1]}) and {self.largest[0]} MiB (call {self.largest[1]})"
+        failed = f"{len(self.failures)} failures"
+        return f"fuzz: seed {self.seed}, {self.calls} calls in {self.seconds:.0f} s, {hardest}; {failed}"
 
 
 def run(
@@ -114,6 +119,8 @@ def _start(product: Path, seed: int, share: list[str]) -> "subprocess.Popen[byte
 def _note(found: Run, line: dict[str, Any], keep: Path, tell: Callable[[str], None]) -> None:
     for program, verb, code in line["calls"]:
         found.counts[program, verb, code] += 1
+    found.slowest = max(found.slowest, (line.get("seconds", 0.0), line["id"]))
+    found.largest = max(found.largest, (line.get("memory", 0), line["id"]))
     if not line["wrong"]:
         return
     found.failures.append((line["id"], line["wrong"]))

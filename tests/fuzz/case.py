@@ -52,6 +52,8 @@ class Case:
 def make(seed: int, number: int) -> Case:
     """Make a call."""
     dice = random.Random(f"{seed} {number}")
+    if dice.random() < 0.03:
+        return _deep(dice)
     program = PLUGIN if dice.random() < 0.62 else IPAM
     verb = dice.choice(_VERBS) if dice.random() < 0.95 else dice.choice(_NO_VERBS)
     delegate = delegates.make(dice)
@@ -74,6 +76,18 @@ def make(seed: int, number: int) -> Case:
         made.streams[dice.choice(("out", "err"))] = dice.choice(_STREAMS)
     elif dice.random() < 0.01:
         made.stdin, made.stdin_directory = (None, False) if dice.random() < 0.5 else (b"", True)
+    return made
+
+
+def _deep(dice: random.Random) -> Case:
+    """Give a well made call that has work to do and a delegate that complains, with one stream that is not as it should be."""
+    verb = dice.choice((b"DEL", b"DEL", b"GC", b"STATUS", b"ADD"))
+    value = {**samples.network(dice, "odd"), "name": "net1", "cniVersion": "1.1.0"}
+    names = (b"CNI_CONTAINERID=", b"CNI_IFNAME=")
+    environ = [entry for entry in _environ(dice, verb) if not entry.startswith(names)]
+    environ += [names[0] + (b"new" if verb == b"ADD" else b"c1"), names[1] + b"eth0"]
+    made = Case(PLUGIN, environ, mutate.text(dice, value), Delegate(b"echo loud >&2\nexit 0\n"))
+    made.streams[dice.choice(("out", "err", "err"))] = dice.choice(_STREAMS)
     return made
 
 

@@ -98,6 +98,7 @@ def main(product: str, seed: str, *words: str) -> None:
             outcome, wrong = worker.call(case)
             verb = case.verb if case.verb in ("ADD", "DEL", "CHECK", "GC", "STATUS", "VERSION") else "other"
             told = {"id": kind or str(number), "calls": [[case.program, verb, _code(outcome)]], "wrong": wrong}
+            told |= {"seconds": round(outcome.seconds - case.delegate.seconds, 2), "memory": outcome.memory >> 20}
             if wrong:
                 said = f"status {outcome.status}, {outcome.seconds:.2f} s, {outcome.memory >> 20} MiB, "
                 said += f"{case.streams}, {case.world}\n"

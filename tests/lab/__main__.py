@@ -11,6 +11,7 @@ from tests.fuzz.__main__ import main as hostile_calls
 from tests.lab import kill_sweep, lab, shell, supplies
 from tests.lab.errors import LabError, LostGuestError
 from tests.lab.steps import StepFailedError, console
+from tests.soak import command
 
 # A status that no script gives, so that a lost guest is not taken for a script that failed.
 LOST_GUEST = 128
@@ -20,10 +21,11 @@ def main(argv: list[str]) -> int:
     """Run one command and return its exit status."""
     parser = argparse.ArgumentParser(prog="./dev")
     parser.add_argument("--from", dest="origin", type=Path, default=Path.cwd(), help="the folder that dev was called in")
-    parser.add_argument("command", choices=("test", "build", "lab", "demo", "kill-sweep", "fuzz"))
+    parser.add_argument("command", choices=("test", "build", "lab", "demo", "kill-sweep", "fuzz", "soak"))
     parser.add_argument("arguments", nargs=argparse.REMAINDER)
     options = parser.parse_args(argv)
-    commands = {"test": test, "build": build, "lab": open_lab, "demo": demo, "kill-sweep": sweep, "fuzz": fuzz}
+    commands = {"test": test, "build": build, "lab": open_lab, "demo": demo, "fuzz": fuzz, "soak": soak}
+    commands["kill-sweep"] = sweep
     try:
         return commands[options.command](options.arguments, options.origin)
     except (StepFailedError, LabError) as error:
@@ -77,6 +79,11 @@ def demo(arguments: list[str], origin: Path) -> int:
     supplies.build_product()
     supplies.provide()
     os.execv(sys.executable, [sys.executable, "-m", "tests.lab.demo", *arguments])
+
+
+def soak(arguments: list[str], origin: Path) -> int:
+    """Load the pool with processes that are killed at random."""
+    return command.main(arguments)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,209 @@
+"""Two at once: calls of one attachment, of many, and of everybody, while some of them are stuck or die."""
+
+import json
+import re
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.lab.product import PEER, STATE_DIR, Answer, Product, look, network, received
+from tests.lab.waiting import wait_until
+from tests.soak import whole
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.lab.guest import Guest, Process
+
+POOL_SIZE = 7
+CROWD = 64
+VALID = "cni.dev/valid-attachments"
+SLEEPY = "/opt/cni/bin/sleepy"
+# What sleepy tells of a call, and what lets its ADDs go on.
+TOLD, GO = "/run/sleepy", "/run/sleepy/go"
+# The ADD tells which process is its plugin and waits; then host-local answers in its place.
+SLEEPY_SCRIPT = f"""#!/bin/bash
+config=$(cat)
+if [[ $CNI_COMMAND == ADD ]]; then
+    echo "$PPID $$" > {TOLD}/$CNI_CONTAINERID.new && mv {TOLD}/$CNI_CONTAINERID.new {TOLD}/$CNI_CONTAINERID
+    until [[ -e {GO} ]]; do read -rt 0.1 < {TOLD}/never; done
+fi
+exec /opt/cni/bin/host-local <<< "$config"
+"""
+# How long a call waits for a bond that another process works on, in seconds of the guest, and what starting may take beside.
+PATIENCE, SLACK = 30.0, 25.0
+
+
+def sleepy_network(**changes: Any) -> dict[str, Any]:
+    return network(ipam={**network()["ipam"], "type": "sleepy"}, **changes)
+
+
+@pytest.fixture
+def sleepy(product: Product) -> "Iterator[Guest]":
+    """Put a delegate beside the real ones whose ADDs sleep until they are told to go on."""
+    guest = product.guest
+    guest.write(SLEEPY, SLEEPY_SCRIPT, mode=0o755)
+    guest.sh(f"rm -rf {TOLD}; mkdir {TOLD}; mkfifo {TOLD}/never; exec 5<>{TOLD}/never")
+    yield guest
+    guest.sh(f"touch {GO}")
+    wait_until(lambda: not guest.run(f"pgrep -f {SLEEPY}").stdout, "sleepy to end", 20)
+    guest.sh(f"rm -rf {TOLD} {SLEEPY}")
+
+
+def began(product: Product, config: dict[str, Any], container: str) -> "tuple[Process, int, int]":
+    """Start an ADD and wait until its delegate sleeps; return it with the pids of the plugin and of the delegate."""
+    call = start(product, "ADD", config, container, f"/run/netns/{container}")
+    path = f"{TOLD}/{container}"
+    told = wait_until(lambda: product.guest.tree(TOLD).get(path, b"").split(), f"the delegate of {container} to sleep", 60)
+    plugin, delegate = map(int, told)
+    return call, plugin, delegate
+
+
+def start(product: Product, verb: str, config: dict[str, Any], container: str, netns: str) -> "Process":
+    """Start a call in the guest's background."""
+    environ = {
+        "CNI_COMMAND": verb,
+        "CNI_CONTAINERID": container,
+        "CNI_NETNS": netns,
+        "CNI_IFNAME": "eth0",
+        "CNI_PATH": "/opt/cni/bin",
+    }
+    return product.guest.spawn(["/opt/cni/bin/sriov-bond"], env=environ, stdin=json.dumps(config), timeout=120)
+
+
+def lease_files(product: Product) -> dict[str, bytes]:
+    """Return the leases by bond and state."""
+    found = product.guest.tree(f"{STATE_DIR}/db/leases")
+    return {re.sub(r"\.[0-9a-f]{32}\.", ".", path.rpartition("/")[2]): content for path, content in found.items()}
+
+
+def test_of_64_adds_at_once_seven_get_a_bond_and_the_others_are_told(product: Product) -> None:
+    """Nobody waits for what will not come: the pool is empty, and who has it is in every answer."""
+    names = [f"c{number}" for number in range(CROWD)]
+    config = network(ipam=None)
+    with product.netns(*names) as paths, ThreadPoolExecutor(CROWD) as at_once:
+        answers = list(at_once.map(lambda pair: product.call("ADD", config, *pair), zip(names, paths, strict=True)))
+        lucky = {name: answer for name, answer in zip(names, answers, strict=True) if answer.status == 0}
+        refused = [answer for answer in answers if answer.status]
+        print(f"\n64 ADDs at once: the longest took {max(answer.seconds for answer in answers):.1f} s in the guest")
+        assert len(lucky) == POOL_SIZE
+        assert len({answer.document["interfaces"][0]["mac"] for answer in lucky.values()}) == POOL_SIZE
+        for answer in refused:
+            answer.failed(11, "pool db is empty: all 7 bonds are leased")
+            holders = set(re.findall(r"cbond\d by (c\d+) eth0", answer.document["msg"]))
+            assert holders, answer.document["msg"]
+            assert holders <= lucky.keys()
+        for answer in at_once.map(lambda name: product.call("DEL", config, name, f"/run/netns/{name}"), lucky):
+            answer.succeeded()
+
+
+def test_whoever_comes_while_an_add_runs_waits_or_leaves_it_alone(product: Product, sleepy: "Guest") -> None:
+    """GC, ``sriov-bondctl gc``, ``status`` and ``up`` leave it alone, and a DEL of the same attachment comes after it."""
+    config = sleepy_network(cniVersion="1.1.0")
+    with product.netns("c1", "c2"):
+        add, _, _ = began(product, config, "c1")
+        product.call("GC", {**config, VALID: []}, "", ifname="").succeeded()
+        product.call("GC", config, "", ifname="").succeeded()
+        for command in ("gc", "up"):
+            product.ctl(command)
+        assert product.states().count("adding") == 1
+        assert list(lease_files(product)) == ["cbond1.adding"]
+        other = product.call("ADD", network(ipam=None), "c2", "/run/netns/c2").succeeded()
+        product.call("DEL", network(ipam=None), "c2", "/run/netns/c2").succeeded()
+        delete = start(product, "DEL", config, "c1", "/run/netns/c1")
+        sleepy.sh(f"touch {GO}")
+        added = Answer(add.wait()).succeeded()
+        assert added.document["interfaces"][0]["mac"] != other.document["interfaces"][0]["mac"]
+        assert len(added.document["ips"]) == 2
+        Answer(delete.wait()).succeeded()
+        # It may have been there before the ADD had its lease; a runtime's own DEL comes after.
+        product.call("DEL", config, "c1", "/run/netns/c1").succeeded()
+        assert [link["ifname"] for link in sleepy.sh("ip -n c1 -j link").json()] == ["lo"]
+
+
+def test_a_del_that_meets_its_add_waits_for_it_and_frees_everything(product: Product, sleepy: "Guest") -> None:
+    """The DEL has found the lease before the ADD is done, and is not over before the ADD is."""
+    with product.netns("c1"):
+        add, _, _ = began(product, sleepy_network(), "c1")
+        delete = start(product, "DEL", sleepy_network(), "c1", "/run/netns/c1")
+        lock = "/var/lib/cni/sriov-bond/db/bonds/cbond1"
+        opened = f"for pid in $(pgrep -x sriov-bond); do ls -l /proc/$pid/fd 2>/dev/null | grep -c {lock} || true; done"
+        wait_until(lambda: len(re.findall("1", sleepy.sh(opened).stdout)) == 2, "the DEL to wait for the bond", 30)
+        sleepy.sh(f"touch {GO}")
+        Answer(add.wait()).succeeded()
+        Answer(delete.wait()).succeeded()
+        assert lease_files(product) == {}
+        assert [link["ifname"] for link in sleepy.sh("ip -n c1 -j link").json()] == ["lo"]
+
+
+def test_two_dels_at_once_both_succeed(product: Product) -> None:
+    with product.netns("c1") as (path,):
+        for _ in range(3):
+            product.call("ADD", network(), "c1", path).succeeded()
+            with ThreadPoolExecutor(2) as at_once:
+                for answer in at_once.map(lambda where: product.call("DEL", network(), "c1", where), (path, path)):
+                    answer.succeeded()
+            assert lease_files(product) == {}
+
+
+def test_a_late_del_does_not_touch_the_bonds_new_owner(product: Product) -> None:
+    """The old container's DEL comes again, in every form, when its bond is another's: nothing changes, no ping is lost."""
+    with product.netns("c1", "c2") as (path, other):
+        product.call("ADD", network(), "c1", path).succeeded()
+        had = lease_files(product)
+        product.call("DEL", network(), "c1", path).succeeded()
+        product.call("ADD", network(), "c2", other).succeeded()
+        before = look(product.guest)
+        assert list(lease_files(product)) == list(had) == ["cbond1.ready"]
+        count = 60
+        ping = f"ip netns exec c2 ping -n -q -c {count} -i 0.1 -W 1 {PEER}"
+        assert product.pings("c2", PEER) == 3
+        pinging = product.guest.spawn(ping)
+        for where in (path, "", "/run/netns/nope", other):
+            product.call("DEL", network(), "c1", where).succeeded()
+        assert "received" not in pinging.stdout, "the pings ended before the last DEL"
+        assert received(pinging.wait(60).stdout) == count
+        assert look(product.guest) == before
+        product.call("DEL", network(), "c2", other).succeeded()
+
+
+def test_a_bond_that_somebody_is_stuck_with_is_locked_and_the_others_go_on(product: Product, sleepy: "Guest") -> None:
+    """An ADD killed while its delegate goes on, and one that is stopped: who it is is in the error, and nothing is lost."""
+    config = sleepy_network(cniVersion="1.1.0")
+    with product.netns("c1", "c2", "c3"):
+        killed, plugin, heir = began(product, config, "c1")
+        sleepy.sh(f"kill -KILL {plugin}")
+        assert killed.wait(30).status != 0
+        stopped, holder, _ = began(product, config, "c2")
+        sleepy.sh(f"kill -STOP {holder}")
+        product.call("ADD", network(ipam=None), "c3", "/run/netns/c3").succeeded()
+        product.call("DEL", network(ipam=None), "c3", "/run/netns/c3").succeeded()
+        product.ctl("gc")
+        product.call("GC", {**config, VALID: []}, "", ifname="").succeeded()
+        assert sorted(lease_files(product)) == ["cbond1.adding", "cbond2.adding"]
+        with ThreadPoolExecutor(2) as at_once:
+            calls = [(name, f"/run/netns/{name}") for name in ("c1", "c2")]
+            one, two = at_once.map(lambda pair: product.call("DEL", config, *pair), calls)
+        one.failed(11, f"bond cbond1 of pool db is in use by process {heir} (")
+        two.failed(11, f"bond cbond2 of pool db is in use by process {holder} (sriov-bond)")
+        for answer in (one, two):
+            assert PATIENCE - 1 < answer.seconds < PATIENCE + SLACK
+        sleepy.sh(f"touch {GO}; kill -CONT {holder}")
+        Answer(stopped.wait()).succeeded()
+        for name in ("c1", "c2"):
+            product.call("DEL", config, name, f"/run/netns/{name}").succeeded()
+            assert [link["ifname"] for link in sleepy.sh(f"ip -n {name} -j link").json()] == ["lo"]
+        reserved = [path for path in sleepy.tree("/var/lib/cni/networks/db") if re.search(r"/(10\.|fd00)", path)]
+        assert (lease_files(product), reserved) == ({}, [])
+
+
+def test_everybody_at_random_with_kills(product: Product) -> None:
+    """ADD, DEL, GC, gc, status and up at once, some killed: no bond has two owners, and all come home (`./dev soak --lab`)."""
+    product.guest.sh("rm -rf /var/lib/cni/networks/churn-*")
+    outcome = whole.run(product.guest, cycles=1000, seconds=60, seed=1)
+    print(f"\n{outcome.table()}")
+    product.guest.sh("rm -rf /var/lib/cni/networks/churn-*")
+    assert outcome.faults == []
+    for what in ("cycles", "empty", "killed", "delegates killed", "GC", "gc", "status", "up", "DEL twice", "DEL late"):
+        assert outcome.counts.get(what, 0) > 0, f"the load has no {what!r} in it"
