@@ -96,6 +96,7 @@ def _storm(product: Product) -> None:
     print(f"the power is cut after {storm.stdout.count('ADD')} ADDs and {storm.stdout.count('DEL')} DELs")
 
 
+@pytest.mark.timeout(900)  # it boots three times
 def test_power_cuts_lose_nothing(frozen: "Path", tmp_path: "Path") -> None:
     """Leases whose ADD was answered are there after the cut; after `up` nothing is, and each boot makes the same bonds."""
     disk = tmp_path / "state.ext4"
