@@ -107,7 +107,7 @@ def tell(**what: object) -> None:
 
 
 class Call:
-    """How a program ended: its wait status, what it printed, and the points that the tracer told of."""
+    """How a program ended: its wait status, and what it printed."""
 
     def __init__(self, status: int, stdout: str, stderr: str) -> None:
         self.status = status
@@ -191,10 +191,13 @@ class Traced:
         return self._streams.call(self._main)
 
     def all(self) -> None:
-        """Wait until all that it started has ended too."""
+        """Wait until all that it started has ended too; again is no harm."""
+        if self._told < 0:
+            return
         while not self._over:
             self._hear()
         os.close(self._told)
+        self._told = -1
         os.waitpid(self.pid, 0)
         reap()
 
@@ -302,6 +305,7 @@ class Sweep:
         self.everything = everything
         self.leaks = 0
         self.checking = 0.0  # seconds
+        self.traced: Traced | None = None
         self.rows: list[Json] = []
         for name in ("c1", *OTHERS):
             make_netns(name)
@@ -344,6 +348,8 @@ class Sweep:
 
     def check(self, *leases: Json) -> list[str]:
         names = [netns(name) for name in ("c1", *OTHERS)]
+        if self.traced:
+            self.traced.all()  # at rest: what a killed plugin has left running has ended
         began = time.monotonic()
         found = checker.Check(self.baseline, {"leases": list(leases), "netns": names}).found
         self.checking += time.monotonic() - began
@@ -448,7 +454,7 @@ class Sweep:
             self.leak(row, number, "before", "", way, wrong)
             self.repair()
         order = f"{who}:{number}:{action}" + (f"={getattr(errno, error)}" if action == "fail" else "")
-        traced = Traced(self.tracer, order, self.environ(verb, "c1", netns("c1")), json.dumps(config).encode())
+        self.traced = traced = Traced(self.tracer, order, self.environ(verb, "c1", netns("c1")), json.dumps(config).encode())
         said = traced.main()
         if way not in ("DEL", "netns gone"):
             traced.all()  # a delegate that goes on has the bond's lock, and these let it be
@@ -464,8 +470,7 @@ class Sweep:
             row["met"].append(words)
             row["runs"] += 1
             row["ways"][way] = row["ways"].get(way, 0) + 1
-        if not traced._over:
-            traced.all()
+        traced.all()
         self.drop_ownerless()
         if wrong:
             what = f"{words or 'none'}{' fails with ' + error if action == 'fail' else ''}"
