@@ -285,8 +285,10 @@ def _differences(call: "Call", lease: "Lease", before: "dict[str, Any]") -> list
         place = before["interfaces"].index(ours)
         ips = [ip for ip in before["ips"] if ip.get("interface", place) == place]
         found += ip_addresses.differences(inside, link, ips, before["routes"])
+    # Where ports differ in their MACs the kernel moves these from port to port, and the PFs follow.
+    mac = record["mac"] if len(set(record["macs"].values())) == 1 else None
     for port in ports:
-        found += host.differences(port, {**record["asked"]["vf"], "mac": record["macs"][port.pci]})
+        found += host.differences(port, {**record["asked"]["vf"], "mac": mac})
     inside.close()
     return found
 

@@ -155,9 +155,7 @@ class Pool:
         """
         deadline = monotonic() + store.LOCK_SECONDS
         while True:
-            bonds = (
-                self._wished(wish) if wish else self.bonds_of_this_boot()
-            )  # each time: `up` may have been waited for
+            bonds = self._wished(wish) if wish else self.bonds_of_this_boot()  # each time: `up` may have been waited for
             entries, busy, got = self._acquire_now(who, record, unusable, bonds)
             if got:
                 return got

@@ -139,7 +139,7 @@ SPOIL = {
         "extra is a port of eth0 and should not be",
     ),
     "port from another VF": (
-        "ip link set VF17 netns c1; ip -n c1 link set VF17 master eth0",
+        "ip link set enp1s0 vf 6 trust on; ip link set VF17 netns c1; ip -n c1 link set VF17 master eth0",
         "VF17 is a port of eth0 and should not be",
     ),
     "port down": ("ip -n c1 link set {port2} down", "the port {port2} is down"),
@@ -181,7 +181,7 @@ def test_check_passes_right_after_add_and_names_everything_that_differs(product:
             checked = product.call("CHECK", config, "c1", "/run/netns/c1")
             assert checked.status != 0, f"{what} was not noticed"
             checked.failed(103, says.format(**names))
-        product.guest.sh("ip -n c1 link set VF17 down; ip -n c1 link set VF17 netns 1")
+        product.guest.sh("ip -n c1 link set VF17 down; ip -n c1 link set VF17 netns 1; ip link set enp1s0 vf 6 trust off")
 
 
 def test_check_notices_a_bond_that_is_gone_or_another_device(product: Product) -> None:
