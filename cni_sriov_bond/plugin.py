@@ -279,16 +279,21 @@ def _differences(call: "Call", lease: "Lease", before: "dict[str, Any]") -> list
     host = sriov.Host()
     ports = inventory.bond(record["ports_of"]).ports
     link = inside.link(call.ifname)
-    asked = {**record["asked"], "name": call.ifname, "mac": ours.get("mac"), "ports": [port.pci for port in ports]}
+    # A later plugin of the chain may have given the bond another MAC, and its ports with it: the result says which is meant.
+    mac = str(ours.get("mac", "")).lower()
+    asked = {**record["asked"], "name": call.ifname, "mac": mac, "ports": [port.pci for port in ports]}
     found = bonds.differences(link, inside.links(), asked)
     if link is not None:
         place = before["interfaces"].index(ours)
         ips = [ip for ip in before["ips"] if ip.get("interface", place) == place]
         found += ip_addresses.differences(inside, link, ips, before["routes"])
     # Where ports differ in their MACs the kernel moves these from port to port, and the PFs follow.
-    mac = record["mac"] if len(set(record["macs"].values())) == 1 else None
+    ports_mac = record["mac"] if len(set(record["macs"].values())) == 1 else None
     for port in ports:
-        found += host.differences(port, {**record["asked"]["vf"], "mac": mac})
+        of_port = host.differences(port, {**record["asked"]["vf"], "mac": ports_mac})
+        if of_port and mac != record["mac"]:  # a PF that trusts its VF takes its new MAC over, others keep the one we set
+            of_port = host.differences(port, {**record["asked"]["vf"], "mac": mac})
+        found += of_port
     inside.close()
     return found
 

@@ -94,7 +94,12 @@ class Host:
             name = netdev(pci)
             link = self.netlink.link(name, vfs=True) if name else None
             if link is None:
-                raise CniError(POOL_UNUSABLE, f"the NIC at {pci} has no network device; is its driver loaded?")
+                # A rootless runtime's hooks run in a namespace of their own.
+                raise CniError(
+                    POOL_UNUSABLE,
+                    f"the NIC at {pci} has no network device here; is its driver loaded, and does the runtime run in the "
+                    "host's network namespace?",
+                )
             self._pfs[pci] = link
         return self._pfs[pci]
 
