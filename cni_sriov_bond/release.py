@@ -179,6 +179,10 @@ def _take_apart(target: Netns, record: "dict[str, Any]", ports: "list[Port]") ->
         links = inside.links()
         mine = [link for link in links if link.parent in {port.pci for port in ports}]
         for link in links:
+            # A VLAN or macvlan that the container put on a VF would stay on it, and hear the next container's traffic.
+            if link.lower in {one.index for one in mine}:
+                inside.delete_link(link)
+        for link in links:
             if link.kind == "bond" and _is_ours(link, links, mine, record):
                 bonds.empty(inside, mine)
                 inside.delete_link(link)

@@ -18,6 +18,7 @@ NLM_DUMP_INTR = 0x10
 
 IFF_UP = 0x1
 IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_MASTER, IFLA_LINKINFO = 1, 3, 4, 10, 18
+IFLA_LINK, IFLA_LINK_NETNSID = 5, 37
 IFLA_VFINFO_LIST, IFLA_NET_NS_FD, IFLA_EXT_MASK, IFLA_CARRIER = 22, 28, 29, 33
 IFLA_MAX_MTU, IFLA_PROP_LIST, IFLA_ALT_IFNAME, IFLA_PERM_ADDRESS, IFLA_PARENT_DEV = 51, 52, 53, 54, 56
 IFLA_INFO_KIND, IFLA_INFO_DATA, IFLA_INFO_SLAVE_DATA = 1, 2, 5
@@ -39,7 +40,7 @@ class Link:
     """A network device as one RTM_NEWLINK tells it."""
 
     __slots__ = (
-        "altnames", "bond_data", "carrier", "index", "kind", "mac", "master",
+        "altnames", "bond_data", "carrier", "index", "kind", "lower", "mac", "master",
         "max_mtu", "mtu", "name", "parent", "perm_mac", "port_data", "up", "vfs",
     )  # fmt: skip
 
@@ -52,6 +53,7 @@ class Link:
         self.mtu = 0
         self.max_mtu = 0
         self.master = 0
+        self.lower = 0  # the device that a VLAN or macvlan is on, -1 for one in another netns
         self.carrier = False
         self.kind = ""
         self.parent = ""  # PCI address; Linux 5.14 and later tell it in any netns
@@ -328,6 +330,14 @@ def _read_master(link: Link, value: bytes) -> None:
     link.master = _number(value)
 
 
+def _read_lower(link: Link, value: bytes) -> None:
+    link.lower = link.lower or _number(value)
+
+
+def _read_lower_netns(link: Link, value: bytes) -> None:
+    link.lower = -1  # its index is of that netns, and says nothing here
+
+
 def _read_carrier(link: Link, value: bytes) -> None:
     link.carrier = value != b"\0"
 
@@ -363,6 +373,8 @@ _LINK_READERS = {
     IFLA_MTU: _read_mtu,
     IFLA_MAX_MTU: _read_max_mtu,
     IFLA_MASTER: _read_master,
+    IFLA_LINK: _read_lower,
+    IFLA_LINK_NETNSID: _read_lower_netns,
     IFLA_CARRIER: _read_carrier,
     IFLA_PARENT_DEV: _read_parent,
     IFLA_PROP_LIST: _read_properties,

@@ -290,6 +290,20 @@ def test_a_port_tells_its_pci_address() -> None:
     assert wire.parse_link(body).parent == "0000:01:10.0"
 
 
+@pytest.mark.parametrize(
+    ("made", "lower"),
+    [
+        ([("IFLA_IFNAME", "v5"), ("IFLA_LINK", 4)], 4),
+        ([("IFLA_IFNAME", "v5"), ("IFLA_LINK", 4), ("IFLA_LINK_NETNSID", 0)], -1),
+        ([("IFLA_IFNAME", "v5"), ("IFLA_LINK_NETNSID", 0), ("IFLA_LINK", 4)], -1),
+        ([("IFLA_IFNAME", "v5")], 0),
+    ],
+)
+def test_a_device_tells_what_it_is_stacked_on(made: list[tuple[str, Any]], lower: int) -> None:
+    """An index that is of another namespace is not taken for one of this."""
+    assert wire.parse_link(newlink(made, index=2)).lower == lower
+
+
 def test_an_address_and_a_route_are_read() -> None:
     """IFA_LOCAL is ours where IFA_ADDRESS is the peer; a table above 255 comes from its attribute."""
     made = [("IFA_ADDRESS", "10.0.0.9"), ("IFA_LOCAL", "10.0.0.1"), ("IFA_FLAGS", 0x80)]
