@@ -122,6 +122,10 @@ def _bring_home(outcome: Outcome, lease: Lease, log: "Log", target: Netns | None
     host = sriov.Host()
     for port in ports:
         outcome.attempt(lambda port=port: host.restore(port, _before(host, port, record)))
+    for port in ports:
+        # The kernel may have brought one VF home under the other's name, which the first could not have then.
+        if sriov.netdev(port.pci) not in ("", port.name):
+            outcome.attempt(lambda port=port: host.name(port))
     log.step("restored the VFs")
 
 
