@@ -165,7 +165,7 @@ def _watch(call: "Call", network: "Network", site: _Site, said: "dict[str, Any]"
     if not bonds.wants_path(network.bond, network.link_monitor, drivers):
         return
     link = site.inside.link(call.ifname)
-    targets = ip_addresses.answering(site.target, call.ifname, site.lease.record["mac"], said["ips"])
+    targets = _answering(call, site, said)
     if link is None or not targets:
         log.warn(
             f"{call.ifname} of container {call.container_id} is watched by carrier, which {' and '.join(set(drivers))} may "
@@ -176,6 +176,19 @@ def _watch(call: "Call", network: "Network", site: _Site, said: "dict[str, Any]"
     site.inside.change_bond(link.index, encode(options), f"watch the path of {call.ifname}")
     site.lease.record["asked"]["options"] = {**network.bond, **options}
     log.step(f"watches the path to {targets}")
+
+
+def _answering(call: "Call", site: _Site, said: "dict[str, Any]") -> "dict[str, list[str]]":
+    """Give the gateways that answer, by way of the bond or else of any port: the bond may have asked on a path that is dead."""
+    mac = site.lease.record["mac"]
+    found = ip_addresses.answering(site.target, call.ifname, mac, said["ips"])
+    if found:
+        return found
+    for port in bonds.ports(site.inside, site.bond.ports).values():
+        found = ip_addresses.answering(site.target, port.name, mac, said["ips"], ip_addresses.GATEWAY_SECONDS / 2)
+        if found:
+            return found
+    return {}
 
 
 def _result(call: "Call", network: "Network", site: _Site, said: "dict[str, Any]") -> "dict[str, Any]":
