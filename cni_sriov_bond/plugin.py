@@ -115,8 +115,6 @@ def _make(call: "Call", network: "Network", site: _Site, log: "Log") -> None:
     members = [ports[port.pci] for port in site.bond.ports if port.pci in ports]
     if len(members) != len(site.bond.ports):
         raise CniError(POOL_UNUSABLE, f"a VF of {site.lease} was lost on its way into {call.netns}")
-    for member in members:
-        site.inside.drop_altnames(member)
     bonds.fill(site.inside, link, members, network.mtu, ports.get(site.lease.record["asked"]["primary"]))
     log.step("brought the bond up")
 
@@ -127,6 +125,7 @@ def _move_in(host: sriov.Host, port: "Port", network: "Network", site: _Site, ma
         raise CniError(POOL_UNUSABLE, f"{port.name} at {port.pci} left the host while it was leased")
     if link.up:
         host.netlink.set_up(link, False)
+    host.netlink.drop_altnames(link)  # here, for one that the container's namespace knows too would forbid the move
     host.apply(port, network.vf)
     host.set_macs(port, link, mac)
     name = port.name if link.name != port.name else ""
