@@ -1,5 +1,7 @@
 """The CNI verbs as stories: what is done in which order, and how it is undone."""
 
+from errno import EBUSY
+
 from cni_sriov_bond import addresses as ip_addresses
 from cni_sriov_bond import bond as bonds
 from cni_sriov_bond import claim, config, inventory, ipam, leases, netns, pool, readiness, reclaim, release, result, sriov
@@ -15,6 +17,7 @@ from cni_sriov_bond.errors import (
     NOT_AVAILABLE,
     POOL_UNUSABLE,
     CniError,
+    KernelError,
 )
 
 TYPE_CHECKING = False
@@ -64,7 +67,7 @@ def add(call: "Call", network: "Network", log: "Log", answer: "Callable[[str], N
     log.step("validated")
     site = _Site(target, inside, *claim.lease(call, network, target, log))
     log.step(f"leased {site.bond.name}")
-    undo = _Undo(site, log)
+    undo = _Undo(site, network.state_dir, log)
     try:
         _make(call, network, site, log)
         undo.delegate = bool(executable)
@@ -86,14 +89,20 @@ def add(call: "Call", network: "Network", log: "Log", answer: "Callable[[str], N
 class _Undo:
     """The reversal of an unfinished ADD: a release, which goes by the lease and so knows every step."""
 
-    def __init__(self, site: _Site, log: "Log") -> None:
+    def __init__(self, site: _Site, state_dir: str, log: "Log") -> None:
         self._site = site
+        self._state_dir = state_dir
         self._log = log
         self.delegate = False
 
     def run(self, failed: BaseException) -> None:
         """Undo, and tell in the error's details what could not be undone."""
         outcome = release.release(self._site.lease, self._log, self._site.target, self.delegate)
+        if outcome.free and isinstance(failed, KernelError) and failed.errno == EBUSY:
+            # What holds a VF cannot be seen from here, e.g. a macvlan in a namespace that outlived its container; the next
+            # ADD, which would take the same bond, is to have another.
+            why = failed.msg
+            outcome.attempt(lambda: claim.set_aside(self._state_dir, self._site.lease, why))
         if outcome.problems and isinstance(failed, CniError):
             left = "; ".join(problem.msg for problem in outcome.problems)
             failed.details = f"{failed.details}; while undoing: {left}".lstrip("; ")
