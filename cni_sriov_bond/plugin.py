@@ -134,6 +134,8 @@ def _move_in(host: sriov.Host, port: "Port", network: "Network", site: _Site, ma
         raise CniError(POOL_UNUSABLE, f"{port.name} at {port.pci} left the host while it was leased")
     if link.up:
         host.netlink.set_up(link, False)
+    if link.nosy:
+        host.netlink.make_quiet(link)
     host.netlink.drop_altnames(link)  # here, for one that the container's namespace knows too would forbid the move
     host.apply(port, network.vf)
     host.set_macs(port, link, mac)

@@ -203,7 +203,7 @@ class Host:
         return True
 
     def restore(self, port: "Port", before: "dict[str, Any]") -> None:
-        """Put a VF that is home back as it was: down, name, altnames, MTU, MACs and every setting of the PF.
+        """Put a VF that is home back as it was: down, not promiscuous, name, altnames, MTU, MACs and every setting of the PF.
 
         :param before: what ``state`` gave before the lease.
         :raises CniError: when it is not home or the kernel refuses.
@@ -215,6 +215,8 @@ class Host:
             self.netlink.set_port(link, None)
         if link.up:
             self.netlink.set_up(link, False)
+        if link.nosy:
+            self.netlink.make_quiet(link)
         link = self.name(port, link)
         if link.mtu != before["mtu"]:
             self.netlink.set_mtu(link, before["mtu"])

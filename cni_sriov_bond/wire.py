@@ -16,7 +16,7 @@ RTM_DELLINKPROP = 109
 NLM_REQUEST, NLM_ACK, NLM_DUMP, NLM_EXCL, NLM_CREATE = 0x1, 0x4, 0x300, 0x200, 0x400
 NLM_DUMP_INTR = 0x10
 
-IFF_UP = 0x1
+IFF_UP, IFF_PROMISC, IFF_ALLMULTI = 0x1, 0x100, 0x200
 IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_MASTER, IFLA_LINKINFO = 1, 3, 4, 10, 18
 IFLA_LINK, IFLA_LINK_NETNSID = 5, 37
 IFLA_VFINFO_LIST, IFLA_NET_NS_FD, IFLA_EXT_MASK, IFLA_CARRIER = 22, 28, 29, 33
@@ -41,12 +41,13 @@ class Link:
 
     __slots__ = (
         "altnames", "bond_data", "carrier", "index", "kind", "lower", "mac", "master",
-        "max_mtu", "mtu", "name", "parent", "perm_mac", "port_data", "up", "vfs",
+        "max_mtu", "mtu", "name", "nosy", "parent", "perm_mac", "port_data", "up", "vfs",
     )  # fmt: skip
 
-    def __init__(self, index: int, up: bool) -> None:
+    def __init__(self, index: int, flags: int) -> None:
         self.index = index
-        self.up = up
+        self.up = bool(flags & IFF_UP)
+        self.nosy = bool(flags & (IFF_PROMISC | IFF_ALLMULTI))
         self.name = ""
         self.mac = ""
         self.perm_mac = ""
@@ -150,6 +151,11 @@ def link_body(index: int, *parts: bytes, up: bool | None = None) -> bytes:
     flags = IFF_UP if up else 0
     change = 0 if up is None else IFF_UP
     return struct.pack("=BxHiII", 0, 0, index, flags, change) + b"".join(parts)
+
+
+def quiet_body(index: int) -> bytes:
+    """Have a device hear only what is for it: neither promiscuous nor all multicast."""
+    return struct.pack("=BxHiII", 0, 0, index, 0, IFF_PROMISC | IFF_ALLMULTI)
 
 
 def get_link_body(index: int = 0, name: str = "", vfs: bool = False) -> bytes:
@@ -290,7 +296,7 @@ def attributes(data: bytes, at: int = 0) -> "Iterator[tuple[int, bytes]]":
 def parse_link(body: bytes) -> Link:
     """Read the body of an RTM_NEWLINK."""
     index, flags = struct.unpack_from("=4xiI", body)
-    link = Link(index, bool(flags & IFF_UP))
+    link = Link(index, flags)
     for kind, value in attributes(body, 16):
         reader = _LINK_READERS.get(kind)
         if reader:

@@ -47,6 +47,7 @@ def bond_attributes(options: dict[str, Any]) -> tuple[str, Any]:
 LINK_REQUESTS: dict[str, tuple[bytes, tuple[int, int], dict[str, int], Attributes]] = {
     "up": (wire.link_body(3, up=True), SET, {"index": 3, "flags": 1, "change": 1}, []),
     "down": (wire.link_body(3, up=False), SET, {"index": 3, "change": 1}, []),
+    "quiet": (wire.quiet_body(3), SET, {"index": 3, "change": 0x300}, []),
     "delete": (wire.link_body(77), (wire.RTM_DELLINK, wire.NLM_ACK), {"index": 77}, []),
     "rename": (wire.link_body(3, wire.text(wire.IFLA_IFNAME, "VF163")), SET, {"index": 3}, [("IFLA_IFNAME", "VF163")]),
     "mtu": (wire.link_body(3, wire.u32(wire.IFLA_MTU, 9000)), SET, {"index": 3}, [("IFLA_MTU", 9000)]),
