@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from cni_sriov_bond.netlink import Netlink
 
 # How long a gateway may take to answer before the bond is not made to depend on it, and how often it is asked.
-_GATEWAY_SECONDS = 1.0
+GATEWAY_SECONDS = 1.0
 _GATEWAY_EVERY = 0.2
 _TARGETS = {wire.AF_INET: "arp_ip_target", wire.AF_INET6: "ns_ip6_target"}
 
@@ -73,8 +73,10 @@ def announce(target: Netns, ifname: str, mac: str, ips: "list[dict[str, Any]]") 
     line.close()
 
 
-def answering(target: Netns, ifname: str, mac: str, ips: "list[dict[str, Any]]") -> "dict[str, list[str]]":
-    """Give the gateways that answer now, by the bonding option that would watch them."""
+def answering(
+    target: Netns, ifname: str, mac: str, ips: "list[dict[str, Any]]", seconds: float = GATEWAY_SECONDS
+) -> "dict[str, list[str]]":
+    """Give the gateways that answer on a device within ``seconds``, by the bonding option that would watch them."""
     questions = []
     for ip in ips:
         if ip.get("gateway"):
@@ -84,7 +86,7 @@ def answering(target: Netns, ifname: str, mac: str, ips: "list[dict[str, Any]]")
         return {}
     with Entered(target):
         line = neighbour.Wire(ifname, mac)
-    heard = line.answered(questions, _GATEWAY_SECONDS, _GATEWAY_EVERY)
+    heard = line.answered(questions, seconds, _GATEWAY_EVERY)
     line.close()
     found: dict[str, list[str]] = {}
     for family, _, gateway in questions:

@@ -103,6 +103,14 @@ def _quarantine(where: pool.Pool, name: str, reason: str, log: "Log") -> None:
         log.warn(f"bond {name} could not be put into quarantine: {failed.msg}")
 
 
+def set_aside(state_dir: str, taken: "Lease", reason: str) -> None:
+    """Keep the bond of a lease that is given back, but locked still, from being handed out.
+
+    :raises CniError: IO_FAILURE.
+    """
+    quarantine.begin(pool.Pool(state_dir, taken.pool).path, taken.entry.bond, reason)
+
+
 def _lease_recorded(
     where: pool.Pool,
     who: leases.Attachment,
@@ -116,7 +124,7 @@ def _lease_recorded(
     fresh = {**record, "asked": {**record["asked"]}}
     taken, bond = _acquire_or_reclaim(where, who, fresh, network.device, broken, log)
     try:
-        _record_state(taken, bond, network)
+        _record_state(taken, bond, network, log)
     except BaseException as unusable:
         taken.erase()
         taken.close()
@@ -139,7 +147,7 @@ def _acquire_or_reclaim(
     return where.acquire(who, record, broken, wish)
 
 
-def _record_state(taken: "Lease", bond: "Bond", network: "Network") -> None:
+def _record_state(taken: "Lease", bond: "Bond", network: "Network", log: "Log") -> None:
     """Write into the lease what its VFs are like now, so that every way back can put it back."""
     host = sriov.Host()
     record = taken.record
@@ -150,6 +158,9 @@ def _record_state(taken: "Lease", bond: "Bond", network: "Network") -> None:
     record["before"] = {}
     for port in bond.ports:
         pf = host.pf(port.pf)
+        if not (pf.up and pf.carrier):
+            what = "has no carrier; look at its cable and switch" if pf.up else f"is down; run `ip link set {pf.name} up`"
+            log.warn(f"{bond.name} begins with a dead path: {pf.name} {what}")
         if network.mtu is not None and network.mtu > pf.mtu:
             raise CniError(
                 INVALID_CONFIG,

@@ -78,6 +78,10 @@ class Netlink:
         """Bring a device up or down."""
         self._set(wire.link_body(link.index, up=up), f"bring {link.name} {'up' if up else 'down'}")
 
+    def make_quiet(self, link: wire.Link) -> None:
+        """End what was asked of a device by its flags: to be promiscuous, or to hear all multicast."""
+        self._set(wire.quiet_body(link.index), f"end the promiscuity of {link.name}")
+
     def set_mtu(self, link: wire.Link, mtu: int) -> None:
         """Set the MTU, in bytes."""
         self._set(wire.link_body(link.index, wire.u32(wire.IFLA_MTU, mtu)), f"set the MTU {mtu} on {link.name}")

@@ -1,5 +1,7 @@
 """The CNI verbs as stories: what is done in which order, and how it is undone."""
 
+from errno import EBUSY
+
 from cni_sriov_bond import addresses as ip_addresses
 from cni_sriov_bond import bond as bonds
 from cni_sriov_bond import claim, config, inventory, ipam, leases, netns, pool, readiness, reclaim, release, result, sriov
@@ -15,6 +17,7 @@ from cni_sriov_bond.errors import (
     NOT_AVAILABLE,
     POOL_UNUSABLE,
     CniError,
+    KernelError,
 )
 
 TYPE_CHECKING = False
@@ -64,7 +67,7 @@ def add(call: "Call", network: "Network", log: "Log", answer: "Callable[[str], N
     log.step("validated")
     site = _Site(target, inside, *claim.lease(call, network, target, log))
     log.step(f"leased {site.bond.name}")
-    undo = _Undo(site, log)
+    undo = _Undo(site, network.state_dir, log)
     try:
         _make(call, network, site, log)
         undo.delegate = bool(executable)
@@ -86,14 +89,20 @@ def add(call: "Call", network: "Network", log: "Log", answer: "Callable[[str], N
 class _Undo:
     """The reversal of an unfinished ADD: a release, which goes by the lease and so knows every step."""
 
-    def __init__(self, site: _Site, log: "Log") -> None:
+    def __init__(self, site: _Site, state_dir: str, log: "Log") -> None:
         self._site = site
+        self._state_dir = state_dir
         self._log = log
         self.delegate = False
 
     def run(self, failed: BaseException) -> None:
         """Undo, and tell in the error's details what could not be undone."""
         outcome = release.release(self._site.lease, self._log, self._site.target, self.delegate)
+        if outcome.free and isinstance(failed, KernelError) and failed.errno == EBUSY:
+            # What holds a VF cannot be seen from here, e.g. a macvlan in a namespace that outlived its container; the next
+            # ADD, which would take the same bond, is to have another.
+            why = failed.msg
+            outcome.attempt(lambda: claim.set_aside(self._state_dir, self._site.lease, why))
         if outcome.problems and isinstance(failed, CniError):
             left = "; ".join(problem.msg for problem in outcome.problems)
             failed.details = f"{failed.details}; while undoing: {left}".lstrip("; ")
@@ -115,8 +124,6 @@ def _make(call: "Call", network: "Network", site: _Site, log: "Log") -> None:
     members = [ports[port.pci] for port in site.bond.ports if port.pci in ports]
     if len(members) != len(site.bond.ports):
         raise CniError(POOL_UNUSABLE, f"a VF of {site.lease} was lost on its way into {call.netns}")
-    for member in members:
-        site.inside.drop_altnames(member)
     bonds.fill(site.inside, link, members, network.mtu, ports.get(site.lease.record["asked"]["primary"]))
     log.step("brought the bond up")
 
@@ -127,6 +134,9 @@ def _move_in(host: sriov.Host, port: "Port", network: "Network", site: _Site) ->
         raise CniError(POOL_UNUSABLE, f"{port.name} at {port.pci} left the host while it was leased")
     if link.up:
         host.netlink.set_up(link, False)
+    if link.nosy:
+        host.netlink.make_quiet(link)
+    host.netlink.drop_altnames(link)  # here, for one that the container's namespace knows too would forbid the move
     host.apply(port, network.vf)
     host.set_macs(port, link, site.lease.record["macs"][port.pci])
     name = port.name if link.name != port.name else ""
@@ -165,7 +175,7 @@ def _watch(call: "Call", network: "Network", site: _Site, said: "dict[str, Any]"
     if not bonds.wants_path(network.bond, network.link_monitor, drivers):
         return
     link = site.inside.link(call.ifname)
-    targets = ip_addresses.answering(site.target, call.ifname, site.lease.record["mac"], said["ips"])
+    targets = _answering(call, site, said)
     if link is None or not targets:
         log.warn(
             f"{call.ifname} of container {call.container_id} is watched by carrier, which {' and '.join(set(drivers))} may "
@@ -176,6 +186,19 @@ def _watch(call: "Call", network: "Network", site: _Site, said: "dict[str, Any]"
     site.inside.change_bond(link.index, encode(options), f"watch the path of {call.ifname}")
     site.lease.record["asked"]["options"] = {**network.bond, **options}
     log.step(f"watches the path to {targets}")
+
+
+def _answering(call: "Call", site: _Site, said: "dict[str, Any]") -> "dict[str, list[str]]":
+    """Give the gateways that answer, by way of the bond or else of any port: the bond may have asked on a path that is dead."""
+    mac = site.lease.record["mac"]
+    found = ip_addresses.answering(site.target, call.ifname, mac, said["ips"])
+    if found:
+        return found
+    for port in bonds.ports(site.inside, site.bond.ports).values():
+        found = ip_addresses.answering(site.target, port.name, mac, said["ips"], ip_addresses.GATEWAY_SECONDS / 2)
+        if found:
+            return found
+    return {}
 
 
 def _result(call: "Call", network: "Network", site: _Site, said: "dict[str, Any]") -> "dict[str, Any]":
@@ -279,14 +302,21 @@ def _differences(call: "Call", lease: "Lease", before: "dict[str, Any]") -> list
     host = sriov.Host()
     ports = inventory.bond(record["ports_of"]).ports
     link = inside.link(call.ifname)
-    asked = {**record["asked"], "name": call.ifname, "mac": ours.get("mac"), "ports": [port.pci for port in ports]}
+    # A later plugin of the chain may have given the bond another MAC, and its ports with it: the result says which is meant.
+    mac = str(ours.get("mac", "")).lower()
+    asked = {**record["asked"], "name": call.ifname, "mac": mac, "ports": [port.pci for port in ports]}
     found = bonds.differences(link, inside.links(), asked)
     if link is not None:
         place = before["interfaces"].index(ours)
         ips = [ip for ip in before["ips"] if ip.get("interface", place) == place]
         found += ip_addresses.differences(inside, link, ips, before["routes"])
+    # Where ports differ in their MACs the kernel moves these from port to port, and the PFs follow.
+    ports_mac = record["mac"] if len(set(record["macs"].values())) == 1 else None
     for port in ports:
-        found += host.differences(port, {**record["asked"]["vf"], "mac": record["macs"][port.pci]})
+        of_port = host.differences(port, {**record["asked"]["vf"], "mac": ports_mac})
+        if of_port and mac != record["mac"]:  # a PF that trusts its VF takes its new MAC over, others keep the one we set
+            of_port = host.differences(port, {**record["asked"]["vf"], "mac": mac})
+        found += of_port
     inside.close()
     return found
 

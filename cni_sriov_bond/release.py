@@ -122,6 +122,10 @@ def _bring_home(outcome: Outcome, lease: Lease, log: "Log", target: Netns | None
     host = sriov.Host()
     for port in ports:
         outcome.attempt(lambda port=port: host.restore(port, _before(host, port, record)))
+    for port in ports:
+        # The kernel may have brought one VF home under the other's name, which the first could not have then.
+        if sriov.netdev(port.pci) not in ("", port.name):
+            outcome.attempt(lambda port=port: host.name(port))
     log.step("restored the VFs")
 
 
@@ -178,6 +182,10 @@ def _take_apart(target: Netns, record: "dict[str, Any]", ports: "list[Port]") ->
     try:
         links = inside.links()
         mine = [link for link in links if link.parent in {port.pci for port in ports}]
+        for link in links:
+            # A VLAN or macvlan that the container put on a VF would stay on it, and hear the next container's traffic.
+            if link.lower in {one.index for one in mine}:
+                inside.delete_link(link)
         for link in links:
             if link.kind == "bond" and _is_ours(link, links, mine, record):
                 bonds.empty(inside, mine)

@@ -94,7 +94,12 @@ class Host:
             name = netdev(pci)
             link = self.netlink.link(name, vfs=True) if name else None
             if link is None:
-                raise CniError(POOL_UNUSABLE, f"the NIC at {pci} has no network device; is its driver loaded?")
+                # A rootless runtime's hooks run in a namespace of their own.
+                raise CniError(
+                    POOL_UNUSABLE,
+                    f"the NIC at {pci} has no network device here; is its driver loaded, and does the runtime run in the "
+                    "host's network namespace?",
+                )
             self._pfs[pci] = link
         return self._pfs[pci]
 
@@ -203,7 +208,7 @@ class Host:
         return True
 
     def restore(self, port: "Port", before: "dict[str, Any]") -> None:
-        """Put a VF that is home back as it was: down, name, altnames, MTU, MACs and every setting of the PF.
+        """Put a VF that is home back as it was: down, not promiscuous, name, altnames, MTU, MACs and every setting of the PF.
 
         :param before: what ``state`` gave before the lease.
         :raises CniError: when it is not home or the kernel refuses.
@@ -215,9 +220,9 @@ class Host:
             self.netlink.set_port(link, None)
         if link.up:
             self.netlink.set_up(link, False)
-        if link.name != port.name or link.altnames:
-            self.rename(link, port.name)
-            link = self.netdev(port) or link
+        if link.nosy:
+            self.netlink.make_quiet(link)
+        link = self.name(port, link)
         if link.mtu != before["mtu"]:
             self.netlink.set_mtu(link, before["mtu"])
         vf = self.vf(port, fresh=True)
@@ -242,7 +247,20 @@ class Host:
         left = self._differing(vf, asked)
         return [f"VF {port.vf} of {pf.name} has {name} {getattr(vf, name)}, not {asked[name]}" for name in left]
 
-    def rename(self, link: wire.Link, name: str) -> None:
+    def name(self, port: "Port", link: wire.Link | None = None) -> wire.Link:
+        """Give a VF that is down its name, if it can have it, and no other; give its device as it is then.
+
+        :raises CniError: POOL_UNUSABLE when it is not home.
+        """
+        link = link or self.netdev(port)
+        if link is not None and (link.name != port.name or link.altnames):
+            self._rename(link, port.name)
+            link = self.netdev(port)
+        if link is None:
+            raise CniError(POOL_UNUSABLE, f"{port.name} at {port.pci} is not home")
+        return link
+
+    def _rename(self, link: wire.Link, name: str) -> None:
         """Rename a VF that is down and drop its altnames, inside a namespace of our own.
 
         Not in the host: udev and NetworkManager see a rename there and race us for the device. Where the name is taken in

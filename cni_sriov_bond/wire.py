@@ -16,8 +16,9 @@ RTM_DELLINKPROP = 109
 NLM_REQUEST, NLM_ACK, NLM_DUMP, NLM_EXCL, NLM_CREATE = 0x1, 0x4, 0x300, 0x200, 0x400
 NLM_DUMP_INTR = 0x10
 
-IFF_UP = 0x1
+IFF_UP, IFF_PROMISC, IFF_ALLMULTI = 0x1, 0x100, 0x200
 IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_MASTER, IFLA_LINKINFO = 1, 3, 4, 10, 18
+IFLA_LINK, IFLA_LINK_NETNSID = 5, 37
 IFLA_VFINFO_LIST, IFLA_NET_NS_FD, IFLA_EXT_MASK, IFLA_CARRIER = 22, 28, 29, 33
 IFLA_MAX_MTU, IFLA_PROP_LIST, IFLA_ALT_IFNAME, IFLA_PERM_ADDRESS, IFLA_PARENT_DEV = 51, 52, 53, 54, 56
 IFLA_INFO_KIND, IFLA_INFO_DATA, IFLA_INFO_SLAVE_DATA = 1, 2, 5
@@ -39,19 +40,21 @@ class Link:
     """A network device as one RTM_NEWLINK tells it."""
 
     __slots__ = (
-        "altnames", "bond_data", "carrier", "index", "kind", "mac", "master",
-        "max_mtu", "mtu", "name", "parent", "perm_mac", "port_data", "up", "vfs",
+        "altnames", "bond_data", "carrier", "index", "kind", "lower", "mac", "master",
+        "max_mtu", "mtu", "name", "nosy", "parent", "perm_mac", "port_data", "up", "vfs",
     )  # fmt: skip
 
-    def __init__(self, index: int, up: bool) -> None:
+    def __init__(self, index: int, flags: int) -> None:
         self.index = index
-        self.up = up
+        self.up = bool(flags & IFF_UP)
+        self.nosy = bool(flags & (IFF_PROMISC | IFF_ALLMULTI))
         self.name = ""
         self.mac = ""
         self.perm_mac = ""
         self.mtu = 0
         self.max_mtu = 0
         self.master = 0
+        self.lower = 0  # the device that a VLAN or macvlan is on, -1 for one in another netns
         self.carrier = False
         self.kind = ""
         self.parent = ""  # PCI address; Linux 5.14 and later tell it in any netns
@@ -148,6 +151,11 @@ def link_body(index: int, *parts: bytes, up: bool | None = None) -> bytes:
     flags = IFF_UP if up else 0
     change = 0 if up is None else IFF_UP
     return struct.pack("=BxHiII", 0, 0, index, flags, change) + b"".join(parts)
+
+
+def quiet_body(index: int) -> bytes:
+    """Have a device hear only what is for it: neither promiscuous nor all multicast."""
+    return struct.pack("=BxHiII", 0, 0, index, 0, IFF_PROMISC | IFF_ALLMULTI)
 
 
 def get_link_body(index: int = 0, name: str = "", vfs: bool = False) -> bytes:
@@ -288,7 +296,7 @@ def attributes(data: bytes, at: int = 0) -> "Iterator[tuple[int, bytes]]":
 def parse_link(body: bytes) -> Link:
     """Read the body of an RTM_NEWLINK."""
     index, flags = struct.unpack_from("=4xiI", body)
-    link = Link(index, bool(flags & IFF_UP))
+    link = Link(index, flags)
     for kind, value in attributes(body, 16):
         reader = _LINK_READERS.get(kind)
         if reader:
@@ -328,6 +336,14 @@ def _read_master(link: Link, value: bytes) -> None:
     link.master = _number(value)
 
 
+def _read_lower(link: Link, value: bytes) -> None:
+    link.lower = link.lower or _number(value)
+
+
+def _read_lower_netns(link: Link, value: bytes) -> None:
+    link.lower = -1  # its index is of that netns, and says nothing here
+
+
 def _read_carrier(link: Link, value: bytes) -> None:
     link.carrier = value != b"\0"
 
@@ -363,6 +379,8 @@ _LINK_READERS = {
     IFLA_MTU: _read_mtu,
     IFLA_MAX_MTU: _read_max_mtu,
     IFLA_MASTER: _read_master,
+    IFLA_LINK: _read_lower,
+    IFLA_LINK_NETNSID: _read_lower_netns,
     IFLA_CARRIER: _read_carrier,
     IFLA_PARENT_DEV: _read_parent,
     IFLA_PROP_LIST: _read_properties,

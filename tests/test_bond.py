@@ -12,7 +12,7 @@ PORTS = ("ffff:01:10.0", "ffff:02:10.0")
 
 
 def link(index: int, name: str, **fields: Any) -> wire.Link:
-    made = wire.Link(index, True)
+    made = wire.Link(index, wire.IFF_UP)
     for key, value in {"name": name, "mac": "02:00:00:00:00:01", "mtu": 1500, **fields}.items():
         setattr(made, key, value)
     return made

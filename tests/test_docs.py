@@ -1,6 +1,7 @@
 """What the documents say is what the code does."""
 
 import re
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,8 @@ def test_the_readme_names_every_command_of_dev() -> None:
 # How many rules each group of the contract has.
 RULES = {"P": 8, "E": 13, "C": 13, "V": 3, "A": 11, "D": 12, "K": 9, "S": 6, "G": 9, "R": 9, "I": 12, "X": 6}
 CLIENTS = ["cnitool", "containerd", "nerdctl", "CRI-O", "Multus", "podman", "reference plugins"]
+# What clients do, one row each, after their first word.
+SEQUENCES = {"nerdctl": 6, "ctr": 1, "containerd": 4, "CRI-O": 4, "Multus": 2, "podman": 1}
 
 
 def contract() -> dict[str, str]:
@@ -47,7 +50,9 @@ def contract() -> dict[str, str]:
 def test_every_rule_of_the_contract_has_its_row() -> None:
     """No rule is left out, and none is there twice."""
     wanted = [f"{group}{number}" for group, most in RULES.items() for number in range(1, most + 1)]
-    assert list(contract()) == [*wanted, *CLIENTS]
+    rows = list(contract())
+    assert rows[: len(wanted) + len(CLIENTS)] == [*wanted, *CLIENTS]
+    assert Counter(re.split(r"[ ,]", row)[0] for row in rows[len(wanted) + len(CLIENTS) :]) == SEQUENCES
 
 
 @pytest.mark.parametrize(("rule", "tests"), contract().items())

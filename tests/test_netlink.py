@@ -44,6 +44,18 @@ def test_a_device_is_shown_as_it_is() -> None:
         assert by_index.name == "d0"
 
 
+@pytest.mark.parametrize("flag", [wire.IFF_PROMISC, wire.IFF_ALLMULTI])
+def test_a_device_is_made_to_hear_only_what_is_for_it(flag: int) -> None:
+    """Promiscuity and all multicast are seen and ended, and its being up is left alone."""
+    with space() as where:
+        index = device(where, "d0", "bridge").index
+        assert not shown(where, "d0").nosy
+        where.theirs.link("set", index=index, flags=flag | wire.IFF_UP, change=flag | wire.IFF_UP)
+        assert shown(where, "d0").nosy
+        where.ours.make_quiet(shown(where, "d0"))
+        assert (shown(where, "d0").nosy, shown(where, "d0").up) == (False, True)
+
+
 def test_a_device_that_is_not_there_is_none() -> None:
     """No such name or index is None, not an error."""
     with space() as where:

@@ -147,3 +147,15 @@ def test_a_driver_and_a_device_are_found_by_pci_address(devices: Path) -> None:
     add_device(devices, "0000:01:10.2")
     names = {pci: (sriov.netdev(pci), sriov.driver(pci)) for pci in (*sorted(os.listdir(devices)), "0000:09:00.0")}
     assert names == {"0000:01:10.0": ("VF11", "igbvf"), "0000:01:10.2": ("", ""), "0000:09:00.0": ("", "")}
+
+
+def test_why_a_vf_is_not_in_the_host(devices: Path) -> None:
+    """Each of the four cases has its own words and its own remedy."""
+    pci = "0000:01:10.0"
+    assert sriov.absence(pci) == "it is not on the PCI bus; run `sriov-bondctl up`"
+    device = add_device(devices, pci)
+    assert sriov.absence(pci) == "it has no driver; load the VF driver, or bind this VF to it"
+    (device / "driver").symlink_to("../../bus/pci/drivers/vfio-pci")
+    assert sriov.absence(pci) == "its driver vfio-pci makes no network device; bind this VF to its network driver"
+    (device / "net").mkdir()
+    assert sriov.absence(pci) == "its driver vfio-pci has it in another network namespace; it comes home when that one ends"

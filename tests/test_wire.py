@@ -47,6 +47,7 @@ def bond_attributes(options: dict[str, Any]) -> tuple[str, Any]:
 LINK_REQUESTS: dict[str, tuple[bytes, tuple[int, int], dict[str, int], Attributes]] = {
     "up": (wire.link_body(3, up=True), SET, {"index": 3, "flags": 1, "change": 1}, []),
     "down": (wire.link_body(3, up=False), SET, {"index": 3, "change": 1}, []),
+    "quiet": (wire.quiet_body(3), SET, {"index": 3, "change": 0x300}, []),
     "delete": (wire.link_body(77), (wire.RTM_DELLINK, wire.NLM_ACK), {"index": 77}, []),
     "rename": (wire.link_body(3, wire.text(wire.IFLA_IFNAME, "VF163")), SET, {"index": 3}, [("IFLA_IFNAME", "VF163")]),
     "mtu": (wire.link_body(3, wire.u32(wire.IFLA_MTU, 9000)), SET, {"index": 3}, [("IFLA_MTU", 9000)]),
@@ -288,6 +289,20 @@ def test_a_port_tells_its_pci_address() -> None:
     """The parent device's name, which pyroute2 does not know, is read."""
     body = newlink([("IFLA_IFNAME", "VF11")], index=2) + wire.text(wire.IFLA_PARENT_DEV, "0000:01:10.0")
     assert wire.parse_link(body).parent == "0000:01:10.0"
+
+
+@pytest.mark.parametrize(
+    ("made", "lower"),
+    [
+        ([("IFLA_IFNAME", "v5"), ("IFLA_LINK", 4)], 4),
+        ([("IFLA_IFNAME", "v5"), ("IFLA_LINK", 4), ("IFLA_LINK_NETNSID", 0)], -1),
+        ([("IFLA_IFNAME", "v5"), ("IFLA_LINK_NETNSID", 0), ("IFLA_LINK", 4)], -1),
+        ([("IFLA_IFNAME", "v5")], 0),
+    ],
+)
+def test_a_device_tells_what_it_is_stacked_on(made: list[tuple[str, Any]], lower: int) -> None:
+    """An index that is of another namespace is not taken for one of this."""
+    assert wire.parse_link(newlink(made, index=2)).lower == lower
 
 
 def test_an_address_and_a_route_are_read() -> None:

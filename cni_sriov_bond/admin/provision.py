@@ -120,7 +120,7 @@ def _whole(bonds: list[inventory.Bond], where: pool.Pool, log: Log) -> list[inve
     lost: dict[str, str] = {}
     for bond in bonds:
         for port in bond.ports:
-            if not sriov.netdev(port.pci):
+            if bond.name not in lost and not sriov.netdev(port.pci):
                 lost[bond.name] = f"{port.name} (the VF at {port.pci}) is not in the host: {sriov.absence(port.pci)}"
     if bonds and len(lost) == len(bonds):
         raise CniError(POOL_UNUSABLE, f"pool {where.name}: {next(iter(lost.values()))}")

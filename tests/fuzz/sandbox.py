@@ -92,8 +92,10 @@ class Sandbox:
         for line in Path("/proc/self/mountinfo").read_text().splitlines():
             before, _, after = line.partition(" - ")
             path, kind = before.split()[4], after.split()[0]
-            if path not in _MEMORY and path != samples.BOX and kind not in _KERNELS:
-                _mount("none", path.replace("\\040", " "), flags=_BIND | _REMOUNT | _RDONLY)
+            path = path.replace("\\040", " ")
+            covered = not os.path.ismount(path)  # by our own /run, such as the machine's /run/netns
+            if path not in _MEMORY and path != samples.BOX and kind not in _KERNELS and not covered:
+                _mount("none", path, flags=_BIND | _REMOUNT | _RDONLY)
 
     def reset(self, world: str) -> Tree:
         """Have everything as it was at first, and give what is there."""

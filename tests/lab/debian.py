@@ -117,11 +117,24 @@ class Archive:
 
     def unpack(self, package: str, where: Path) -> None:
         """Fetch a package and take it apart, without installing it."""
-        box = where / ".package"
+        box = where / ".packages"
         box.mkdir()
         self._apt("download", package, cwd=box)
-        (file,) = box.iterdir()
-        run(["dpkg-deb", "-x", file, where], "apt")
+        self._take_apart(box, where)
+
+    def unpack_with_needs(self, packages: "Sequence[str]", where: Path) -> None:
+        """Fetch packages and all that they need and this machine has not, and take them apart, without installing any."""
+        box = where / ".packages"
+        (box / "partial").mkdir(parents=True)
+        options = ("--no-install-recommends", "--download-only", "-o", f"Dir::Cache::archives={box}")
+        self._apt("-y", "install", *options, *packages)
+        (box / "partial").rmdir()
+        self._take_apart(box, where)
+
+    @staticmethod
+    def _take_apart(box: Path, where: Path) -> None:
+        for file in box.glob("*.deb"):
+            run(["dpkg-deb", "-x", file, where], "apt")
         shutil.rmtree(box)
 
     def _sources(self) -> list[str]:

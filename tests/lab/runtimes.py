@@ -23,6 +23,11 @@ for applet in sh ip ping sleep cat grep; do ln -sf busybox {ROOTFS}/bin/$applet;
 """
 
 
+def make_rootfs(product: "Product") -> None:
+    """Make a container's root file system of a busybox."""
+    product.guest.sh(_MAKE_ROOTFS)
+
+
 @dataclass(frozen=True)
 class Containerd:
     """A running containerd and its client, ctr."""
@@ -68,7 +73,7 @@ def containerd(product: "Product", folder: str, config: "Mapping[str, Any]") -> 
     guest = product.guest
     plugin = {key: value for key, value in config.items() if key not in ("cniVersion", "name")}
     guest.write(CONFLIST, json.dumps({"cniVersion": config["cniVersion"], "name": config["name"], "plugins": [plugin]}))
-    guest.sh(_MAKE_ROOTFS)
+    make_rootfs(product)
     # Its own folder first on PATH: containerd finds its shim there, and the two versions' shims do not fit each other.
     state = folder.replace("/", "_")
     daemon = f"{folder}/containerd --address {_SOCKET} --root /var/lib/containerd/{state} --state /run/lab-containerd/state"

@@ -24,7 +24,12 @@ LAB_PACKAGES = (
 
 # The reference plugins by their names; every other program of tests/lab/clients/go.mod is a client.
 RUNTIME = {"containerd", "ctr", "containerd-shim-runc-v2"}
-COMMANDS = {"cnitool"}
+COMMANDS = {"cnitool", "cni-calls"}
+
+
+# What installing would change this machine for: podman brings networks of its own, and iptables takes part in its firewall.
+# It is linked into the guest's file system, where it is as if installed.
+UNPACKED_PACKAGES = ("podman", "conmon", "iptables")
 
 
 @dataclass(frozen=True)
@@ -42,7 +47,7 @@ def provide() -> Supplies:
         debian.install(LAB_PACKAGES)
         debian.install_qemu()
         kernel = debian.kernel()
-        return Supplies(kernel=kernel, tools_image=_tools(_clients(), _old_containerd()))
+        return Supplies(kernel=kernel, tools_image=_tools(_clients(), _old_containerd(), _unpacked()))
 
 
 def build_product() -> Path:
@@ -88,7 +93,7 @@ def _clients() -> Path:
             "GOMODCACHE": str(cache.root() / "go/modules"),
             "GOCACHE": str(cache.root() / "go/objects"),
         }
-        with step("CNI reference plugins, cnitool and containerd from Go sources (once; minutes)"):
+        with step("CNI reference plugins, clients and containerd from Go sources (once; minutes)"):
             run([go, "build", "-ldflags=-s -w", "-o", f"{scratch}/", "tool"], "clients", env=environment, cwd=CLIENTS)
 
     return cache.entry(f"clients-{cache.digest(sources, version)}", make)
@@ -104,7 +109,25 @@ def _old_containerd() -> Path:
     return cache.entry("debian-containerd", fetch)
 
 
-def _tools(clients: Path, old_containerd: Path) -> Path:
+def _unpacked() -> Path:
+    """Give a tree of Debian packages that only the guest has."""
+
+    def fetch(scratch: Path) -> None:
+        with step(f"Debian packages for the guest: {' '.join(UNPACKED_PACKAGES)}"):
+            debian.Archive().unpack_with_needs(UNPACKED_PACKAGES, scratch)
+            for folder in ("bin", "sbin", "lib"):  # on a machine whose /bin is /usr/bin they must not come as folders
+                if (scratch / folder).exists():
+                    shutil.copytree(scratch / folder, scratch / "usr" / folder, symlinks=True, dirs_exist_ok=True)
+                    shutil.rmtree(scratch / folder)
+            shutil.rmtree(scratch / "etc/cni")  # a network of podman's would be every client's
+            for name in ("iptables", "ip6tables"):  # links that the package's own script would make
+                for verb in ("", "-save", "-restore"):
+                    (scratch / "usr/sbin" / f"{name}{verb}").symlink_to("xtables-nft-multi")
+
+    return cache.entry(f"debian-{cache.digest([], *UNPACKED_PACKAGES)}", fetch)
+
+
+def _tools(clients: Path, old_containerd: Path, unpacked: Path) -> Path:
     """Put the programs in a file system image: from 9p the guest starts them ten times as slowly."""
 
     def make(scratch: Path) -> None:
@@ -115,10 +138,12 @@ def _tools(clients: Path, old_containerd: Path) -> Path:
                 (tree / folder).mkdir(parents=True, exist_ok=True)
                 shutil.copy2(path, tree / folder)
             shutil.copytree(old_containerd / "usr/bin", tree / "containerd-1.6", symlinks=True)
+            shutil.copytree(unpacked, tree / "debian", symlinks=True, ignore=shutil.ignore_patterns("doc", "man", "locale"))
             filesystem_image(tree, scratch / "tools.ext4")
             shutil.rmtree(tree)
 
-    return cache.entry(f"tools-{clients.name.removeprefix('clients-')}", make) / "tools.ext4"
+    key = cache.digest([], clients.name, unpacked.name)
+    return cache.entry(f"tools-{key}", make) / "tools.ext4"
 
 
 def filesystem_image(tree: Path, image: Path) -> None:

@@ -139,7 +139,7 @@ SPOIL = {
         "extra is a port of eth0 and should not be",
     ),
     "port from another VF": (
-        "ip link set VF17 netns c1; ip -n c1 link set VF17 master eth0",
+        "ip link set enp1s0 vf 6 trust on; ip link set VF17 netns c1; ip -n c1 link set VF17 master eth0",
         "VF17 is a port of eth0 and should not be",
     ),
     "port down": ("ip -n c1 link set {port2} down", "the port {port2} is down"),
@@ -149,8 +149,8 @@ SPOIL = {
     "MAC at NIC 1": ("ip link set enp1s0 vf {vf} mac 02:00:00:00:00:77", "has mac 02:00:00:00:00:77"),
     "spoof check": ("ip link set enp1s0 vf {vf} spoofchk off", "VF {vf} of enp1s0 has spoofchk 0, not 1"),
     "trust": ("ip link set enp2s0 vf {vf} trust on", "VF {vf} of enp2s0 has trust 1, not 0"),
-    "address": ("ip -n c1 addr del {ip} dev eth0", "eth0 has not the address {ip}"),
     "route": ("ip -n c1 route del 10.9.0.0/16", "the container has no route to 10.9.0.0/16"),
+    "address": ("ip -n c1 addr del {ip} dev eth0", "eth0 has not the address {ip}"),
     "MAC of the bond": ("ip -n c1 link set eth0 address 02:00:00:00:00:78", "eth0 has the MAC 02:00:00:00:00:78, not {mac}"),
     "MTU": ("ip -n c1 link set eth0 mtu 1300", "eth0 has the MTU 1300, not 1500"),
     "down": ("ip -n c1 link set eth0 down", "eth0 is down"),
@@ -181,7 +181,7 @@ def test_check_passes_right_after_add_and_names_everything_that_differs(product:
             checked = product.call("CHECK", config, "c1", "/run/netns/c1")
             assert checked.status != 0, f"{what} was not noticed"
             checked.failed(103, says.format(**names))
-        product.guest.sh("ip -n c1 link set VF17 down; ip -n c1 link set VF17 netns 1")
+        product.guest.sh("ip -n c1 link set VF17 down; ip -n c1 link set VF17 netns 1; ip link set enp1s0 vf 6 trust off")
 
 
 def test_check_notices_a_bond_that_is_gone_or_another_device(product: Product) -> None:

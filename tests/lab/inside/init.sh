@@ -23,6 +23,8 @@ mkdir /opt/lab/tools
 mount -o ro /dev/disk/by-id/virtio-tools /opt/lab/tools
 cp /opt/lab/tools/cni/* /opt/cni/bin/
 ln -sf /opt/lab/tools/containerd-1.6/* /usr/bin/
+# Packages that are not installed on the machine itself; what it has of them stays as it is.
+cp -rsn /opt/lab/tools/debian/. /
 if [[ -e /dev/disk/by-id/virtio-product ]]; then
     mkdir /opt/lab/product
     mount -o ro /dev/disk/by-id/virtio-product /opt/lab/product

@@ -1,0 +1,287 @@
+"""The call sequences of real clients, replayed by their libraries: docs/contract.md says which test has which."""
+
+import json
+from typing import Any
+
+import pytest
+
+from tests.lab.callers import PLUGINS, Recorder, box, call, conflist, recording, whole
+from tests.lab.podman import Podman, podman
+from tests.lab.product import PEER, PEER6, Product, network
+
+OTHER_PEER = "10.200.0.1"
+# As nerdctl and containerd name containers.
+CID = f"default-{'5e' * 32}"
+# As go-cni passes them on; the conventions say hostPort.
+PORTS = [{"HostPort": 8080, "ContainerPort": 80, "Protocol": "tcp", "HostIP": "0.0.0.0"}]
+
+
+def other(**changes: Any) -> dict[str, Any]:
+    """Return a second network, on VLAN 200."""
+    ipam = {"type": "host-local", "ranges": [[{"subnet": "10.200.0.0/24", "rangeStart": "10.200.0.10"}]]}
+    return network(name="other", vlan=200, ipam=ipam, **changes)
+
+
+def succeeded(said: dict[str, Any]) -> dict[str, Any]:
+    """Return what a client has, or fail with its error."""
+    assert "Error" not in said, said["Error"]
+    return said
+
+
+def addresses(interface: dict[str, Any]) -> list[str]:
+    """Return the addresses of an interface as go-cni sees it."""
+    return [one["IP"] for one in interface["IPConfigs"]]
+
+
+def test_nerdctl_runs_a_container_on_two_networks(product: Product) -> None:
+    """A DEL without a namespace, then both ADDs at once; after the container's death DELs without a namespace."""
+    both = ["db", "other"]
+    config = network(capabilities={"portMappings": True, "ips": True})
+    with recording(product) as recorder, conflist(product, config, other()), box(product) as container:
+        asked = {"ID": CID, "NetNS": container.netns, "Networks": both, "Hostname": "web", "BinDir": Recorder.folder}
+        said = succeeded(call(product, "nerdctl", "create-runtime", **asked, Ports=PORTS))
+        first, second = said["Interfaces"]["eth0"], said["Interfaces"]["eth1"]
+        assert (first["Sandbox"], second["Sandbox"]) == (container.netns, container.netns)
+        assert addresses(first)[0].startswith("10.100.0.")
+        assert addresses(second)[0].startswith("10.200.0.")
+        assert first["Mac"] != second["Mac"]
+        assert container.pings(PEER, PEER6, OTHER_PEER) == 6
+        calls = recorder.calls()
+        words = {"IgnoreUnknown=1", "NERDCTL_CNI_DHCP_HOSTNAME=web"}
+        assert [(one.command, one.netns, one.ifname) for one in calls[:2]] == [("DEL", "", "eth0"), ("DEL", "", "eth1")]
+        assert {(one.command, one.netns, one.ifname) for one in calls[2:]} == {
+            ("ADD", container.netns, "eth0"),
+            ("ADD", container.netns, "eth1"),
+        }
+        assert [(one.container, one.words) for one in calls] == [(CID, words)] * 4
+        (with_ports,) = (one.config for one in calls if one.command == "ADD" and one.ifname == "eth0")
+        assert with_ports["runtimeConfig"] == {"portMappings": PORTS}
+
+        container.kill()
+        succeeded(call(product, "nerdctl", "post-stop", **asked, Ports=PORTS))
+        assert [(one.command, one.netns, one.args) for one in recorder.calls()] == [("DEL", "", "")] * 2
+        whole(product)
+
+
+def test_nerdctl_kill_hup_leaves_a_living_container_its_network(product: Product) -> None:
+    """``nerdctl kill -s HUP`` sends a DEL for a container that goes on: neither its bond nor its addresses go to another."""
+    wanted = {"IP": "10.100.0.77", "IP6": "fd00:100::77", "MAC": "02:00:00:aa:bb:cc", "Networks": ["db"], "Hostname": "web"}
+    with conflist(product, network(capabilities={"ips": True})):
+        with box(product) as container, box(product) as thief:
+            asked = {**wanted, "ID": CID, "NetNS": container.netns}
+            found = succeeded(call(product, "nerdctl", "create-runtime", **asked))["Interfaces"]["eth0"]
+            assert (addresses(found), found["Mac"]) == (["10.100.0.77", "fd00:100::77"], wanted["MAC"])
+            succeeded(call(product, "nerdctl", "post-stop", **asked))
+            assert product.states().count("draining") == 1
+            assert container.pings(PEER, PEER6) == 4
+            refused = call(product, "nerdctl", "create-runtime", **{**asked, "ID": f"{CID}f", "NetNS": thief.netns})
+            assert 'failed to call cni.Setup: plugin type="sriov-bond" failed (add): ' in refused["Error"]
+            assert "10.100.0.77" in refused["Error"]
+            assert thief.links() == ["lo"]
+            assert container.pings(PEER, PEER6) == 4
+            container.kill()
+            succeeded(call(product, "nerdctl", "post-stop", **asked))
+            whole(product)
+        with box(product) as container:
+            asked["NetNS"] = container.netns
+            found = succeeded(call(product, "nerdctl", "create-runtime", **asked))["Interfaces"]["eth0"]
+            assert addresses(found) == ["10.100.0.77", "fd00:100::77"]
+            assert container.pings(PEER) == 2
+        succeeded(call(product, "nerdctl", "post-stop", **asked))
+        whole(product)
+
+
+def test_nerdctl_takes_back_both_networks_when_one_fails(product: Product) -> None:
+    """An address goes to every network as CNI_ARGS, and the second does not have it."""
+    with conflist(product, network(), other()), box(product) as container:
+        asked = {"ID": CID, "NetNS": container.netns, "Networks": ["db", "other"], "IP": "10.100.0.55", "Hostname": "web"}
+        said = call(product, "nerdctl", "create-runtime", **asked)
+        assert said["Error"].startswith('failed to call cni.Setup: plugin type="sriov-bond" failed (add): ')
+        assert container.links() == ["lo"]
+        assert set(product.states()) == {"free"}
+
+
+def test_a_runtime_in_another_network_namespace_is_refused(product: Product) -> None:
+    """A rootless nerdctl's hook is in a namespace that has none of our NICs: told at once, and nothing is touched."""
+    with product.netns("box") as (path,):
+        environ = f"CNI_CONTAINERID=box CNI_NETNS={path} CNI_IFNAME=eth0 CNI_PATH={PLUGINS}"
+        for where in ("unshare --net", "ip netns exec world"):
+            command = f"{where} env CNI_COMMAND=ADD {environ} {PLUGINS}/sriov-bond"
+            said = product.guest.run(command, stdin=json.dumps(network(ipam=None)))
+            assert said.status != 0
+            assert "does the runtime run in the host's network namespace?" in said.json()["msg"]
+            assert set(product.states()) == {"free"}
+        assert product.guest.sh("ip -n box -br link | wc -l").stdout == "1\n"
+
+
+def test_containerd_runs_a_pod(product: Product) -> None:
+    """Beside its loopback network, with all it says of a pod; ready by STATUS; a second stop has no namespace."""
+    known = ("io.kubernetes.cri.pod-annotations", "portMappings", "bandwidth", "dns", "cgroupPath")
+    newest = network(cniVersion="1.1.0", capabilities=dict.fromkeys(known, True))
+    with recording(product) as recorder, conflist(product, newest), product.netns("pod") as (path,):
+        product.guest.sh("ip -n pod link set lo down")
+        asked: dict[str, Any] = {"ID": "ab" * 32, "NetNS": path, "Hostname": "db-0", "BinDir": Recorder.folder}
+        asked |= {"Ports": PORTS, "Annotations": {"example.com/team": "db"}}
+        succeeded(call(product, "containerd", "status", **asked))
+        found = succeeded(call(product, "containerd", "run-pod", **asked))["Interfaces"]
+        assert len(addresses(found["eth0"])) == 2
+        assert (found["eth0"]["Sandbox"], addresses(found["lo"])[0]) == (path, "127.0.0.1")
+        assert product.pings("pod", PEER) == 3
+        succeeded(call(product, "containerd", "stop-pod", **asked))
+        succeeded(call(product, "containerd", "stop-pod", **{**asked, "NetNS": ""}))
+        calls = recorder.calls()
+        assert [(one.command, one.netns) for one in calls] == [("STATUS", ""), ("ADD", path), ("DEL", path), ("DEL", "")]
+        assert {word.partition("=")[0] for word in calls[1].words} == {
+            *("IgnoreUnknown", "K8S_POD_NAMESPACE", "K8S_POD_NAME", "K8S_POD_INFRA_CONTAINER_ID", "K8S_POD_UID"),
+        }
+        told = calls[1].config["runtimeConfig"]
+        assert set(told) == set(known)
+        assert (told["portMappings"], told["dns"]["Servers"]) == (PORTS, ["10.96.0.10"])
+        assert told["io.kubernetes.cri.pod-annotations"] == asked["Annotations"]
+
+
+def test_containerd_refuses_a_pod_without_addresses_and_it_is_taken_back(product: Product) -> None:
+    """And its node is not ready while our pool is not there."""
+    with product.netns("pod") as (path,):
+        asked = {"ID": "ab" * 32, "NetNS": path, "Hostname": "db-0"}
+        with conflist(product, network(ipam=None)):
+            said = call(product, "containerd", "run-pod", **asked)
+            assert "failed to find network info for sandbox" in said["Error"]
+            assert "Ignored" not in said
+            assert set(product.states()) == {"free"}
+        with conflist(product, network(cniVersion="1.1.0", pool="web")):
+            assert "pool 'web' is not provisioned" in call(product, "containerd", "status", **asked)["Error"]
+
+
+def test_crio_adds_and_at_once_checks(product: Product) -> None:
+    """VERSION when it loads, STATUS until it is ready, ADD and CHECK, and a DEL by what libcni kept, with a path gone bad."""
+    config = network(cniVersion="1.1.0", capabilities={"mac": True})
+    with recording(product) as recorder, conflist(product, config):
+        asked = {"ID": "cd" * 32, "Networks": ["db"], "IfName": "eth0", "Hostname": "db-0", "BinDir": Recorder.folder}
+        assert succeeded(call(product, "crio", "load", **asked))["Result"] == ["mac"]
+        for _ in range(3):
+            succeeded(call(product, "crio", "status", **asked))
+        with product.netns("pod") as (path,):
+            asked.update(NetNS=path, IP="10.100.0.66", MAC="02:00:00:aa:bb:cc")
+            result = succeeded(call(product, "crio", "run-pod", **asked))["Result"]
+            assert (result["interfaces"][0]["mac"], result["ips"][0]["address"]) == (asked["MAC"], "10.100.0.66/24")
+            assert product.pings("pod", PEER) == 3
+        product.guest.write("/run/netns/stale", "")
+        stale = {**asked, "NetNS": "/run/netns/stale", "IP": "", "MAC": ""}
+        succeeded(call(product, "crio", "stop-pod", **stale))
+        succeeded(call(product, "crio", "stop-pod", **stale))
+        product.guest.sh("rm /run/netns/stale")
+        calls = recorder.calls()
+        assert [one.command for one in calls] == ["VERSION", *["STATUS"] * 3, "ADD", "CHECK", "DEL", "DEL"]
+        add, check, first, second = calls[4:]
+        assert check.config["prevResult"]["interfaces"][0]["sandbox"] == path
+        assert (first.netns, first.words) == ("/run/netns/stale", add.words), "what libcni kept of the ADD"
+        assert "MAC=02:00:00:aa:bb:cc" not in second.words
+        whole(product)
+
+
+def test_crio_collects_what_is_not_its_own(product: Product) -> None:
+    """With a list that pod lives on; with null, which is CRI-O's way to say that it has none, all are freed."""
+    newest = network(cniVersion="1.1.0")
+    with recording(product) as recorder, conflist(product, newest), product.netns("pod1", "pod2") as paths:
+        asked = {"Networks": ["db"], "IfName": "eth0", "Hostname": "db-0", "BinDir": Recorder.folder}
+        for number, path in enumerate(paths):
+            succeeded(call(product, "crio", "run-pod", **asked, ID=f"{number}" * 64, NetNS=path))
+        # Another client's, of which libcni's cache knows nothing.
+        product.call("ADD", other(cniVersion="1.1.0"), "elsewhere", paths[0], "eth1").succeeded()
+        recorder.calls()
+        succeeded(call(product, "crio", "gc", **asked, Valid=[{"containerID": "1" * 64, "ifname": "eth0"}]))
+        assert product.states().count("ready") == 2
+        assert product.pings("pod2", PEER) == 3
+        succeeded(call(product, "crio", "gc", **asked))
+        assert product.states().count("ready") == 1, "another network's is not touched"
+        calls = recorder.calls()
+        assert [one.command for one in calls] == ["DEL", "GC", "DEL", "GC"]
+        assert calls[3].config["cni.dev/valid-attachments"] is None
+        assert "cni.dev/attachments" in calls[3].config
+        product.call("DEL", other(cniVersion="1.1.0"), "elsewhere", paths[0], "eth1").succeeded()
+
+
+def test_multus_adds_a_second_interface(product: Product) -> None:
+    """One device of a device plugin chooses the bond that it is a port of; what Multus takes away is no difference."""
+    wanted = product.status()["bonds"][3]
+    routes = [{"dst": "0.0.0.0/0"}, {"dst": "10.9.0.0/16", "gw": "10.100.0.2"}]
+    ipam = {**network()["ipam"], "routes": routes}
+    known = ("mac", "ips", "deviceID", "CNIDeviceInfoFile")
+    device = wanted["ports"][1]["pci"]
+    capabilities = {
+        "mac": "02:00:00:aa:bb:cc",
+        "ips": ["10.100.0.88/24", "fd00:100::88/64"],
+        "deviceID": device,
+        "CNIDeviceInfoFile": "/var/run/k8s.cni.cncf.io/devinfo/cni/default-db-0-net1-device.json",
+    }
+    asked: dict[str, Any] = {
+        "ID": "ef" * 32,
+        "IfName": "net1",
+        "Networks": ["db"],
+        "Hostname": "db-0",
+        "DeviceID": device,
+        "Capabilities": capabilities,
+        "CacheDir": "/var/lib/cni/multus",
+        "BinDir": Recorder.folder,
+    }
+    config = network(ipam=ipam, capabilities=dict.fromkeys(known, True))
+    with recording(product) as recorder, conflist(product, config), product.netns("pod") as (path,):
+        asked["NetNS"] = path
+        result = succeeded(call(product, "multus", "add", **asked))["Result"]
+        (interface,) = result["interfaces"]
+        assert (interface["name"], interface["sandbox"], interface["mac"]) == ("net1", path, capabilities["mac"])
+        assert [one["address"] for one in result["ips"]] == capabilities["ips"]
+        (leased,) = (one["name"] for one in product.status()["bonds"] if one["state"] == "ready")
+        assert leased == wanted["name"]
+        (add,) = recorder.calls()
+        assert (add.config["deviceID"], add.config["pciBusID"]) == (device, device)
+        assert set(add.config["runtimeConfig"]) == set(known)
+        assert "IgnoreUnknown=true" in add.words
+        succeeded(call(product, "multus", "check", **asked))
+        product.guest.sh("ip -n pod route del default dev net1")
+        assert "the container has no route to 0.0.0.0/0" in call(product, "multus", "check", **asked)["Error"]
+        left = succeeded(call(product, "multus", "drop-default-route", **asked))["Result"]
+        assert [route["dst"] for route in left["routes"]] == ["10.9.0.0/16"]
+        succeeded(call(product, "multus", "check", **asked))
+        assert product.pings("pod", PEER) == 3
+        succeeded(call(product, "multus", "del", **asked))
+        assert product.guest.sh("ip -n pod -br link | wc -l").stdout == "1\n"
+
+
+def test_multus_old_way_to_ask_for_addresses(product: Product) -> None:
+    """MAC in CNI_ARGS, and IP, where a comma joins the two families: which no delegate here takes, and says so."""
+    asked = {"ID": "ef" * 32, "IfName": "net1", "Networks": ["db"], "Hostname": "db-0"}
+    asked |= {"MAC": "02:00:00:aa:bb:cc", "IP": "10.100.0.66,fd00:100::66"}
+    with product.netns("pod") as (path,):
+        for kind in ("host-local", "sriov-bond-ipam"):
+            with conflist(product, network(ipam={**network()["ipam"], "type": kind})):
+                assert asked["IP"] in call(product, "multus", "add", **asked, NetNS=path)["Error"]
+                assert set(product.states()) == {"free"}
+        with conflist(product, network()):
+            asked["IP"] = "10.100.0.66"
+            result = succeeded(call(product, "multus", "add", **asked, NetNS=path))["Result"]
+            assert (result["interfaces"][0]["mac"], result["ips"][0]["address"]) == (asked["MAC"], "10.100.0.66/24")
+            succeeded(call(product, "multus", "del", **asked, NetNS=path))
+
+
+@pytest.fixture
+def pod_man(product: Product) -> Podman:
+    return podman(product)
+
+
+def test_podman_runs_a_container(product: Product, pod_man: Podman) -> None:
+    """The real one, with its CNI networks: it reads our result, and its container reaches the peer."""
+    with conflist(product, network(), other()):
+        pod_man.start("box", "--network", "db", "--ip", "10.100.0.77", "--mac-address", "02:00:00:aa:bb:cc")
+        pod_man.run("network", "connect", "other", "box")
+        shown = pod_man.inspect("box")["NetworkSettings"]["Networks"]
+        first = shown["db"]
+        assert (first["IPAddress"], first["IPPrefixLen"], first["MacAddress"]) == ("10.100.0.77", 24, "02:00:00:aa:bb:cc")
+        assert first["Gateway"] == PEER
+        assert shown["other"]["IPAddress"].startswith("10.200.0.")
+        said = pod_man.inside("box", f"ip link; for peer in {PEER} {PEER6} {OTHER_PEER}; do ping -c 2 $peer; done")
+        assert said.count("2 packets transmitted, 2 packets received") == 3
+        assert (said.count("master eth0"), said.count("master eth1")) == (2, 2)
+        pod_man.run("rm", "--force", "--time", "0", "box")
+        whole(product)
