@@ -5,7 +5,7 @@ It works from the lease alone, so that it needs no netns, no prevResult and no c
 
 from cni_sriov_bond import bond as bonds
 from cni_sriov_bond import inventory, ipam, netns, sriov, store
-from cni_sriov_bond.errors import INTERNAL, CniError
+from cni_sriov_bond.errors import IO_FAILURE, CniError
 from cni_sriov_bond.leases import DRAINING, RELEASING, Lease
 from cni_sriov_bond.netlink import Netlink
 from cni_sriov_bond.netns import Entered, Netns
@@ -49,7 +49,8 @@ class Outcome:
         except CniError as problem:
             self.problems.append(problem)
         except OSError as problem:
-            self.problems.append(CniError(INTERNAL, f"the release stopped half way: {problem}"))
+            what = f"an error of the system stopped a step of the release: {problem.strerror or problem}"
+            self.problems.append(CniError(IO_FAILURE, f"{what}; the next DEL, or `sriov-bondctl gc`, does it again"))
         else:
             return True
         return False
