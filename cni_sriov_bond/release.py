@@ -189,12 +189,14 @@ def _take_apart(target: Netns, record: "dict[str, Any]", ports: "list[Port]") ->
                 inside.delete_link(link)
         for link in links:
             if link.kind == "bond" and _is_ours(link, links, mine, record):
-                bonds.empty(inside, mine)
+                # With its ports: one whose last port has left takes a random MAC, and whoever comes after our death would
+                # not know it for ours.
                 inside.delete_link(link)
         names = {port.pci: port.name for port in ports}
         for link in mine:
             fresh = inside.link(index=link.index)
             if fresh is not None:
+                bonds.empty(inside, [fresh])
                 sriov.move_out(inside, fresh, names[link.parent])
     finally:
         inside.close()

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 # What an ADD and a DEL cannot do without: that the tracer sees it shows that it sees.
 SEEN = {
     "ADD": ("flock", "fsync", "rename", "setns", "NEWLINK", "SETLINK to netns", "SETLINK port of", "write stdout"),
-    "DEL": ("flock", "fsync", "unlink", "setns", "DELLINK", "SETLINK to netns", "SETLINK port of"),
+    "DEL": ("flock", "fsync", "unlink", "setns", "DELLINK", "SETLINK to netns"),
 }
 
 
