@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tests.lab import supplies
+from tests.lab.inside.sweep import WAYS
 from tests.lab.machine import INSIDE
 
 if TYPE_CHECKING:
@@ -27,13 +28,17 @@ class Outcome:
 
     def table(self) -> Table:
         """Return the rows for people."""
-        table = Table("variant", "verb", "what", "points", "runs", "ways back", "leaks", "s", title="kill sweep")
+        table = Table(
+            "variant", "verb", "what", "points", *WAYS, "leaks", "s", title="kill sweep, and the runs of each way back"
+        )
         for row in self.rows:
-            ways = ", ".join(f"{way} {count}" for way, count in row["ways"].items())
-            cells = [row["variant"], row["verb"], row["kind"], row["points"], row["runs"], ways, row["leaks"], row["seconds"]]
-            table.add_row(*map(str, cells))
-        sums = [sum(row[what] for row in self.rows) for what in ("points", "runs", "leaks", "seconds")]
-        table.add_row("all", "", "", str(sums[0]), str(sums[1]), "", str(sums[2]), f"{sums[3]:.0f}", style="bold")
+            ways = [row["ways"].get(way, 0) for way in WAYS]
+            table.add_row(
+                *map(str, (row["variant"], row["verb"], row["kind"], row["points"], *ways, row["leaks"], row["seconds"]))
+            )
+        points, leaks, seconds = (sum(row[what] for row in self.rows) for what in ("points", "leaks", "seconds"))
+        ways = [sum(row["ways"].get(way, 0) for row in self.rows) for way in WAYS]
+        table.add_row("all", "", "", *map(str, (points, *ways, leaks, f"{seconds:.0f}")), style="bold")
         return table
 
 
