@@ -3,9 +3,8 @@
 It works from the lease alone, so that it needs no netns, no prevResult and no config of the network.
 """
 
-from cni_sriov_bond import bond as bonds
 from cni_sriov_bond import inventory, ipam, netns, sriov, store
-from cni_sriov_bond.errors import INTERNAL, CniError
+from cni_sriov_bond.errors import IO_FAILURE, CniError
 from cni_sriov_bond.leases import DRAINING, RELEASING, Lease
 from cni_sriov_bond.netlink import Netlink
 from cni_sriov_bond.netns import Entered, Netns
@@ -49,7 +48,7 @@ class Outcome:
         except CniError as problem:
             self.problems.append(problem)
         except OSError as problem:
-            self.problems.append(CniError(INTERNAL, f"the release stopped half way: {problem}"))
+            self.problems.append(CniError(IO_FAILURE, f"the release stopped half way: {problem.strerror or problem}"))
         else:
             return True
         return False
@@ -176,7 +175,8 @@ def is_over(record: "dict[str, Any]") -> bool:
 def _take_apart(target: Netns, record: "dict[str, Any]", ports: "list[Port]") -> None:
     """Send the VFs that are in the container home, and delete the bond that they were ports of.
 
-    Inodes of namespaces are used again: a bond is deleted only if it had one of our VFs, or has no port and our MAC.
+    Inodes of namespaces are used again: a bond is deleted only if it had one of our VFs, or has no port and is what the lease
+    made by its MAC or its name. (A bond whose last port leaves takes a random MAC: bond_main.c, __bond_release_one.)
     """
     inside = open_inside(target)
     try:
@@ -188,8 +188,7 @@ def _take_apart(target: Netns, record: "dict[str, Any]", ports: "list[Port]") ->
                 inside.delete_link(link)
         for link in links:
             if link.kind == "bond" and _is_ours(link, links, mine, record):
-                bonds.empty(inside, mine)
-                inside.delete_link(link)
+                inside.delete_link(link)  # which also takes its ports out: done one by one, a crash between would hide it
         names = {port.pci: port.name for port in ports}
         for link in mine:
             fresh = inside.link(index=link.index)
@@ -202,4 +201,5 @@ def _take_apart(target: Netns, record: "dict[str, Any]", ports: "list[Port]") ->
 def _is_ours(bond: Link, links: list[Link], mine: list[Link], record: "dict[str, Any]") -> bool:
     if any(link.master == bond.index for link in mine):
         return True
-    return bond.mac == record["mac"] and not any(link.master == bond.index for link in links)
+    known = bond.mac == record["mac"] or bond.name == record.get("ifname")
+    return known and not any(link.master == bond.index for link in links)
