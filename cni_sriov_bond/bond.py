@@ -63,13 +63,6 @@ def fill(
     inside.set_up(bond, True)
 
 
-def empty(inside: "Netlink", members: "list[wire.Link]") -> None:
-    """Take the VFs out of whatever device they are ports of by now."""
-    for member in members:
-        if member.master:
-            inside.set_port(member, None)
-
-
 def differences(bond: wire.Link | None, members: "list[wire.Link]", asked: "dict[str, Any]") -> list[str]:
     """Say what of a bond is not as it was asked, one clause each.
 

@@ -183,9 +183,18 @@ class Netlink:
         return self._ask(kind, wire.NLM_DUMP, body, "list")
 
     def _ask(self, kind: int, flags: int, body: bytes, action: str) -> list[bytes]:
-        """Send one request and give the bodies of its answer."""
+        """Send one request and give the bodies of its answer.
+
+        :raises KernelError: with the errno of its answer, or of the socket where there can be none.
+        """
         self._sequence += 1
-        self._socket.send(wire.message(kind, flags, body, self._sequence))
+        try:
+            self._socket.send(wire.message(kind, flags, body, self._sequence))
+            return self._answer(flags, action)
+        except OSError as failed:
+            raise KernelError(failed.errno or 0, f"cannot {action} in {self.where}: {failed.strerror or failed}") from None
+
+    def _answer(self, flags: int, action: str) -> list[bytes]:
         answer: list[bytes] = []
         torn = False
         while True:

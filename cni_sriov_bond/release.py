@@ -3,7 +3,6 @@
 It works from the lease alone, so that it needs no netns, no prevResult and no config of the network.
 """
 
-from cni_sriov_bond import bond as bonds
 from cni_sriov_bond import inventory, ipam, netns, sriov, store
 from cni_sriov_bond.errors import IO_FAILURE, CniError
 from cni_sriov_bond.leases import DRAINING, RELEASING, Lease
@@ -49,8 +48,7 @@ class Outcome:
         except CniError as problem:
             self.problems.append(problem)
         except OSError as problem:
-            what = f"an error of the system stopped a step of the release: {problem.strerror or problem}"
-            self.problems.append(CniError(IO_FAILURE, f"{what}; the next DEL, or `sriov-bondctl gc`, does it again"))
+            self.problems.append(CniError(IO_FAILURE, f"the release stopped half way: {problem.strerror or problem}"))
         else:
             return True
         return False
@@ -177,7 +175,8 @@ def is_over(record: "dict[str, Any]") -> bool:
 def _take_apart(target: Netns, record: "dict[str, Any]", ports: "list[Port]") -> None:
     """Send the VFs that are in the container home, and delete the bond that they were ports of.
 
-    Inodes of namespaces are used again: a bond is deleted only if it had one of our VFs, or has no port and our MAC.
+    Inodes of namespaces are used again: a bond is deleted only if it had one of our VFs, or has no port and is what the lease
+    made by its MAC or its name. (A bond whose last port leaves takes a random MAC: bond_main.c, __bond_release_one.)
     """
     inside = open_inside(target)
     try:
@@ -189,14 +188,11 @@ def _take_apart(target: Netns, record: "dict[str, Any]", ports: "list[Port]") ->
                 inside.delete_link(link)
         for link in links:
             if link.kind == "bond" and _is_ours(link, links, mine, record):
-                # With its ports: one whose last port has left takes a random MAC, and whoever comes after our death would
-                # not know it for ours.
-                inside.delete_link(link)
+                inside.delete_link(link)  # which also takes its ports out: done one by one, a crash between would hide it
         names = {port.pci: port.name for port in ports}
         for link in mine:
             fresh = inside.link(index=link.index)
             if fresh is not None:
-                bonds.empty(inside, [fresh])
                 sriov.move_out(inside, fresh, names[link.parent])
     finally:
         inside.close()
@@ -205,4 +201,5 @@ def _take_apart(target: Netns, record: "dict[str, Any]", ports: "list[Port]") ->
 def _is_ours(bond: Link, links: list[Link], mine: list[Link], record: "dict[str, Any]") -> bool:
     if any(link.master == bond.index for link in mine):
         return True
-    return bond.mac == record["mac"] and not any(link.master == bond.index for link in links)
+    known = bond.mac == record["mac"] or bond.name == record.get("ifname")
+    return known and not any(link.master == bond.index for link in links)
