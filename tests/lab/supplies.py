@@ -119,7 +119,8 @@ def _unpacked() -> Path:
                 if (scratch / folder).exists():
                     shutil.copytree(scratch / folder, scratch / "usr" / folder, symlinks=True, dirs_exist_ok=True)
                     shutil.rmtree(scratch / folder)
-            shutil.rmtree(scratch / "etc/cni")  # a network of podman's would be every client's
+            shutil.rmtree(scratch / "etc/cni", ignore_errors=True)  # a network of podman's would be every client's
+            (scratch / "usr/sbin").mkdir(parents=True, exist_ok=True)  # where this machine has all of them
             for name in ("iptables", "ip6tables"):  # links that the package's own script would make
                 for verb in ("", "-save", "-restore"):
                     (scratch / "usr/sbin" / f"{name}{verb}").symlink_to("xtables-nft-multi")

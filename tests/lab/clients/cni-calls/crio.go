@@ -66,7 +66,7 @@ func crioRunPod(ctx context.Context, asked *request, said *answer) error {
 	})
 }
 
-// crioStopPod deletes by what libcni has kept of the ADD: the config of then, and the namespace's path of then if there is none.
+// crioStopPod deletes by what libcni has kept of the ADD, config and arguments, with the path that CRI-O has of the namespace.
 func crioStopPod(ctx context.Context, asked *request, _ *answer) error {
 	return each(asked, func(cni *libcni.CNIConfig, list *libcni.NetworkConfigList) error {
 		config, attachment, err := cni.GetNetworkListCachedConfig(list, crioAttachment(asked))

@@ -1,4 +1,5 @@
-// Command cni-calls makes the calls that container runtimes make of CNI plugins, in their order, through the libraries that they use.
+// Command cni-calls makes the calls that container runtimes make of CNI plugins, in their order, through the libraries that
+// they use.
 //
 // usage: cni-calls CLIENT STEP <request.json
 //
@@ -47,20 +48,20 @@ type answer struct {
 const confDir = "/etc/cni/net.d"
 
 var steps = map[string]func(context.Context, *request, *answer) error{
-	"nerdctl create-runtime":      nerdctlCreateRuntime,
-	"nerdctl post-stop":           nerdctlPostStop,
-	"containerd run-pod":          containerdRunPod,
-	"containerd stop-pod":         containerdStopPod,
-	"containerd status":           containerdStatus,
-	"crio load":                   crioLoad,
-	"crio run-pod":                crioRunPod,
-	"crio stop-pod":               crioStopPod,
-	"crio status":                 crioStatus,
-	"crio gc":                     crioGC,
-	"multus add":                  multusAdd,
-	"multus drop-default-route":   multusDropDefaultRoute,
-	"multus check":                multusCheck,
-	"multus del":                  multusDel,
+	"nerdctl create-runtime":    nerdctlCreateRuntime,
+	"nerdctl post-stop":         nerdctlPostStop,
+	"containerd run-pod":        containerdRunPod,
+	"containerd stop-pod":       containerdStopPod,
+	"containerd status":         containerdStatus,
+	"crio load":                 crioLoad,
+	"crio run-pod":              crioRunPod,
+	"crio stop-pod":             crioStopPod,
+	"crio status":               crioStatus,
+	"crio gc":                   crioGC,
+	"multus add":                multusAdd,
+	"multus drop-default-route": multusDropDefaultRoute,
+	"multus check":              multusCheck,
+	"multus del":                multusDel,
 }
 
 func main() {
