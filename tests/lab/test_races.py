@@ -27,7 +27,7 @@ SLEEPY_SCRIPT = f"""#!/bin/bash
 config=$(cat)
 if [[ $CNI_COMMAND == ADD ]]; then
     echo "$PPID $$" > {TOLD}/$CNI_CONTAINERID.new && mv {TOLD}/$CNI_CONTAINERID.new {TOLD}/$CNI_CONTAINERID
-    until [[ -e {GO} ]]; do read -rt 0.1 < {TOLD}/never; done
+    until [[ -e {GO} ]]; do read -rt 0.1 <> {TOLD}/never; done
 fi
 exec /opt/cni/bin/host-local <<< "$config"
 """
@@ -44,10 +44,10 @@ def sleepy(product: Product) -> "Iterator[Guest]":
     """Put a delegate beside the real ones whose ADDs sleep until they are told to go on."""
     guest = product.guest
     guest.write(SLEEPY, SLEEPY_SCRIPT, mode=0o755)
-    guest.sh(f"rm -rf {TOLD}; mkdir {TOLD}; mkfifo {TOLD}/never; exec 5<>{TOLD}/never")
+    guest.sh(f"rm -rf {TOLD}; mkdir {TOLD}; mkfifo {TOLD}/never")
     yield guest
     guest.sh(f"touch {GO}")
-    wait_until(lambda: not guest.run(f"pgrep -f {SLEEPY}").stdout, "sleepy to end", 20)
+    wait_until(lambda: not guest.run(["pgrep", "-x", "sleepy"]).stdout, "sleepy to end", 20)
     guest.sh(f"rm -rf {TOLD} {SLEEPY}")
 
 
