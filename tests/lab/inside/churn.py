@@ -88,6 +88,22 @@ class Done:
         return f"status {self.status}: {(self.out + self.err).strip()[-600:]}"
 
 
+def ended_within(process: "subprocess.Popen[str]", seconds: float) -> bool:
+    try:
+        process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        return False
+    return True
+
+
+def started_by(pid: int) -> list[int]:
+    try:
+        with open(f"/proc/{pid}/task/{pid}/children", encoding="utf-8") as file:
+            return [int(child) for child in file.read().split()]
+    except OSError:
+        return []
+
+
 class Churn:
     def __init__(self, asked: argparse.Namespace) -> None:
         self.asked = asked
@@ -118,37 +134,36 @@ class Churn:
         began = time.monotonic()
         pipe = subprocess.PIPE
         process = subprocess.Popen(argv, stdin=pipe, stdout=pipe, stderr=pipe, env={**os.environ, **environ}, text=True)
-        hurt = False
-        if dice.random() < kill:
-            usual = sorted(self.took[what])[len(self.took[what]) // 2] if self.took[what] else 1.0
-            try:
-                out, err = process.communicate(data, timeout=dice.uniform(0, 1.1 * usual))
-            except subprocess.TimeoutExpired:
-                hurt = self.kill(process, dice)
-                out, err = process.communicate(timeout=120)
-        else:
-            out, err = process.communicate(data, timeout=120)
+        assert process.stdin
+        process.stdin.write(data)  # a pipe takes all of it, whether it is read or not
+        process.stdin.close()
+        process.stdin = None
+        usual = sorted(self.took[what])[len(self.took[what]) // 2] if self.took[what] else 1.0
+        hurt = dice.random() < kill and self.hurt(process, usual, dice)
+        out, err = process.communicate(timeout=120)
         seconds = time.monotonic() - began
         if not hurt:
             self.took[what].append(seconds)
         return Done(process.returncode, out, err, hurt, seconds)
 
-    def kill(self, process: "subprocess.Popen[str]", dice: random.Random) -> bool:
-        """Kill the program or, if there is one and chance has it, what it has started."""
-        try:
-            with open(f"/proc/{process.pid}/task/{process.pid}/children", encoding="utf-8") as file:
-                children = [int(pid) for pid in file.read().split()]
-        except OSError:
-            children = []
-        if children and dice.random() < 0.7:
-            try:
-                os.kill(children[0], signal.SIGKILL)
-                self.count["delegates killed"] += 1
-            except ProcessLookupError:
-                pass
-        else:
+    def hurt(self, process: "subprocess.Popen[str]", usual: float, dice: random.Random) -> bool:
+        """Kill a program at any time or, soon after it has started its delegate, that; tell whether something was killed."""
+        if dice.random() < 0.5:
+            if ended_within(process, dice.uniform(0, 1.1 * usual)):
+                return False
             process.kill()  # not waited for, so its number is nobody else's
             self.count["killed"] += 1
+            return True
+        while not (children := started_by(process.pid)):
+            if ended_within(process, 0.005):
+                return False
+        if ended_within(process, dice.uniform(0, 0.1)):
+            return False
+        try:
+            os.kill(children[0], signal.SIGKILL)
+        except ProcessLookupError:
+            return False
+        self.count["delegates killed"] += 1
         return True
 
     def call(
@@ -276,7 +291,7 @@ class Churn:
         """Do what operators and runtimes do beside, at random."""
         dice = random.Random(f"{self.asked.seed}/others/{number}")
         try:
-            while not self.ended.wait(dice.uniform(0, 1.5)):
+            while not self.ended.wait(dice.uniform(0, 6)):
                 what = dice.choices(("GC", "gc", "status", "up"), (4, 4, 3, 2))[0]
                 self.other(what, dice)
         except Exception as failed:
