@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 # An emulated guest boots in 25 s on two idle cores, and in 80 s on two busy ones.
 BOOT_DEADLINE = 240.0
 # No use of the lab takes this long; a guest that is older was forgotten.
-GUEST_DEADLINE = 3600.0
+GUEST_DEADLINE = 7200.0
 COMMAND_DEADLINE = 60.0
 # How much later than the agent's own deadline the host gives up the guest.
 GRACE = 15.0
