@@ -47,17 +47,17 @@ def lease(call: "Call", network: "Network", target: "Netns", log: "Log") -> "tup
         environ = {name: value for name, value in call.environ.items() if name.startswith("CNI_")}
         text = network.raw.decode("utf-8", "surrogateescape")
         record["delegate"] = {"type": network.delegate, "environ": environ, "config": text}
+    reclaim.settle(where, log)  # first: a delegate that cannot be told just now is not asked again at once
     reclaim.finish(where, log)
-    _settle(where, who, log)
+    _settle_own(where, who, log)
     return _first_usable(where, who, record, network, log)
 
 
-def _settle(where: pool.Pool, who: leases.Attachment, log: "Log") -> None:
-    """Tell delegates what they have still to be told; of this attachment it must be done, or it would free what comes now."""
+def _settle_own(where: pool.Pool, who: leases.Attachment, log: "Log") -> None:
+    """Tell the delegate what it has still to be told of this attachment, or it would free what comes now."""
     for found in reclaim.settle(where, log, who.key):
         if found.state == reclaim.FAILED:
             raise CniError(TRY_AGAIN_LATER, f"{who} was here before, and {found.words}; try again later")
-    reclaim.settle(where, log)
 
 
 def _first_usable(
