@@ -48,6 +48,7 @@ def lease(call: "Call", network: "Network", target: "Netns", log: "Log") -> "tup
         environ = {name: value for name, value in call.environ.items() if name.startswith("CNI_")}
         text = network.raw.decode("utf-8", "surrogateescape")
         record["delegate"] = {"type": network.delegate, "environ": environ, "config": text}
+    reclaim.settle(where, log)  # first: a delegate that cannot be told just now is not asked again at once
     reclaim.finish(where, log)
     settle(where, who, log)
     return _first_usable(where, who, record, network, log)
@@ -61,7 +62,6 @@ def settle(where: pool.Pool, who: leases.Attachment, log: "Log") -> None:
     for found in reclaim.settle(where, log, who.key):
         if found.state == reclaim.FAILED:
             raise CniError(TRY_AGAIN_LATER, f"{who} was here before, and {found.words}; try again later")
-    reclaim.settle(where, log)
 
 
 def _first_usable(

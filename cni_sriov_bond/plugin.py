@@ -339,12 +339,12 @@ def collect(call: "Call", network: "Network", log: "Log") -> None:
     waiting: set[tuple[str, str]] = set()
     for name in pool.directories(network.state_dir):  # the network may have named another pool before
         where = pool.Pool(network.state_dir, name)
-        outcome.problems += reclaim.collect(where, network.name, kept, log)
-        if kept is not None:
-            waiting |= reclaim.holders(where, network.name) - kept
         for found in reclaim.settle(where, log):
             if found.state == reclaim.FAILED:
                 outcome.problems.append(CniError(DELEGATE_FAILED, found.words))
+        outcome.problems += reclaim.collect(where, network.name, kept, log)
+        if kept is not None:
+            waiting |= reclaim.holders(where, network.name) - kept
     if network.delegate:
         outcome.attempt(lambda: _forward_gc(call, network, waiting))
     outcome.raise_any()

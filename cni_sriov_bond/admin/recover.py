@@ -16,7 +16,8 @@ def gc(state_dir: str, name: str) -> list[dict[str, str]]:
     :raises CniError: when the pool's files cannot be read.
     """
     where = pool.Pool(state_dir, name)
-    found = reclaim.reclaim(where, QUIET) + reclaim.settle(where, QUIET, seconds=float("inf"))
+    # In this order: a delegate that could not be told just now is not asked again at once.
+    found = reclaim.settle(where, QUIET, seconds=float("inf")) + reclaim.reclaim(where, QUIET)
     return [{"bond": one.bond, "holder": one.holder, "state": one.state, "words": one.words} for one in found]
 
 
