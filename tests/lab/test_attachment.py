@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.lab.product import PEER, PEER6, Product, look, network
+from tests.lab.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -91,8 +92,8 @@ def test_two_containers_on_one_vlan_meet_and_on_two_do_not(product: Product) -> 
 
 def test_addresses_are_announced(lab: "Lab", product: Product) -> None:
     """The world hears a gratuitous ARP and an unsolicited neighbour advertisement of what a container got."""
-    listen = "timeout 25 ip netns exec world tcpdump -l -n -i br0.100 'arp or (icmp6 and ip6[40] == 136)'"
-    heard = lab.guest.spawn(listen)
+    heard = lab.guest.spawn("ip netns exec world tcpdump -l -n -i br0.100 'arp or (icmp6 and ip6[40] == 136)'")
+    wait_until(lambda: "listening on" in heard.stderr, "tcpdump to listen", 30)
     with product.attached(network(), "c1") as (answer,):
         mac = answer.document["interfaces"][0]["mac"]
         four, six = (ip["address"].split("/")[0] for ip in answer.document["ips"])
