@@ -2,7 +2,7 @@
 
 import posix as os  # os itself costs an ADD 4 million instructions
 
-from cni_sriov_bond import inventory, leases, pool, quarantine, reclaim, sriov, store
+from cni_sriov_bond import debts, inventory, leases, pool, quarantine, reclaim, sriov, store
 from cni_sriov_bond.bondrules import swaps_macs
 from cni_sriov_bond.errors import INVALID_CONFIG, POOL_UNUSABLE, TRY_AGAIN_LATER, CniError
 
@@ -55,13 +55,18 @@ def lease(call: "Call", network: "Network", target: "Netns", log: "Log") -> "tup
 
 
 def settle(where: pool.Pool, who: leases.Attachment, log: "Log") -> None:
-    """Tell delegates what they have still to be told; of this attachment it must be done, or it would free what comes now.
+    """Tell the delegate what it has still to be told of this attachment, or it would free what comes now.
 
-    :raises CniError: TRY_AGAIN_LATER when that attachment's delegate fails.
+    :raises CniError: TRY_AGAIN_LATER when it fails, and the attachment has addresses that it would free.
     """
     for found in reclaim.settle(where, log, who.key):
-        if found.state == reclaim.FAILED:
+        if found.state != reclaim.FAILED:
+            continue
+        record = debts.read(where.path, who.key)
+        if record is None or "ips" in record:
             raise CniError(TRY_AGAIN_LATER, f"{who} was here before, and {found.words}; try again later")
+        # An ADD that died before it was answered, perhaps before the delegate was asked: this ADD will show it.
+        debts.settle(where.path, who.key)
 
 
 def _first_usable(

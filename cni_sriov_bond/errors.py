@@ -37,6 +37,10 @@ class CniError(Exception):
         self.details = details
 
 
+class DelegateError(CniError):
+    """The delegate refused, with an error document of its own: code, words and details are its."""
+
+
 class KernelError(CniError):
     """The kernel refused a request; ``errno`` says why."""
 

@@ -7,7 +7,7 @@ from stat import S_ISREG
 from time import monotonic
 
 from cni_sriov_bond import jsontext
-from cni_sriov_bond.errors import DELEGATE_FAILED, INVALID_CONFIG, TRY_AGAIN_LATER, CniError
+from cni_sriov_bond.errors import DELEGATE_FAILED, INVALID_CONFIG, TRY_AGAIN_LATER, CniError, DelegateError
 from cni_sriov_bond.store import is_path
 
 TYPE_CHECKING = False
@@ -63,7 +63,8 @@ def run(
     :param config: the network config's untouched bytes.
     :param lock: the descriptor of a lock that the delegate keeps until its end: should we be killed, nobody else touches
         what is locked while it still works.
-    :raises CniError: with the delegate's own code and words when it gave them, else DELEGATE_FAILED or TRY_AGAIN_LATER.
+    :raises DelegateError: with the delegate's own code and words when it gave them.
+    :raises CniError: DELEGATE_FAILED or TRY_AGAIN_LATER when it did not.
     """
     name = executable.rpartition("/")[2]
     start = _fork if _is_ours(executable) else _spawn
@@ -230,4 +231,4 @@ def _failure(name: str, command: str, status: int, text: str, errors: bytes) -> 
     msg, details = said.get("msg"), said.get("details")
     if not isinstance(msg, str) or not msg.strip():
         msg = ours
-    return CniError(code, msg, details if isinstance(details, str) else "")
+    return DelegateError(code, msg, details if isinstance(details, str) else "")

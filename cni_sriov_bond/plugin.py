@@ -17,6 +17,7 @@ from cni_sriov_bond.errors import (
     NOT_AVAILABLE,
     POOL_UNUSABLE,
     CniError,
+    DelegateError,
     KernelError,
 )
 
@@ -39,13 +40,14 @@ _CARRIER_SECONDS = 3.0
 class _Site:
     """What one ADD works on."""
 
-    __slots__ = ("bond", "inside", "lease", "target")
+    __slots__ = ("bond", "held", "inside", "lease", "target")
 
     def __init__(self, target: "Netns", inside: "Netlink", lease: "Lease", bond: "Bond") -> None:
         self.target = target
         self.inside = inside
         self.lease = lease
         self.bond = bond
+        self.held = ""  # why its VFs cannot be ports, when something else holds them
 
 
 def add(call: "Call", network: "Network", log: "Log", answer: "Callable[[str], None]") -> None:
@@ -97,12 +99,14 @@ class _Undo:
 
     def run(self, failed: BaseException) -> None:
         """Undo, and tell in the error's details what could not be undone."""
-        outcome = release.release(self._site.lease, self._log, self._site.target, self.delegate)
-        if outcome.free and isinstance(failed, KernelError) and failed.errno == EBUSY:
+        # A delegate that refused in its own words has given nothing, and may refuse the DEL by the same words for ever.
+        owe = not isinstance(failed, DelegateError)
+        outcome = release.release(self._site.lease, self._log, self._site.target, self.delegate, owe=owe)
+        held = self._site.held
+        if outcome.free and held:
             # What holds a VF cannot be seen from here, e.g. a macvlan in a namespace that outlived its container; the next
             # ADD, which would take the same bond, is to have another.
-            why = failed.msg
-            outcome.attempt(lambda: claim.set_aside(self._state_dir, self._site.lease, why))
+            outcome.attempt(lambda: claim.set_aside(self._state_dir, self._site.lease, held))
         if outcome.problems and isinstance(failed, CniError):
             left = "; ".join(problem.msg for problem in outcome.problems)
             failed.details = f"{failed.details}; while undoing: {left}".lstrip("; ")
@@ -124,7 +128,11 @@ def _make(call: "Call", network: "Network", site: _Site, log: "Log") -> None:
     members = [ports[port.pci] for port in site.bond.ports if port.pci in ports]
     if len(members) != len(site.bond.ports):
         raise CniError(POOL_UNUSABLE, f"a VF of {site.lease} was lost on its way into {call.netns}")
-    bonds.fill(site.inside, link, members, network.mtu, ports.get(site.lease.record["asked"]["primary"]))
+    try:
+        bonds.fill(site.inside, link, members, network.mtu, ports.get(site.lease.record["asked"]["primary"]))
+    except KernelError as refused:
+        site.held = refused.msg if refused.errno == EBUSY else ""
+        raise
     log.step("brought the bond up")
 
 

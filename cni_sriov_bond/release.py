@@ -67,6 +67,7 @@ def release(
     delegate: bool = True,
     seconds: float = HOME_SECONDS,
     delegate_seconds: float = ipam.SECONDS,
+    owe: bool = True,
 ) -> Outcome:
     """Take the bond apart, put its VFs back as they were, tell the delegate, and erase the lease.
 
@@ -74,6 +75,7 @@ def release(
     :param delegate: whether the delegate may have given addresses.
     :param seconds: how long to wait for VFs that are not home; after that the lease stays.
     :param delegate_seconds: how long the delegate may take.
+    :param owe: whether a delegate that cannot be told must be told later.
     """
     outcome = Outcome()
     record = lease.record
@@ -92,7 +94,7 @@ def release(
         told = outcome.attempt(lambda: tell_delegate(record, delegate_seconds, lease.lock))
         log.step("told the delegate")
     if outcome.free:
-        outcome.free = outcome.attempt(lease.erase if told else lease.owe)
+        outcome.free = outcome.attempt(lease.erase if told or not owe else lease.owe)
     return outcome
 
 

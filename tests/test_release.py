@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 from time import monotonic
+from typing import Any
 
 import pytest
 
@@ -68,7 +69,8 @@ def owing(tmp_path: Path) -> pool.Pool:
     where = make_pool(tmp_path / "state", size=1)
     program(tmp_path, "ipam", "echo no space >&2; exit 3")
     environ = {"CNI_PATH": str(tmp_path), "CNI_CONTAINERID": "c1", "CNI_IFNAME": "eth0"}
-    taken = lease(where, delegate={"type": "ipam", "environ": environ, "config": '{"name":"net1"}'})
+    delegate = {"type": "ipam", "environ": environ, "config": '{"name":"net1"}'}
+    taken = lease(where, delegate=delegate, ips=["10.0.0.1/24"])
     release.release(taken, Log(level="panic"))
     taken.close()
     return where
@@ -107,6 +109,23 @@ def test_a_new_add_of_the_same_attachment_settles_first(owing: pool.Pool, tmp_pa
     program(tmp_path, "ipam", "exit 0")
     claim.settle(owing, WHO, log)
     assert debts.keys(owing.path) == []
+
+
+def test_an_add_that_died_before_its_answer_does_not_stop_the_next(tmp_path: Path) -> None:
+    """A delegate that refuses its DEL for ever, by its arguments, may never have been asked: the next ADD will show it."""
+    where = make_pool(tmp_path / "state", size=2)
+    program(tmp_path, "ipam", """echo '{"code":4,"msg":"no such argument"}'; exit 1""")
+    records: dict[str, dict[str, Any]] = {"c1": {}, "c2": {"ips": ["10.0.0.1/24"]}}
+    for container_id, record in records.items():
+        delegate = {"type": "ipam", "environ": {"CNI_PATH": str(tmp_path)}, "config": "{}"}
+        taken = lease(where, container_id, delegate=delegate, **record)
+        release.release(taken, Log(level="panic"))
+        taken.close()
+    claim.settle(where, WHO, Log(level="panic"))
+    other = leases.Attachment("net1", "c2", "eth0")
+    with pytest.raises(CniError, match="no such argument"):
+        claim.settle(where, other, Log(level="panic"))
+    assert debts.keys(where.path) == [other.key]
 
 
 def test_a_debt_that_cannot_be_read_is_told_and_kept(owing: pool.Pool) -> None:
