@@ -46,16 +46,21 @@ def ports(inside: "Netlink", wanted: "list[Port]") -> "dict[str, wire.Link]":
     return {link.parent: link for link in inside.links() if link.parent in addresses}
 
 
-def fill(
-    inside: "Netlink", bond: wire.Link, members: "list[wire.Link]", mtu: int | None, primary: wire.Link | None = None
-) -> None:
-    """Add the ports, set the MTU of all and bring the bond up, which brings its ports up.
+def add_ports(inside: "Netlink", bond: wire.Link, members: "list[wire.Link]") -> None:
+    """Add the ports.
 
-    :param primary: the port to prefer.
-    :raises KernelError: what the kernel refused, naming the port.
+    :raises KernelError: naming the port; EBUSY when something else holds it, such as a macvlan.
     """
     for member in members:
         inside.set_port(member, bond)
+
+
+def start(inside: "Netlink", bond: wire.Link, mtu: int | None, primary: wire.Link | None = None) -> None:
+    """Set the MTU of a bond and its ports and bring it up, which brings its ports up.
+
+    :param primary: the port to prefer.
+    :raises KernelError: what the kernel refused.
+    """
     if primary is not None:
         inside.change_bond(bond.index, encode({"primary": primary.index}), f"make {primary.name} the primary of {bond.name}")
     if mtu is not None and mtu != bond.mtu:

@@ -129,10 +129,11 @@ def _make(call: "Call", network: "Network", site: _Site, log: "Log") -> None:
     if len(members) != len(site.bond.ports):
         raise CniError(POOL_UNUSABLE, f"a VF of {site.lease} was lost on its way into {call.netns}")
     try:
-        bonds.fill(site.inside, link, members, network.mtu, ports.get(site.lease.record["asked"]["primary"]))
+        bonds.add_ports(site.inside, link, members)
     except KernelError as refused:
         site.held = refused.msg if refused.errno == EBUSY else ""
         raise
+    bonds.start(site.inside, link, network.mtu, ports.get(site.lease.record["asked"]["primary"]))
     log.step("brought the bond up")
 
 
