@@ -468,7 +468,7 @@ class Sweep:
             wrong += self.need("DEL", config) or self.check()
         else:
             wrong = self.badly_said(said) if action == "fail" or kind == "delegate" else []
-            if words.startswith(HELD) and error == "EBUSY":
+            if action == "fail" and error == "EBUSY" and words.startswith(HELD):
                 wrong += self.released()
             wrong += self.way_back(way, config)
             row["met"].append(words)
