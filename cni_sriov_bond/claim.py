@@ -2,7 +2,7 @@
 
 import posix as os  # os itself costs an ADD 4 million instructions
 
-from cni_sriov_bond import debts, inventory, leases, pool, quarantine, reclaim, sriov, store
+from cni_sriov_bond import debts, inventory, leases, pool, quarantine, reclaim, sriov
 from cni_sriov_bond.bondrules import swaps_macs
 from cni_sriov_bond.errors import INVALID_CONFIG, POOL_UNUSABLE, TRY_AGAIN_LATER, CniError
 
@@ -180,15 +180,13 @@ def _record_state(taken: "Lease", bond: "Bond", network: "Network", log: "Log") 
 def _port_macs(network: "Network", bond: "Bond") -> dict[str, str]:
     """Give the MAC of each port by PCI address: the bond's, but where the mode wants ports to differ.
 
-    A second port's comes from the bond's, so that it is the same at every ADD; locally administered (IEEE 802).
+    A second port's comes from the bond's, so that it is the same at every ADD.
     """
     mac = network.mac or bond.mac
     found = {port.pci: mac for port in bond.ports}
     if swaps_macs(network.bond):
         for place, port in enumerate(bond.ports[1:], 2):
-            octets = bytearray(store.digest(f"sriov-bond {mac} port {place}")[:6])
-            octets[0] = octets[0] & 0xFC | 0x02
-            found[port.pci] = octets.hex(":")
+            found[port.pci] = inventory.stable_mac(f"sriov-bond {mac} port {place}")
     return found
 
 

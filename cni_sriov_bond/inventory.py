@@ -41,6 +41,13 @@ def bond(value: "dict[str, Any]") -> Bond:
     return Bond(value["name"], value["mac"], ports)
 
 
+def stable_mac(text: str) -> str:
+    """Give the MAC that a text always gives: locally administered and unicast (IEEE 802: bits 1 and 0 of the first octet)."""
+    octets = bytearray(store.digest(text)[:6])
+    octets[0] = octets[0] & 0xFC | 0x02
+    return octets.hex(":")
+
+
 def described(one: Bond) -> "dict[str, Any]":
     """Give a bond as an inventory or a lease has it."""
     ports = [{"pci": port.pci, "name": port.name, "pf": port.pf, "vf": port.vf} for port in one.ports]

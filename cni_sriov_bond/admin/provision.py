@@ -371,9 +371,7 @@ def _mac(nic: Nic, place: int) -> str:
     """
     link = Netlink().link(nic.name)
     burnt_in = (link.perm_mac or link.mac) if link else nic.pci
-    octets = bytearray(store.digest(f"sriov-bond {burnt_in} {place}")[:6])
-    octets[0] = octets[0] & 0xFC | 0x02
-    return octets.hex(":")
+    return inventory.stable_mac(f"sriov-bond {burnt_in} {place}")
 
 
 def _name(bonds: list[inventory.Bond], report: Report) -> bool:
