@@ -20,10 +20,6 @@ if TYPE_CHECKING:
 # A delegate that hangs must not hold up the next container for as long as its own ADD may.
 _DELEGATE_SECONDS = 10.0
 _LEAST_DELEGATE_SECONDS = 3.0
-# How long VFs may take to come home that are not in a container's namespace that is there: those that a process had in a
-# temporary one when it died need a moment; those that the container gave to a namespace of its own may take for ever, and
-# every ADD comes by here.
-_HOME_SECONDS = 0.5
 DONE, WAITS, FAILED = "done", "waits", "failed"
 
 
@@ -107,13 +103,7 @@ def _finish(where: pool.Pool, entry: "Entry", log: "Log") -> Finding | None:
 
 def _release(lease: "Lease", log: "Log") -> Finding:
     record, bond = lease.record, lease.entry.bond
-    target = release.recorded_netns(record) if lease.entry.state in INTERRUPTED else None
-    try:
-        seconds = _HOME_SECONDS if target else 0
-        outcome = release.release(lease, log, target, seconds=seconds, delegate_seconds=_DELEGATE_SECONDS)
-    finally:
-        if target is not None:
-            target.close()
+    outcome = release.unattended(lease, log, lease.entry.state in INTERRUPTED, _DELEGATE_SECONDS)
     words = "; ".join(problem.msg for problem in outcome.problems)
     if words:
         return Finding(bond, holder(record), FAILED, words)
@@ -155,16 +145,11 @@ def _collect_one(where: pool.Pool, entry: "Entry", only_dead: bool, log: "Log") 
         return []
     if lease is None:
         return []
-    target = None
     try:
-        target = release.recorded_netns(lease.record)
-        if only_dead and target is not None and lease.entry.state not in INTERRUPTED:
+        if only_dead and lease.entry.state not in INTERRUPTED and release.lives(lease.record):
             return []
-        # Without a namespace the VFs are home or on their way; one wait for each of 63 would be too long.
-        return release.release(lease, log, target, seconds=_HOME_SECONDS if target else 0).problems
+        return release.unattended(lease, log, enter=True).problems
     finally:
-        if target is not None:
-            target.close()
         lease.close()
 
 

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 # How long the VFs of a dead container may take to come home before the lease is left draining, in seconds.
 HOME_SECONDS = 2.0
+# The same where nobody waits for this bond alone. VFs that a process had in a temporary namespace when it died need a moment;
+# those that the container gave to a namespace of its own may take for ever, and every ADD comes by here.
+_UNATTENDED_SECONDS = 0.5
 
 
 class Outcome:
@@ -98,6 +101,23 @@ def release(
     return outcome
 
 
+def unattended(lease: Lease, log: "Log", enter: bool, seconds: float = 0, delegate_seconds: float = ipam.SECONDS) -> Outcome:
+    """Release a bond for which no runtime gave a namespace.
+
+    :param enter: whether the namespace that the lease was made for may be entered, if its path still leads there.
+    :param seconds: how long at least to wait for VFs that are not home. 0 for one of many: they are home or on their way, and
+        one wait for each of 63 would be too long.
+    :param delegate_seconds: how long the delegate may take.
+    """
+    target = _recorded_netns(lease.record) if enter else None
+    try:
+        seconds = max(seconds, _UNATTENDED_SECONDS if target else 0)
+        return release(lease, log, target, seconds=seconds, delegate_seconds=delegate_seconds)
+    finally:
+        if target is not None:
+            target.close()
+
+
 def _touched(record: "dict[str, Any]") -> bool:
     """Tell whether the kernel may have something of a lease: not before the VFs' state was recorded, nor after a reboot."""
     return record["boot_id"] == store.boot_id() and bool(record.get("before") or "rebuilt" in record) and "ports_of" in record
@@ -153,7 +173,15 @@ def tell_delegate(record: "dict[str, Any]", seconds: float, lock: int = -1) -> N
     ipam.run(executable, "DEL", environ, kept["config"].encode("utf-8", "surrogateescape"), seconds, lock)
 
 
-def recorded_netns(record: "dict[str, Any]") -> Netns | None:
+def lives(record: "dict[str, Any]") -> bool:
+    """Tell whether the namespace that a lease was made for is at its path still."""
+    found = _recorded_netns(record)
+    if found is not None:
+        found.close()
+    return found is not None
+
+
+def _recorded_netns(record: "dict[str, Any]") -> Netns | None:
     """Give the namespace that a lease was made for, if its path still leads there; the caller closes it."""
     if "netns" not in record:
         return None

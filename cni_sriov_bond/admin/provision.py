@@ -365,10 +365,7 @@ def _new_inventory(
 
 
 def _mac(nic: Nic, place: int) -> str:
-    """Give a bond's MAC: the same at every boot, and no other host's, because it comes from the NIC's own address.
-
-    Locally administered and unicast (IEEE 802: bits 1 and 0 of the first octet), 46 bits of a hash.
-    """
+    """Give a bond's MAC: the same at every boot, and no other host's, because it comes from the NIC's own address."""
     link = Netlink().link(nic.name)
     burnt_in = (link.perm_mac or link.mac) if link else nic.pci
     return inventory.stable_mac(f"sriov-bond {burnt_in} {place}")

@@ -63,14 +63,11 @@ def _give_lease_back(where: pool.Pool, entry: leases.Entry, log: Log) -> None:
     lease = where.take(entry, rebuild=True)
     if lease is None:
         return
-    target = release.recorded_netns(lease.record) if lease.entry.state in leases.INTERRUPTED else None
     try:
         if lease.entry.state == leases.READY and not release.is_over(lease.record):
             raise CniError(POOL_UNUSABLE, f"{lease} is in use{_by(lease.record)}; remove the container first")
-        outcome = release.release(lease, log, target)
+        outcome = release.unattended(lease, log, lease.entry.state in leases.INTERRUPTED, release.HOME_SECONDS)
     finally:
-        if target is not None:
-            target.close()
         lease.close()
     outcome.raise_any()
     if outcome.missing:

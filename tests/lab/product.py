@@ -11,8 +11,9 @@ from tests.lab.waiting import wait_until
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from tests.lab.guest import Guest, Result
+    from tests.lab.guest import Guest, Process, Result
 
+PLUGIN = "/opt/cni/bin/sriov-bond"
 STATE_DIR = "/var/lib/cni/sriov-bond"
 HOST_FILE = "/etc/cni/sriov-bond.toml"
 NICS = ("enp1s0", "enp2s0")
@@ -105,16 +106,14 @@ class Product:
         environ: "Mapping[str, str] | None" = None,
     ) -> "Answer":
         """Call the plugin as a runtime does; ``netns`` is a path."""
-        wanted = {
-            "CNI_COMMAND": command,
-            "CNI_CONTAINERID": container,
-            "CNI_NETNS": netns,
-            "CNI_IFNAME": ifname,
-            "CNI_PATH": "/opt/cni/bin",
-            **(environ or {}),
-        }
-        result = self.guest.run(["/opt/cni/bin/sriov-bond"], env=wanted, stdin=json.dumps(config), timeout=90)
-        return Answer(result)
+        wanted = {**_environ(command, container, netns, ifname), **(environ or {})}
+        return Answer(self.guest.run([PLUGIN], env=wanted, stdin=json.dumps(config), timeout=90))
+
+    def begin(self, command: str, config: "Mapping[str, Any]", container: str, netns: str) -> "Process":
+        """Start a call in the guest's background."""
+        return self.guest.spawn(
+            [PLUGIN], env=_environ(command, container, netns, "eth0"), stdin=json.dumps(config), timeout=120
+        )
 
     def clean(self) -> None:
         """Give back what a failed test left, so that the next one does not fail for it."""
@@ -206,3 +205,13 @@ def network(**changes: Any) -> dict[str, Any]:
     }
     config.update(changes)
     return {key: value for key, value in config.items() if value is not None}
+
+
+def _environ(command: str, container: str, netns: str, ifname: str) -> dict[str, str]:
+    return {
+        "CNI_COMMAND": command,
+        "CNI_CONTAINERID": container,
+        "CNI_NETNS": netns,
+        "CNI_IFNAME": ifname,
+        "CNI_PATH": "/opt/cni/bin",
+    }

@@ -56,23 +56,11 @@ def sleepy(product: Product) -> "Iterator[Guest]":
 
 def began(product: Product, config: dict[str, Any], container: str) -> "tuple[Process, int, int]":
     """Start an ADD and wait until its delegate sleeps; return it with the pids of the plugin and of the delegate."""
-    call = start(product, "ADD", config, container, f"/run/netns/{container}")
+    call = product.begin("ADD", config, container, f"/run/netns/{container}")
     path = f"{TOLD}/{container}"
     told = wait_until(lambda: product.guest.tree(TOLD).get(path, b"").split(), f"the delegate of {container} to sleep", 60)
     plugin, delegate = map(int, told)
     return call, plugin, delegate
-
-
-def start(product: Product, verb: str, config: dict[str, Any], container: str, netns: str) -> "Process":
-    """Start a call in the guest's background."""
-    environ = {
-        "CNI_COMMAND": verb,
-        "CNI_CONTAINERID": container,
-        "CNI_NETNS": netns,
-        "CNI_IFNAME": "eth0",
-        "CNI_PATH": "/opt/cni/bin",
-    }
-    return product.guest.spawn(["/opt/cni/bin/sriov-bond"], env=environ, stdin=json.dumps(config), timeout=120)
 
 
 def lease_files(product: Product) -> dict[str, bytes]:
@@ -146,7 +134,7 @@ def test_whoever_comes_while_an_add_runs_waits_or_leaves_it_alone(product: Produ
         assert list(lease_files(product)) == ["cbond1.adding"]
         other = product.call("ADD", network(ipam=None), "c2", "/run/netns/c2").succeeded()
         product.call("DEL", network(ipam=None), "c2", "/run/netns/c2").succeeded()
-        delete = start(product, "DEL", config, "c1", "/run/netns/c1")
+        delete = product.begin("DEL", config, "c1", "/run/netns/c1")
         sleepy.sh(f"touch {GO}")
         added = Answer(add.wait()).succeeded()
         assert added.document["interfaces"][0]["mac"] != other.document["interfaces"][0]["mac"]
@@ -161,7 +149,7 @@ def test_a_del_that_meets_its_add_waits_for_it_and_frees_everything(product: Pro
     """The DEL has found the lease before the ADD is done, and is not over before the ADD is."""
     with product.netns("c1"):
         add, _, _ = began(product, sleepy_network(), "c1")
-        delete = start(product, "DEL", sleepy_network(), "c1", "/run/netns/c1")
+        delete = product.begin("DEL", sleepy_network(), "c1", "/run/netns/c1")
         lock = "/var/lib/cni/sriov-bond/db/bonds/cbond1"
         opened = f"for pid in $(pgrep -x sriov-bond); do ls -l /proc/$pid/fd 2>/dev/null | grep -c {lock} || true; done"
         wait_until(lambda: len(re.findall("1", sleepy.sh(opened).stdout)) == 2, "the DEL to wait for the bond", 30)
