@@ -40,6 +40,9 @@ def _check_nics(name: str, bonds: "list[Bond]") -> None:
     if not any(sriov.has_carrier(nic) for nic in nics):
         names = " and ".join(sriov.netdev(nic) for nic in nics)
         raise CniError(LIMITED_CONNECTIVITY, f"pool {name}: no NIC has carrier; look at the cables and switches of {names}")
+    host = sriov.Host()
+    for nic in nics:
+        host.pf(nic)  # sysfs shows the host's devices also to a process in another network namespace, which cannot use them
 
 
 def _check_free(where: pool.Pool, bonds: "list[Bond]") -> None:

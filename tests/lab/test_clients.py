@@ -1,6 +1,7 @@
 """The call sequences of real clients, replayed by their libraries: docs/contract.md says which test has which."""
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -102,14 +103,17 @@ def test_nerdctl_takes_back_both_networks_when_one_fails(product: Product) -> No
 
 
 def test_a_runtime_in_another_network_namespace_is_refused(product: Product) -> None:
-    """A rootless nerdctl's hook is in a namespace that has none of our NICs: told at once, and nothing is touched."""
+    """A rootless nerdctl's hook is in a namespace that has none of our NICs: ADD and STATUS say so, and nothing is touched."""
+    config = json.dumps({**network(ipam=None), "cniVersion": "1.1.0"})
     with product.netns("box") as (path,):
         environ = f"CNI_CONTAINERID=box CNI_NETNS={path} CNI_IFNAME=eth0 CNI_PATH={PLUGINS}"
+        # The first still sees the host's sysfs, and so its NICs; the second has one of its own.
         for where in ("unshare --net", "ip netns exec world"):
-            command = f"{where} env CNI_COMMAND=ADD {environ} {PLUGINS}/sriov-bond"
-            said = product.guest.run(command, stdin=json.dumps(network(ipam=None)))
-            assert said.status != 0
-            assert "does the runtime run in the host's network namespace?" in said.json()["msg"]
+            for verb in ("ADD", "STATUS"):
+                said = product.guest.run(f"{where} env CNI_COMMAND={verb} {environ} {PLUGINS}/sriov-bond", stdin=config)
+                assert said.status != 0
+                words = "the NIC at .* has no network device" if verb == "STATUS" else "does the runtime run in the host's"
+                assert re.search(words, said.json()["msg"]), said
             assert set(product.states()) == {"free"}
         assert product.guest.sh("ip -n box -br link | wc -l").stdout == "1\n"
 
