@@ -145,7 +145,10 @@ def _stdin() -> bytes:
 def _fail(error: "CniError", version: str) -> int:
     from cni_sriov_bond.result import error as document
 
-    _say(1, document(error.code, _shortened(error.msg), _shortened(error.details), version) + "\n")
+    msg, details = _shortened(error.msg), _shortened(error.details)
+    if _say(1, document(error.code, msg, details, version) + "\n"):
+        # libcni tells its caller what is on standard error if standard output is empty (pkg/invoke/raw_exec.go, pluginErr).
+        _say(2, "; ".join(filter(None, (msg, details))) + "\n")
     return 1
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 from pathlib import Path
@@ -549,8 +550,8 @@ def test_version_does_not_wait_for_its_input(plugin: Plugin) -> None:
 
 @pytest.mark.parametrize("verb", ["VERSION", "ADD", "DEL", "NOPE"])
 @pytest.mark.parametrize("kind", ["closed", "full", "unread"])
-def test_an_output_that_nobody_takes_fails_quietly(plugin: Plugin, state: Path, verb: str, kind: str) -> None:
-    """With standard output closed, full or without a reader the status tells it, without a trace (contract 4, 43)."""
+def test_an_output_that_nobody_takes_fails(plugin: Plugin, state: Path, verb: str, kind: str) -> None:
+    """With standard output closed, full or without a reader the status tells it, and standard error why (P3)."""
     if kind == "unread":
         read, output = os.pipe()
         os.close(read)
@@ -568,7 +569,9 @@ def test_an_output_that_nobody_takes_fails_quietly(plugin: Plugin, state: Path, 
         check=False,
     )
     os.close(output)
-    assert (done.returncode, done.stderr) == (1, b"")
+    assert done.returncode == 1
+    reasons = {"VERSION": b"", "NOPE": b"unknown CNI_COMMAND: NOPE\n"}
+    assert re.fullmatch(reasons.get(verb, rb"[^\n]*5000[^\n]*\n"), done.stderr), done.stderr
 
 
 @pytest.mark.root

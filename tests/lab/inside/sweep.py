@@ -467,7 +467,7 @@ class Sweep:
             wrong = [f"{verb} failed with no point met: {said}"] if said.status and not refused else []
             wrong += self.need("DEL", config) or self.check()
         else:
-            wrong = self.badly_said(said) if action == "fail" or kind == "delegate" else []
+            wrong = self.badly_said(said, words) if action == "fail" or kind == "delegate" else []
             if action == "fail" and error == "EBUSY" and words.startswith(HELD):
                 wrong += self.released()
             wrong += self.way_back(way, config)
@@ -487,10 +487,15 @@ class Sweep:
         done = self.control("release", "db/cbond1")
         return [f"release failed: {done}"] if done.status or "out of quarantine" not in done.stdout else []
 
-    def badly_said(self, said: Call) -> list[str]:
-        """Say what is wrong with how a call failed: it must be one error document, and no bug."""
+    def badly_said(self, said: Call, words: str) -> list[str]:
+        """Say what is wrong with how a call failed: it must be one error document, and no bug.
+
+        When the document could not be written, one line on standard error, which libcni then tells.
+        """
         if said.status == 0:
             return []
+        if words.startswith("write stdout") and not said.stdout:
+            return [] if re.fullmatch(r"\S[^\n]*\n", said.stderr) else [f"it did not say why, {said}"]
         try:
             document = json.loads(said.stdout)
             proper = isinstance(document["code"], int) and document["msg"] and document["code"] != BUG
