@@ -103,7 +103,7 @@ def _finish(where: pool.Pool, entry: "Entry", log: "Log") -> Finding | None:
 
 def _release(lease: "Lease", log: "Log") -> Finding:
     record, bond = lease.record, lease.entry.bond
-    outcome = release.unattended(lease, log, lease.entry.state in INTERRUPTED, _DELEGATE_SECONDS)
+    outcome = release.unattended(lease, log, lease.entry.state in INTERRUPTED, delegate_seconds=_DELEGATE_SECONDS)
     words = "; ".join(problem.msg for problem in outcome.problems)
     if words:
         return Finding(bond, holder(record), FAILED, words)

@@ -101,7 +101,9 @@ def release(
     return outcome
 
 
-def unattended(lease: Lease, log: "Log", enter: bool, seconds: float = 0, delegate_seconds: float = ipam.SECONDS) -> Outcome:
+def unattended(
+    lease: Lease, log: "Log", enter: bool, *, seconds: float = 0, delegate_seconds: float = ipam.SECONDS
+) -> Outcome:
     """Release a bond for which no runtime gave a namespace.
 
     :param enter: whether the namespace that the lease was made for may be entered, if its path still leads there.

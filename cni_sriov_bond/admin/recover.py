@@ -66,7 +66,7 @@ def _give_lease_back(where: pool.Pool, entry: leases.Entry, log: Log) -> None:
     try:
         if lease.entry.state == leases.READY and not release.is_over(lease.record):
             raise CniError(POOL_UNUSABLE, f"{lease} is in use{_by(lease.record)}; remove the container first")
-        outcome = release.unattended(lease, log, lease.entry.state in leases.INTERRUPTED, release.HOME_SECONDS)
+        outcome = release.unattended(lease, log, lease.entry.state in leases.INTERRUPTED, seconds=release.HOME_SECONDS)
     finally:
         lease.close()
     outcome.raise_any()
