@@ -35,6 +35,7 @@ def _run(version: list[str]) -> None:
     version[0] = config.check_version(value, call.command)
     network = config.parse_network(data, value, version[0], call.args if call.command == "ADD" else None)
     log = Log(network.log_level, network.log_file, f"sriov-bond {call.command} {call.container_id} {call.ifname}".rstrip())
+    ipam.inherit(call.environ)
     if getattr(sys, "frozen", False):
         ipam.adopt(_own_delegate)
     if call.command == "ADD":

@@ -2,9 +2,10 @@
 
 import posix as os  # os itself costs an ADD 4 million instructions
 from _signal import SIGKILL, SIGPIPE, SIGXFSZ
+from errno import ETXTBSY
 from select import POLLIN, POLLOUT, poll
 from stat import S_ISREG
-from time import monotonic
+from time import monotonic, sleep
 
 from cni_sriov_bond import jsontext
 from cni_sriov_bond.errors import DELEGATE_FAILED, INVALID_CONFIG, TRY_AGAIN_LATER, CniError, DelegateError
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
 
 # Below the shortest time that a runtime gives an ADD or a DEL (CRI-O's DEL: 60 s), so that it is we who tell.
 SECONDS = 45.0
+# How long to wait for an executable that is being written, as libcni does (pkg/invoke/raw_exec.go: "text file busy").
+_BUSY_SECONDS = 5.0
+_BUSY_POLL = 0.1
 _MOST_OUTPUT = 1 << 20
 _CHUNK = 65536
 _MOST_CODE = 0xFFFFFFFF  # runtimes read a code into an unsigned int
@@ -24,6 +28,7 @@ _OURS = "sriov-bond-ipam"
 _HEAD, _ELF_HEADER = 1024, 64
 
 _own: "Callable[[dict[str, str], list[int]], NoReturn] | None" = None
+_caller: "Mapping[str, str]" = {}
 
 
 def adopt(entry: "Callable[[dict[str, str], list[int]], NoReturn]") -> None:
@@ -33,6 +38,24 @@ def adopt(entry: "Callable[[dict[str, str], list[int]], NoReturn]") -> None:
     """
     global _own
     _own = entry
+
+
+def inherit(environ: "Mapping[str, str]") -> None:
+    """Have delegates of calls that a lease recorded run in this process's environment, which a lease does not keep."""
+    global _caller
+    _caller = environ
+
+
+def again(recorded: "Mapping[str, str]", netns: str) -> dict[str, str]:
+    """Give the environment for another call about an attachment, from the CNI_* variables of its ADD.
+
+    Plugins are where the caller has them, and else where they were then: a runtime's directory of plugins may move.
+
+    :param netns: the path of the attachment's namespace if it is known to be there, or "": others may have its path by now.
+    """
+    around = {name: value for name, value in _caller.items() if not name.startswith("CNI_")}
+    paths = f"{_caller.get('CNI_PATH', '')}:{recorded['CNI_PATH']}".split(":")
+    return {**around, **recorded, "CNI_PATH": ":".join(dict.fromkeys(filter(None, paths))), "CNI_NETNS": netns}
 
 
 def find(kind: str, cni_path: str) -> str:
@@ -68,7 +91,7 @@ def run(
     """
     name = executable.rpartition("/")[2]
     start = _fork if _is_ours(executable) else _spawn
-    pid, to, out, err = _start(start, executable, {**environ, "CNI_COMMAND": command}, lock)
+    pid, to, out, err = _start(start, executable, {**environ, "CNI_COMMAND": command}, lock, min(seconds, _BUSY_SECONDS))
     talk = _Talk(pid, to, config, out, err)
     try:
         finished = talk.until(monotonic() + seconds)
@@ -94,15 +117,31 @@ def run(
 
 
 def _start(
-    start: "Callable[[str, dict[str, str], list[int]], int]", executable: str, environ: "dict[str, str]", lock: int
+    start: "Callable[[str, dict[str, str], list[int]], int]",
+    executable: str,
+    environ: "dict[str, str]",
+    lock: int,
+    patience: float,
 ) -> tuple[int, int, int, int]:
-    """Start a process on three pipes and give its pid and our ends."""
+    """Start a process on three pipes and give its pid and our ends.
+
+    :param patience: how many seconds to wait for an executable that somebody writes.
+    """
+    deadline = monotonic() + patience
     pipes = [os.pipe2(os.O_CLOEXEC) for _ in range(3)]
     theirs = [pipes[0][0], pipes[1][1], pipes[2][1]]
     mine = [pipes[0][1], pipes[1][0], pipes[2][0]]
+    # The lock is a fourth stream of the delegate: its copy is closed by nothing but its end.
+    streams = [*theirs, lock] if lock >= 0 else theirs
     try:
-        # The lock is a fourth stream of the delegate: its copy is closed by nothing but its end.
-        pid = start(executable, environ, [*theirs, lock] if lock >= 0 else theirs)
+        while True:
+            try:
+                pid = start(executable, environ, streams)
+                break
+            except OSError as busy:
+                if busy.errno != ETXTBSY or monotonic() > deadline:
+                    raise
+            sleep(_BUSY_POLL)
     except OSError as failed:
         for fd in mine:
             os.close(fd)

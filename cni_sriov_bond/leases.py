@@ -131,9 +131,9 @@ class Lease:
         store.sync(self._leases)
 
     def close(self) -> None:
-        """Unlock the bond."""
+        """Unlock the bond, also where a daemon that the delegate left behind has the lock's descriptor still."""
         if self.lock >= 0:
-            os.close(self.lock)
+            store.unlock(self.lock)
             self.lock = -1
 
     def _rename(self, to: str, what: str) -> None:

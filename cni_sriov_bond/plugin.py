@@ -291,6 +291,9 @@ def check(call: "Call", network: "Network", log: "Log") -> None:
     if lease is None:
         raise CniError(CHECK_DIFFERS, f"{who} has no bond; ADD it again")
     try:
+        if lease.entry.state != leases.READY or "rebuilt" in lease.record:
+            why = lease.record.get("rebuilt", f"it is {lease.entry.state}, not ready")
+            raise CniError(CHECK_DIFFERS, f"{lease} is not as it was given to {who}: {why}; DEL it and ADD it again")
         found = _differences(call, lease, before)
     finally:
         lease.close()

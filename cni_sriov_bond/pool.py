@@ -150,8 +150,8 @@ class Pool:
         :param unusable: names of bonds to pass over, beside those in quarantine.
         :param wish: the only bond that will do, by its name or the PCI address of a port.
         :raises CniError: INVALID_CONFIG when there is no such bond.
-        :raises CniError: TRY_AGAIN_LATER when no bond is free, saying who has them; POOL_UNUSABLE when the attachment
-            has a bond already, or the pool was not made since the host booted.
+        :raises CniError: TRY_AGAIN_LATER when no bond is free, saying who has them, or the attachment's earlier one is not
+            given back yet; POOL_UNUSABLE when the attachment has a bond, or the pool was not made since the host booted.
         """
         deadline = monotonic() + store.LOCK_SECONDS
         while True:
@@ -175,7 +175,7 @@ class Pool:
             entries = self.entries()
             for entry in entries:
                 if entry.key == who.key:
-                    raise CniError(POOL_UNUSABLE, f"{who} has the bond {entry.bond} of pool {self.name} already; DEL it first")
+                    raise CniError(*self._had_already(who, entry))
             taken = {entry.bond for entry in entries}.union(unusable, quarantine.bonds(self.path))
             for candidate in bonds:
                 if candidate.name in taken:
@@ -192,6 +192,15 @@ class Pool:
         finally:
             os.close(lock)
         return entries, busy, None
+
+    def _had_already(self, who: Attachment, entry: Entry) -> tuple[int, str]:
+        """Give the code and the words for an attachment that has a bond."""
+        words = f"{who} has the bond {entry.bond} of pool {self.name}"
+        if entry.state == leases.READY:
+            return POOL_UNUSABLE, f"{words} already; DEL it first"
+        if entry.state == ADDING:
+            return TRY_AGAIN_LATER, f"{words} by an ADD that has not ended; try again later"
+        return TRY_AGAIN_LATER, f"{words} still: it is {entry.state}, until its VFs are home; try again later"
 
     def _leased(self, who: Attachment, record: "dict[str, Any]", bond: "Bond", held: int) -> Lease:
         record.update(

@@ -94,16 +94,15 @@ def release(
     outcome.free = not outcome.problems
     told = True
     if delegate and record.get("delegate"):
-        told = outcome.attempt(lambda: tell_delegate(record, delegate_seconds, lease.lock))
+        where = target.path if target is not None and _is_its(target, record) else ""
+        told = outcome.attempt(lambda: tell_delegate(record, delegate_seconds, lease.lock, where))
         log.step("told the delegate")
     if outcome.free:
         outcome.free = outcome.attempt(lease.erase if told or not owe else lease.owe)
     return outcome
 
 
-def unattended(
-    lease: Lease, log: "Log", enter: bool, *, seconds: float = 0, delegate_seconds: float = ipam.SECONDS
-) -> Outcome:
+def unattended(lease: Lease, log: "Log", enter: bool, *, seconds: float = 0, delegate_seconds: float = ipam.SECONDS) -> Outcome:
     """Release a bond for which no runtime gave a namespace.
 
     :param enter: whether the namespace that the lease was made for may be entered, if its path still leads there.
@@ -162,15 +161,16 @@ def _is_its(target: Netns, record: "dict[str, Any]") -> bool:
     return "rebuilt" in record or [target.dev, target.ino] == record["netns"]["id"]
 
 
-def tell_delegate(record: "dict[str, Any]", seconds: float, lock: int = -1) -> None:
+def tell_delegate(record: "dict[str, Any]", seconds: float, lock: int = -1, where: str = "") -> None:
     """Send the delegate its DEL, from what the lease recorded.
 
     :param seconds: how long it may take.
     :param lock: the descriptor of a lock that the delegate keeps until its end, should we die before it.
+    :param where: the path of the attachment's namespace, if that is known to be there.
     :raises CniError: with the delegate's own words, or when it is not there any more.
     """
     kept = record["delegate"]
-    environ = kept["environ"]
+    environ = ipam.again(kept["environ"], where)
     executable = ipam.find(kept["type"], environ["CNI_PATH"])
     ipam.run(executable, "DEL", environ, kept["config"].encode("utf-8", "surrogateescape"), seconds, lock)
 

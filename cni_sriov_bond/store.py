@@ -2,7 +2,7 @@
 
 import posix as os  # os itself costs an ADD 4 million instructions
 from errno import EACCES, EROFS
-from fcntl import LOCK_EX, LOCK_NB, flock
+from fcntl import LOCK_EX, LOCK_NB, LOCK_UN, flock
 from time import monotonic, sleep
 
 from cni_sriov_bond.errors import IO_FAILURE, TRY_AGAIN_LATER, CniError
@@ -69,6 +69,12 @@ def locked(path: str, what: str, seconds: float = LOCK_SECONDS) -> int:
                 raise CniError(TRY_AGAIN_LATER, f"{what} is in use by {holder}; try again later") from None
         sleep(pause)
         pause = min(pause * 2, 0.05)
+
+
+def unlock(fd: int) -> None:
+    """Give up a lock, also for every process that has inherited its descriptor, and close that (flock(2): LOCK_UN)."""
+    flock(fd, LOCK_UN)
+    os.close(fd)
 
 
 def _open_lock(path: str) -> int:

@@ -32,6 +32,23 @@ def test_e12_variables_of_others_are_passed_on(plugin: Plugin, tmp_path: Path) -
     assert (answer.status, (tmp_path / "said").read_text()) == (0, "00-1 {} /etc\n")
 
 
+def test_i2_what_was_leased_is_deleted_in_the_callers_surroundings(plugin: Plugin, tmp_path: Path) -> None:
+    """The lease has what names the attachment; where plugins are by now, and all else, is the caller's."""
+    where = make_pool(plugin.state)
+    program(plugin.cni_path, "ipam", f"env >{tmp_path}/said")
+    recorded = {"CNI_PATH": "/opt/old/bin", "CNI_NETNS": "/proc/7/ns/net", "CNI_ARGS": "IP=10.0.0.5"}
+    taken = lease(where, delegate={"type": "ipam", "environ": recorded, "config": "{}"})
+    taken.save(leases.READY)
+    taken.close()
+    around = {"CNI_NETNS": "/none", "CNI_ARGS": "FOO", "PATH": os.environ["PATH"], "TRACEPARENT": "00-1", "HOME": "/h"}
+    answer = plugin.run("DEL", changes={**around})
+    assert answer == Answer(0, "", "")
+    said = set((tmp_path / "said").read_text().splitlines())
+    assert {"TRACEPARENT=00-1", "HOME=/h", "CNI_ARGS=IP=10.0.0.5", "CNI_COMMAND=DEL", "CNI_NETNS="} <= said
+    assert f"CNI_PATH={plugin.cni_path}:/opt/old/bin" in said
+    assert where.entries() == []
+
+
 def test_c8_keys_are_known_by_their_letters(plugin: Plugin) -> None:
     assert "missing network name" in plugin.run("ADD", b'{"NAME":"n","CNIVERSION":"1.0.0"}').error(INVALID_CONFIG, "1.1.0")
 
@@ -71,6 +88,18 @@ def test_k4_check_wants_our_interface_in_the_recorded_namespace(plugin: Plugin) 
         answer = plugin.run("CHECK", plugin.config(prevResult=result), CNI_NETNS=other.path)
         assert "is not the namespace that it was made in" in answer.error(CHECK_DIFFERS)
     assert files(plugin.state) == before
+
+
+@pytest.mark.parametrize(("state", "words"), [(leases.ADDING, "it is adding, not ready"), ("", "is damaged")])
+def test_k6_a_lease_that_is_not_whole_is_a_difference(plugin: Plugin, state: str, words: str) -> None:
+    where = make_pool(plugin.state)
+    taken = lease(where)
+    taken.save(state or leases.READY)
+    taken.close()
+    if not state:
+        Path(where.leases, taken.entry.file).write_text("{")
+    before = {"cniVersion": "1.0.0", "interfaces": [{"name": "eth0", "sandbox": "/none"}]}
+    assert words in plugin.run("CHECK", plugin.config(prevResult=before)).error(CHECK_DIFFERS)
 
 
 def test_i1_the_first_file_in_cni_path_is_the_delegate(plugin: Plugin, tmp_path: Path) -> None:
@@ -116,12 +145,12 @@ def test_i10_without_a_type_there_is_no_delegate(plugin: Plugin, ipam: Any) -> N
 def test_d10_another_config_at_del_frees_what_was_leased(plugin: Plugin, tmp_path: Path) -> None:
     where = make_pool(plugin.state)
     program(plugin.cni_path, "ipam", f"cat >{tmp_path}/said; env | grep ^CNI_ARGS >>{tmp_path}/said")
-    environ = {"CNI_PATH": str(plugin.cni_path), "CNI_ARGS": "IP=10.0.0.5", "PATH": os.environ["PATH"]}
+    environ = {"CNI_PATH": str(plugin.cni_path), "CNI_ARGS": "IP=10.0.0.5"}
     kept = {"type": "ipam", "environ": environ, "config": json.dumps({"name": "net1"})}
     taken = lease(where, delegate=kept, netns={"path": "/run/netns/gone", "id": [4, 1]})
     taken.save(leases.READY)
     taken.close()
     stdin = plugin.config(pool="web", vlan=7, mode="802.3ad", ipam={"type": "another"})
-    assert plugin.run("DEL", stdin, CNI_ARGS="FOO", CNI_NETNS="").status == 0
+    assert plugin.run("DEL", stdin, CNI_ARGS="FOO", CNI_NETNS="", PATH=os.environ["PATH"]).status == 0
     assert (tmp_path / "said").read_text() == '{"name": "net1"}CNI_ARGS=IP=10.0.0.5\n'
     assert where.entries() == []

@@ -152,7 +152,7 @@ def test_gc_where_nothing_was_ever_provisioned_is_done(plugin: Plugin) -> None:
 
 
 class Machine:
-    """The plugin over a tree like that of sysfs, which only it sees in the place of the machine's."""
+    """The plugin over a tree like that of sysfs, which only it sees, with the NICs in a namespace of its own."""
 
     def __init__(self, plugin: Plugin, tree: Path) -> None:
         self.plugin = plugin
@@ -165,10 +165,10 @@ class Machine:
         if carrier is not None:
             (path / "carrier").write_text(f"{carrier}\n")
 
-    def status(self, **keys: Any) -> Any:
-        script = f'mount --bind "{self.tree}" /sys/bus/pci/devices && exec "$@"'
+    def status(self, nics: str = "ip link add enp1s0 type veth peer name enp2s0", **keys: Any) -> Any:
+        script = f'{nics}; mount --bind "{self.tree}" /sys/bus/pci/devices; exec "$@"'
         stdin = self.plugin.config(cniVersion="1.1.0", **keys)
-        prefix = ("unshare", "--mount", "sh", "-ec", script, "sh")
+        prefix = ("unshare", "--mount", "--net", "sh", "-ec", script, "sh")
         return self.plugin.run("STATUS", stdin, prefix, NO_VARIABLES, PATH=os.environ["PATH"])
 
 
@@ -195,6 +195,12 @@ def test_status_of_a_pool_that_can_serve_is_silent_and_forwarded(machine: Machin
     assert (answer.status, answer.out, answer.err) == (0, "", "")
     assert (tmp_path / "said").read_text() == "STATUS\n"
     assert sorted((path, path.stat().st_mtime_ns) for path in machine.plugin.state.rglob("*")) == before
+
+
+@pytest.mark.root
+def test_status_in_a_namespace_without_the_nics(machine: Machine) -> None:
+    """sysfs shows them there too, but an ADD would fail (S2)."""
+    assert "the NIC at ffff:01:00.0 has no network device here" in machine.status(nics=":").error(NOT_AVAILABLE, "1.1.0")
 
 
 @pytest.mark.root

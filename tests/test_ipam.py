@@ -2,8 +2,10 @@
 
 import json
 import os
+import shutil
 import signal
 import sys
+import threading
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -195,6 +197,21 @@ def test_a_program_that_cannot_be_run_is_told(tmp_path: Path) -> None:
     assert (failed.code, failed.msg) == (DELEGATE_FAILED, f"cannot run the IPAM plugin {path}: Permission denied")
     failed = failure(program(tmp_path, "other", "exit 0", interpreter="/no/such/shell"))
     assert failed.msg == f"cannot run the IPAM plugin {tmp_path}/other: No such file or directory"
+
+
+@pytest.mark.parametrize("patience", [20.0, 0.3])
+def test_a_program_that_is_being_written_is_waited_for(tmp_path: Path, patience: float) -> None:
+    """Plugins are replaced while containers come and go: it is tried again, as libcni does for us (P7)."""
+    path = tmp_path / "ipam"
+    shutil.copy("/bin/echo", path)
+    writer = path.open("r+b")  # the kernel then says ETXTBSY
+    if patience > 1:
+        threading.Timer(0.5, writer.close).start()
+        assert run(path, seconds=patience) == "\n"
+    else:
+        words = failure(path, seconds=patience).msg
+        writer.close()
+        assert words == f"cannot run the IPAM plugin {path}: Text file busy"
 
 
 def test_descriptors_are_given_back_whatever_happens(tmp_path: Path) -> None:

@@ -84,11 +84,27 @@ def test_a_long_list_of_holders_is_cut(tmp_path: Path) -> None:
 def test_an_attachment_is_not_given_a_second_bond(tmp_path: Path) -> None:
     """The same network, container and interface again is an error that names the bond it has (A3)."""
     where = make_pool(tmp_path)
-    lease(where).close()
+    taken = lease(where)
+    taken.save(leases.READY)
+    taken.close()
     with pytest.raises(CniError, match="container c1 interface eth0 of network 'net1' has the bond cbond1") as refused:
         where.acquire(WHO, {})
     assert refused.value.code == POOL_UNUSABLE
     assert len(names_of_leases(where)) == 1
+
+
+@pytest.mark.parametrize(
+    ("state", "words"), [(leases.DRAINING, "until its VFs are home"), (leases.ADDING, "by an ADD that has not ended")]
+)
+def test_an_attachment_whose_bond_is_on_its_way_is_told_to_wait(tmp_path: Path, state: str, words: str) -> None:
+    """A runtime that has deleted it, and attaches it anew, is to try again later (A6)."""
+    where = make_pool(tmp_path)
+    taken = lease(where)
+    taken.save(state)
+    taken.close()
+    with pytest.raises(CniError, match=words) as refused:
+        where.acquire(WHO, {})
+    assert refused.value.code == TRY_AGAIN_LATER
 
 
 @pytest.mark.parametrize("other", [("net2", "c1", "eth0"), ("net1", "c2", "eth0"), ("net1", "c1", "eth1")])

@@ -1,16 +1,17 @@
 """What a release does when there is little to go by."""
 
 import os
+import signal
 from pathlib import Path
 from time import monotonic
 from typing import Any
 
 import pytest
 
-from cni_sriov_bond import claim, debts, inventory, leases, pool, reclaim, release
+from cni_sriov_bond import claim, debts, inventory, leases, pool, reclaim, release, sriov
 from cni_sriov_bond.errors import TRY_AGAIN_LATER, CniError
 from cni_sriov_bond.log import Log
-from tests.support import lease, make_pool, program
+from tests.support import bond_entry, lease, make_pool, program
 
 
 def test_a_lease_whose_owner_died_before_it_touched_anything_is_freed(tmp_path: Path) -> None:
@@ -48,7 +49,7 @@ def test_after_a_reboot_a_lease_is_history(tmp_path: Path) -> None:
     reclaim.reclaim(where, Log())
     assert where.entries() == []
     said = (tmp_path / "said").read_bytes()
-    assert said == f'CNI_COMMAND=DEL\nCNI_CONTAINERID=c1\nCNI_PATH={tmp_path}\n{{"name":"'.encode() + b'\xff"}'
+    assert said == f'CNI_COMMAND=DEL\nCNI_CONTAINERID=c1\nCNI_NETNS=\nCNI_PATH={tmp_path}\n{{"name":"'.encode() + b'\xff"}'
 
 
 def test_a_delegate_that_fails_does_not_keep_the_bond(tmp_path: Path) -> None:
@@ -175,3 +176,37 @@ def test_a_delegate_that_hangs_does_not_keep_others_from_being_told(tmp_path: Pa
     assert found == {"c1 eth0": reclaim.FAILED, "c2 eth0": reclaim.DONE}
     assert (tmp_path / "said").read_text() == "c2"
     assert debts.keys(where.path) == [leases.Attachment("net1", "c1", "eth0").key]
+
+
+def test_whoever_comes_by_does_not_wait_for_a_container_that_lives_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every ADD looks at every bond that is draining: one whose VFs are not home costs it nothing (A10)."""
+    monkeypatch.setattr(sriov, "PCI_DEVICES", str(tmp_path / "pci"))
+    where = make_pool(tmp_path / "state", size=1)
+    for port in bond_entry(1)["ports"]:
+        (tmp_path / "pci" / port["pci"] / "net").mkdir(parents=True)  # there, with its device in another namespace
+    netns = {"path": "/run/netns/gone", "id": [4, 1]}
+    taken = lease(where, netns=netns, asked={}, before={"x": {}}, ports_of=bond_entry(1), mac="02:00:00:00:00:01")
+    taken.save(leases.DRAINING)
+    taken.close()
+    start = monotonic()
+    reclaim.finish(where, Log(level="error"))
+    assert monotonic() - start < 0.2
+    assert [entry.state for entry in where.entries()] == [leases.DRAINING]
+
+
+def test_a_daemon_that_a_delegate_leaves_behind_does_not_keep_the_bond(tmp_path: Path) -> None:
+    """It has the lock's descriptor, for who started it gave it away; the lock is given up all the same (P6)."""
+    where = make_pool(tmp_path / "state", size=1)
+    program(tmp_path, "ipam", f"tail -f /dev/null >/dev/null 2>&1 & echo $! > {tmp_path}/pid")
+    environ = {"CNI_PATH": str(tmp_path)}
+    taken = lease(where, delegate={"type": "ipam", "environ": environ, "config": "{}"})
+    ours = os.stat(where.path + "/bonds/cbond1").st_ino
+    assert release.release(taken, Log()).free
+    taken.close()
+    pid = int((tmp_path / "pid").read_text())
+    try:
+        inherited = [os.stat(f"/proc/{pid}/fd/{fd}").st_ino for fd in os.listdir(f"/proc/{pid}/fd")]
+        assert ours in inherited
+        os.close(where.lock_bond("cbond1", 0))
+    finally:
+        os.kill(pid, signal.SIGKILL)

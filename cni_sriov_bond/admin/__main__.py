@@ -6,7 +6,7 @@ import os
 import sys
 from typing import Any
 
-from cni_sriov_bond import VERSION, pool, store
+from cni_sriov_bond import VERSION, ipam, pool, store
 from cni_sriov_bond.admin import hostfile, provision, status
 from cni_sriov_bond.errors import CniError
 from cni_sriov_bond.log import Log
@@ -19,6 +19,7 @@ def main(argv: list[str] | None = None) -> int:
         if os.geteuid() != 0:
             print("sriov-bondctl: it changes NICs and reads leases that only root may: run it as root", file=sys.stderr)
             return 1
+        ipam.inherit(os.environ)
         asked.run(asked, Log(prefix="sriov-bondctl"))
     except CniError as failed:
         print(f"sriov-bondctl: {failed.msg}" + (f" ({failed.details})" if failed.details else ""), file=sys.stderr)
