@@ -33,8 +33,14 @@ def _run(version: list[str]) -> None:
     if call.command not in verbs:
         raise CniError(INVALID_ENVIRONMENT, f"unknown CNI_COMMAND: {call.command}")
     version[0] = config.check_version(value, call.command)
-    network = config.parse_network(data, value, version[0], call.args if call.command == "ADD" else None)
+    ignored: list[str] = []
+    if call.command in ("DEL", "GC"):
+        network, ignored = config.parse_departure(data, value, version[0])
+    else:
+        network = config.parse_network(data, value, version[0], call.args if call.command == "ADD" else None)
     log = Log(network.log_level, network.log_file, f"sriov-bond {call.command} {call.container_id} {call.ifname}".rstrip())
+    for mistake in ignored:
+        log.warn(f"not used at {call.command}: {mistake}; correct network {network.name!r}")
     ipam.inherit(call.environ)
     if getattr(sys, "frozen", False):
         ipam.adopt(_own_delegate)

@@ -41,6 +41,7 @@ _KEYS_OF_OTHERS = frozenset((
     "name", "cniVersion", "cniVersions", "capabilities", "args", "runtimeConfig", "disableCheck", "disableGC",
     "loadOnlyInlinedPlugins", "plugins", "pciBusID", "resourceName",
 ))  # fmt: skip
+_OF_DEPARTURES = frozenset(("name", "type", "stateDir", "ipam", "logLevel", "logFile"))
 _CLOSE = 0.75
 _MOST_HINTS = 20
 # The VF settings by their config key: (key, name in the VF's state, values by word).
@@ -219,7 +220,7 @@ def parse_network(data: bytes, value: "dict[str, Any]", version: str, args: str 
     """
     document, value = value, _plain(value)
     found = issues(value, NETWORK)
-    spoiled = {issue.split(" ", 1)[0].split(".", 1)[0].split("[", 1)[0] for issue in found}
+    spoiled = _spoiled(found)
     good = {key: part for key, part in value.items() if key not in spoiled}
     found += _mistakes(good, spoiled)
     if args is not None:
@@ -229,6 +230,26 @@ def parse_network(data: bytes, value: "dict[str, Any]", version: str, args: str 
     if found:
         raise CniError(INVALID_CONFIG, f"network {value['name']!r}: {'; '.join(found)}", "; ".join(hints(document)))
     return Network(data, document, value, version)
+
+
+def parse_departure(data: bytes, value: "dict[str, Any]", version: str) -> "tuple[Network, list[str]]":
+    """Give the network for a verb that gives things back, and what was left out of it.
+
+    A config that was spoiled since the ADD must not keep anybody's bond or address: only what these verbs use is looked at.
+
+    :raises CniError: INVALID_CONFIG for a state directory that is none, since nothing can be found then.
+    """
+    used = {key: part for key, part in _plain(value).items() if key in _OF_DEPARTURES}
+    found = issues(used, NETWORK) + _path_mistakes(used)
+    spoiled = _spoiled(found)
+    if "stateDir" in spoiled:
+        raise CniError(INVALID_CONFIG, f"network {value['name']!r}: {'; '.join(found)}")
+    return Network(data, value, {key: part for key, part in used.items() if key not in spoiled}, version), found
+
+
+def _spoiled(found: list[str]) -> set[str]:
+    """Give the top-level keys that issues are about."""
+    return {issue.split(" ", 1)[0].split(".", 1)[0].split("[", 1)[0] for issue in found}
 
 
 def _plain(value: "dict[str, Any]") -> "dict[str, Any]":
@@ -276,9 +297,7 @@ def _mistakes(value: "dict[str, Any]", spoiled: "set[str]") -> list[str]:
     pool = value.get("pool")
     if pool is not None and not is_pool_name(pool):
         found.append(f"pool {pool!r} is no name of a pool; use letters, digits, '_', '.' and '-'")
-    found += [
-        f"{key} {value[key]!r} is no path" for key in ("stateDir", "logFile") if value.get(key) and not is_path(value[key])
-    ]
+    found += _path_mistakes(value)
     mac = value.get("mac")
     if mac is not None and not is_mac(mac):
         found.append(f"mac {mac!r} is not the MAC of one host; write it like 02:11:22:33:44:55")
@@ -294,6 +313,11 @@ def _mistakes(value: "dict[str, Any]", spoiled: "set[str]") -> list[str]:
     if most and least > most:
         found.append(f"min_tx_rate {least} is above max_tx_rate {most}")
     return found + _bond_mistakes(value, spoiled)
+
+
+def _path_mistakes(value: "dict[str, Any]") -> list[str]:
+    paths = {key: value[key] for key in ("stateDir", "logFile") if isinstance(value.get(key), str) and value[key]}
+    return [f"{key} {path!r} is no path" for key, path in paths.items() if not is_path(path)]
 
 
 def _bond_mistakes(value: "dict[str, Any]", spoiled: "set[str]") -> list[str]:

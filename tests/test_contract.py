@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +89,36 @@ def test_k4_check_wants_our_interface_in_the_recorded_namespace(plugin: Plugin) 
         answer = plugin.run("CHECK", plugin.config(prevResult=result), CNI_NETNS=other.path)
         assert "is not the namespace that it was made in" in answer.error(CHECK_DIFFERS)
     assert files(plugin.state) == before
+
+
+SPOILED: list[dict[str, Any]] = [
+    {"vlan": 4095}, {"mode": "fast"}, {"mac": "zz"}, {"vlanQoS": 3}, {"dns": []}, {"prevResult": "x"}, {"primary": 5},
+    {"ipam": "x"}, {"ipam": {"type": 5}}, {"logLevel": "warn"}, {"logFile": "a\0b"},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("verb", ["DEL", "GC"])
+@pytest.mark.parametrize("spoiled", SPOILED, ids=str)
+def test_d10_a_spoiled_config_keeps_nothing(plugin: Plugin, verb: str, spoiled: dict[str, Any]) -> None:
+    """Edited while containers run, or checked by a stricter version: what these verbs do not use is not looked at."""
+    where = make_pool(plugin.state)
+    taken = lease(where, netns={"path": "/run/netns/gone", "id": [4, 1]})
+    taken.save(leases.READY)
+    taken.close()
+    answer = plugin.run(verb, plugin.config(cniVersion="1.1.0", **{"cni.dev/valid-attachments": []}, **spoiled))
+    assert (answer.status, answer.out) == (0, "")
+    told = {"ipam", "logLevel", "logFile"} & set(spoiled)
+    assert all(re.search(rf"not used at {verb}: {key}\b.*; correct network 'net1'", answer.err) for key in told), answer.err
+    assert bool(answer.err) == bool(told)
+    assert where.entries() == []
+
+
+@pytest.mark.parametrize("verb", ["DEL", "GC"])
+def test_d10_a_state_directory_that_is_none_is_told(plugin: Plugin, verb: str) -> None:
+    """Nothing can be found without it, and to say that all is given back would be a lie."""
+    for wrong in (5, "a\0b"):
+        words = plugin.run(verb, plugin.config(cniVersion="1.1.0", stateDir=wrong)).error(INVALID_CONFIG, "1.1.0")
+        assert "stateDir" in words
 
 
 @pytest.mark.parametrize(("state", "words"), [(leases.ADDING, "it is adding, not ready"), ("", "is damaged")])
