@@ -19,8 +19,10 @@ _GATEWAY_EVERY = 0.2
 _TARGETS = {wire.AF_INET: "arp_ip_target", wire.AF_INET6: "ns_ip6_target"}
 
 
-def put(inside: "Netlink", target: Netns, link: wire.Link, answer: "dict[str, Any]") -> None:
-    """Give a device that is up its addresses and routes.
+def put(inside: "Netlink", target: Netns, link: wire.Link, answer: "dict[str, Any]") -> list[str]:
+    """Give a device that is up its addresses and routes, and say which routes another device has.
+
+    Of two networks with a default route the first one's is used, as with the kernel's own tools.
 
     :param answer: what the delegate said, as ``result.normal`` gives it.
     :raises CniError: when the kernel refuses one, naming it.
@@ -30,9 +32,24 @@ def put(inside: "Netlink", target: Netns, link: wire.Link, answer: "dict[str, An
         _allow_ipv6(target, link.name)
     for ip in ips:
         inside.add_address(link, ip.family, ip.ip, ip.prefix, ip.text)
+    taken = []
     for route in answer["routes"]:
         new = _route(link.index, route, answer["ips"])
-        inside.add_route(new, f"{route['dst']} via {route.get('gw', 'the gateway')}")
+        words = f"{route['dst']} via {route.get('gw', 'the gateway')}"
+        if not inside.add_route(new, words):
+            owner = _owner(inside, new)
+            taken += [f"the route {words} is not added to {link.name}: {owner} has it already"] if owner else []
+    return taken
+
+
+def _owner(inside: "Netlink", new: wire.NewRoute) -> str:
+    """Give the name of another device that has a route to the same network, or ""."""
+    wanted = (new.family, new.dst if new.prefix else b"", new.prefix, new.table)
+    for found in inside.routes():
+        if (found.family, found.dst, found.prefix, found.table) == wanted and found.index != new.index:
+            link = inside.link(index=found.index)
+            return link.name if link else "another device"
+    return ""
 
 
 def _allow_ipv6(target: Netns, ifname: str) -> None:
@@ -51,7 +68,7 @@ def _allow_ipv6(target: Netns, ifname: str) -> None:
 def _route(index: int, route: "dict[str, Any]", ips: "list[dict[str, Any]]") -> wire.NewRoute:
     to = Cidr(route["dst"])
     via = route.get("gw") or next((gateway for family, gateway in gateways(ips) if family == to.family), "")
-    new = wire.NewRoute(index, to.family, to.ip, to.prefix, inet_pton(to.family, via) if via else b"")
+    new = wire.NewRoute(index, to.family, to.network, to.prefix, inet_pton(to.family, via) if via else b"")
     for key in ("table", "priority", "mtu", "advmss", "scope"):
         if key in route:
             setattr(new, key, route[key])
@@ -102,7 +119,7 @@ def differences(inside: "Netlink", link: wire.Link, ips: "list[dict[str, Any]]",
     known = {(found.family, found.dst, found.prefix) for found in inside.routes()}
     for route in routes:
         to = Cidr(route["dst"])
-        if (to.family, to.ip if to.prefix else b"", to.prefix) not in known:
+        if (to.family, to.network if to.prefix else b"", to.prefix) not in known:
             missing.append(f"the container has no route to {route['dst']}")
     return missing
 

@@ -42,6 +42,7 @@ _KEYS_OF_OTHERS = frozenset((
     "loadOnlyInlinedPlugins", "plugins", "pciBusID", "resourceName",
 ))  # fmt: skip
 _OF_DEPARTURES = frozenset(("name", "type", "stateDir", "ipam", "logLevel", "logFile"))
+_WORDS = frozenset(key for key, part in NETWORK["properties"].items() if part.get("type") == "string" or "enum" in part)
 _CLOSE = 0.75
 _MOST_HINTS = 20
 # The VF settings by their config key: (key, name in the VF's state, values by word).
@@ -151,6 +152,10 @@ def check_identifiers(call: Call) -> None:
     bad = name in (".", "..") or any(letter in "/:" or letter.isspace() for letter in name)
     if bad or not name.isprintable():
         raise CniError(INVALID_ENVIRONMENT, f"the interface name {name!r} is not one for a device; change CNI_IFNAME")
+    if "%" in name and call.command == "ADD":  # in a DEL it names what was never added
+        raise CniError(
+            INVALID_ENVIRONMENT, f"the interface name {name!r} is a pattern to the kernel, which counts; change CNI_IFNAME"
+        )
     if name == "lo":
         raise CniError(INVALID_ENVIRONMENT, "the interface name lo is the container's loopback; change CNI_IFNAME")
 
@@ -253,11 +258,12 @@ def _spoiled(found: list[str]) -> set[str]:
 
 
 def _plain(value: "dict[str, Any]") -> "dict[str, Any]":
-    """Give the config without what is null, which to Go is absent, and with numbers of the bond as numbers.
+    """Give the config without what is null or an empty word, which to Go is absent, and with numbers of the bond as numbers.
 
-    bond-cni has ``miimon`` as a string of digits, and the kernel takes a number for each of its words.
+    Templates render words that nobody gave as empty strings. bond-cni has ``miimon`` as a string of digits, and the kernel
+    takes a number for each of its words.
     """
-    found = {key: part for key, part in value.items() if part is not None}
+    found = {key: part for key, part in value.items() if not (part is None or (part == "" and key in _WORDS))}
     if isinstance(found.get("ipam"), dict) and found["ipam"].get("type", "") is None:
         found["ipam"] = {key: part for key, part in found["ipam"].items() if key != "type"}
     for key, part in found.items():
@@ -302,8 +308,9 @@ def _mistakes(value: "dict[str, Any]", spoiled: "set[str]") -> list[str]:
     if mac is not None and not is_mac(mac):
         found.append(f"mac {mac!r} is not the MAC of one host; write it like 02:11:22:33:44:55")
     chosen_elsewhere = {"vlan", "vlanAllowed"} & spoiled or "vlanAllowed" in value
-    if (value.get("vlanQoS") or value.get("vlanProto")) and not (value.get("vlan") or chosen_elsewhere):
-        found.append("vlanQoS and vlanProto need a vlan of 1 to 4094")
+    tagged = value.get("vlanQoS") or _VLAN_PROTOCOLS[value.get("vlanProto", "802.1q").lower()] != _VLAN_PROTOCOLS["802.1q"]
+    if tagged and not (value.get("vlan") or chosen_elsewhere):
+        found.append("vlanQoS and vlanProto 802.1ad need a vlan of 1 to 4094")
     found += [
         f'vlanAllowed[{place}] {one!r} is neither a VLAN nor a range of them like "100-199"'
         for place, one in enumerate(value.get("vlanAllowed") or ())

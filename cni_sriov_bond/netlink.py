@@ -153,14 +153,19 @@ class Netlink:
         bodies = self._dump(wire.RTM_GETADDR, wire.dump_body(wire.RTM_GETADDR))
         return [wire.parse_address(body) for body in bodies]
 
-    def add_route(self, route: wire.NewRoute, words: str) -> None:
-        """Add a route; the same route there already is no error. ``words`` is the route for an error."""
+    def add_route(self, route: wire.NewRoute, words: str) -> bool:
+        """Add a route, and tell whether it was; one to the same network there already is no error.
+
+        :param words: the route for an error.
+        """
         flags = wire.NLM_CREATE | wire.NLM_EXCL | wire.NLM_ACK
         try:
             self._ask(wire.RTM_NEWROUTE, flags, wire.route_body(route), f"add the route {words}")
         except KernelError as refused:
             if refused.errno != EEXIST:
                 raise
+            return False
+        return True
 
     def routes(self) -> list[wire.Route]:
         """Give every route of the namespace, all tables."""

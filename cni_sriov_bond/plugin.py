@@ -168,7 +168,8 @@ def _use(call: "Call", network: "Network", site: _Site, said: "dict[str, Any]", 
     link = site.inside.link(call.ifname)
     if link is None:
         raise CniError(POOL_UNUSABLE, f"the bond {call.ifname} vanished from {call.netns}")
-    ip_addresses.put(site.inside, site.target, link, said)
+    for taken in ip_addresses.put(site.inside, site.target, link, said):
+        log.warn(f"container {call.container_id}: {taken}")
     log.step("set addresses and routes")
     if not site.inside.wait_for_carrier(call.ifname, _CARRIER_SECONDS):
         log.warn(f"{call.ifname} of container {call.container_id} has no carrier after {_CARRIER_SECONDS:.0f} s")

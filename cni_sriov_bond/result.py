@@ -37,6 +37,12 @@ class Cidr:
         if self.prefix > len(self.ip) * 8:
             raise ValueError(f"{text!r} is no address with a prefix length")
 
+    @property
+    def network(self) -> bytes:
+        """The packed address of its network: the kernel refuses an IPv4 route with host bits, and shows none of an IPv6 one."""
+        host = len(self.ip) * 8 - self.prefix
+        return (int.from_bytes(self.ip, "big") >> host << host).to_bytes(len(self.ip), "big")
+
 
 def family_of(ip: str) -> int:
     """Give the address family of an IP address in text."""
@@ -58,7 +64,11 @@ def parse(text: str, default_version: str, whose: str) -> "dict[str, Any]":
     :raises CniError: DECODING_FAILURE when it is not one.
     """
     try:
-        return normal(jsontext.loads(text), default_version)
+        found = normal(jsontext.loads(text), default_version)
+        for ip in found["ips"]:
+            if ip.get("gateway") and family_of(ip["gateway"]) != Cidr(ip["address"]).family:
+                raise ValueError(f"the address {ip['address']} has the gateway {ip['gateway']}, which is of the other family")
+        return found
     except ValueError as wrong:
         raise CniError(DECODING_FAILURE, f"{whose} gave no CNI result: {wrong}", text[:500]) from None
 

@@ -73,7 +73,10 @@ def locked(path: str, what: str, seconds: float = LOCK_SECONDS) -> int:
 
 def unlock(fd: int) -> None:
     """Give up a lock, also for every process that has inherited its descriptor, and close that (flock(2): LOCK_UN)."""
-    flock(fd, LOCK_UN)
+    try:
+        flock(fd, LOCK_UN)
+    except OSError:
+        pass  # what the lock was for is done, and closing gives it up where nobody has inherited it
     os.close(fd)
 
 

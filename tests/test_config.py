@@ -108,6 +108,7 @@ def test_device_names_pass(name: str) -> None:
         ("eth0\n", "not one for a device"),
         ("a\x01", "not one for a device"),
         ("lo", "loopback"),
+        ("eth%d", "a pattern to the kernel"),
     ],
 )
 def test_a_bad_interface_name_is_refused_and_shown(name: str, words: str) -> None:
@@ -117,6 +118,11 @@ def test_a_bad_interface_name_is_refused_and_shown(name: str, words: str) -> Non
     assert refused.value.code == INVALID_ENVIRONMENT
     assert "CNI_IFNAME" in refused.value.msg
     assert name == "lo" or repr(name) in refused.value.msg
+
+
+def test_a_pattern_of_interface_names_does_not_stop_a_del() -> None:
+    """An ADD with it was refused, and its runtime deletes it then (D3)."""
+    config.check_identifiers(call(CNI_COMMAND="DEL", CNI_IFNAME="eth%d"))
 
 
 # -- the document (C1 to C11)
@@ -316,6 +322,20 @@ def test_a_vlan_may_be_chosen_of_those_that_are_allowed(args: str, keys: dict[st
     assert (found.vlan, found.vf.get("vlan")) == (vlan, vlan)
 
 
+@pytest.mark.parametrize("key", ["pool", "deviceID", "mac", "spoofchk", "trust", "link_state", "vlanProto", "mode", "primary"])
+def test_an_empty_word_is_absent(key: str) -> None:
+    """As in Go, where it is the zero value: templates render what nobody gave so."""
+    given, absent = network(**{key: ""}), network()
+    for slot in set(config.Network.__slots__) - {"raw", "document"}:
+        assert getattr(given, slot) == getattr(absent, slot)
+
+
+@pytest.mark.parametrize("keys", [{"vlan": 0, "vlanProto": "802.1q"}, {"vlanProto": "802.1Q"}, {"vlan": 0, "vlanQoS": 0}])
+def test_what_untagged_frames_have_may_be_said(keys: dict[str, Any]) -> None:
+    """802.1q and priority 0 are what sriov-cni fills in where nothing is given."""
+    assert network(**keys).vf.get("vlan_qos", 0) == 0
+
+
 def test_a_chosen_vlan_has_the_priority_of_the_network() -> None:
     """Priority and protocol may be there for a VLAN that an attachment chooses; untagged frames have none."""
     keys: dict[str, Any] = {"vlanQoS": 3, "vlanProto": "802.1ad", "vlanAllowed": ["0-9"]}
@@ -507,7 +527,6 @@ ARP = {"arp_interval": 100, "arp_ip_target": ["10.0.0.1"]}
         ({"failOverMac": 3}, "failOverMac must be one of"),
         ({"failOverMac": "3"}, "failOverMac must be one of"),
         ({"mode": "7"}, "mode must be one of"),
-        ({"primary": ""}, "primary must not be empty"),
     ],
 )
 def test_options_that_the_kernel_would_refuse_are_refused_before(keys: dict[str, Any], words: str) -> None:
@@ -585,7 +604,6 @@ def test_the_delegates_bytes_are_untouched() -> None:
         ({"mac": "021122334455"}, "is not the MAC"),
         ({"mac": "02:11:22:33:44:  "}, "is not the MAC"),
         ({"mac": "2:11:22:33:44:55"}, "is not the MAC"),
-        ({"mac": ""}, "is not the MAC"),
         ({"mac": "01:00:5e:00:00:01"}, "is not the MAC of one host"),
         ({"mac": "ff:ff:ff:ff:ff:ff"}, "is not the MAC of one host"),
         ({"mac": "00:00:00:00:00:00"}, "is not the MAC of one host"),
@@ -600,6 +618,8 @@ def test_the_delegates_bytes_are_untouched() -> None:
         ({"vlanQoS": 3}, "need a vlan"),
         ({"vlanQoS": 3, "vlan": 0}, "need a vlan"),
         ({"vlanProto": "802.1ad"}, "need a vlan"),
+        ({"vlanProto": "802.1AD", "vlan": 0}, "need a vlan"),
+        ({"vlan": ""}, "vlan must be a whole number"),
         ({"min_tx_rate": 11, "max_tx_rate": 10}, "min_tx_rate 11 is above max_tx_rate 10"),
         ({"vlan": 4095}, "vlan must be from 0 to 4094, not 4095"),
         ({"vlan": "100"}, "vlan must be a whole number"),

@@ -336,6 +336,8 @@ def test_the_schema_is_one_and_says_what_our_check_says() -> None:
     [
         ({"subnet": "10.1.0.0/" + "2" * 5000}, "is no network"),
         ({"subnet": V4, "rangeStart": "\ud800"}, "is no address"),
+        ({"subnet": V4, "gateway": "fd00::1"}, "ipam: gateway fd00::1 is not of the family of the subnet"),
+        ({"subnet": V6, "gateway": "10.1.0.1"}, "ipam: gateway 10.1.0.1 is not of the family of the subnet"),
         ({"subnet": V4, "dataDir": "/x\ud800"}, "ipam.dataDir must be an absolute path"),
         ({"subnet": V4, "dataDir": "/x\0"}, "ipam.dataDir must be an absolute path"),
         ({"subnet": V4, "resolvConf": "/x\0"}, "ipam.resolvConf '/x\\x00' is no path"),

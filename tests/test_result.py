@@ -212,6 +212,10 @@ def test_empty_and_null_members_are_tolerated() -> None:
         ('{"ips":"x"}', "ips is no list of objects"),
         ('{"ips":[{"address":"10.0.0.5/24","gateway":"10.0.0.1/24"}]}', "."),
         ('{"ips":[{"address":"10.0.0.5/24","gateway":7}]}', "7 is no address"),
+        (
+            '{"ips":[{"address":"10.0.0.5/24","gateway":"fd00::1"}]}',
+            "10.0.0.5/24 has the gateway fd00::1, which is of the other",
+        ),
         ('{"routes":[{}]}', "'dst' is missing"),
         ('{"routes":[{"dst":"default"}]}', "."),
         ('{"routes":[{"dst":"10.0.0.0/8","gw":"here"}]}', "."),

@@ -84,6 +84,8 @@ class Range:
         begin = low if small else low + 1
         end = high - 1 if self.family == 4 and not small else high
         self.gateway = ip(value["gateway"]) if value.get("gateway") else None if small else (self.family, low + 1)
+        if self.gateway and self.gateway[0] != self.family:
+            raise CniError(INVALID_CONFIG, f"gateway {value['gateway']} is not of the family of the subnet {self.subnet}")
         self.first = self._bound(value, "rangeStart", low, high, begin)
         self.last = self._bound(value, "rangeEnd", low, high, end)
         if self.first > self.last:

@@ -106,7 +106,7 @@ class Driver:
     def _refused(self, refused: CniError) -> None:
         if refused.code == TRY_AGAIN_LATER and "is empty" in refused.msg:
             self._count("empty")
-        elif refused.code == POOL_UNUSABLE and "already" in refused.msg:
+        elif refused.code in (POOL_UNUSABLE, TRY_AGAIN_LATER) and " has the bond " in refused.msg:
             self._count("refused")
         else:
             raise refused
