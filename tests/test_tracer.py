@@ -12,11 +12,16 @@ MAIN = ["open one", "write one", "fork", "fork", "open null", "fork", "write std
 DELEGATE = ["execve mkdir", "mkdir two", "execve rmdir", "rmdir two", "execve ip", "write null"]
 
 
-def _trace(folder: Path, order: str, script: str = SCRIPT) -> tuple[list[tuple[str, str]], int, str, str]:
-    """Return the points as (who, call and last word of the detail), the status, and both outputs."""
+def _trace(
+    folder: Path, order: str, script: str = SCRIPT, prefix: tuple[str, ...] = ()
+) -> tuple[list[tuple[str, str]], int, str, str]:
+    """Return the points as (who, call and last word of the detail), the status, and both outputs.
+
+    :param prefix: a command that is given the tracer's.
+    """
     read, write = os.pipe()
     with (folder / "stdout").open("w") as stdout, (folder / "stderr").open("w") as stderr:
-        command = [str(supplies.tracer()), str(write), order, "/bin/sh", "-c", script]
+        command = [*prefix, str(supplies.tracer()), str(write), order, "/bin/sh", "-c", script]
         with subprocess.Popen(command, cwd=folder, pass_fds=[write], stdout=stdout, stderr=stderr):
             os.close(write)
             with os.fdopen(read) as told:
@@ -60,3 +65,34 @@ def test_an_orphan_goes_on(tmp_path: Path) -> None:
     assert (status, stdout) == (9, "")
     assert points[-1] == ("delegate", "mkdir two")
     assert (tmp_path / "two").is_dir()
+
+
+def test_an_answer_fails_after_the_change(tmp_path: Path) -> None:
+    """`ip link set` has its device up and does not know it; it looks at the size of an answer before, which is no point."""
+    show = ("unshare", "--net", "sh", "-c", '"$@"; ip link show lo', "sh")
+    points, _, stdout, _ = _trace(tmp_path, "answer:0:none", "exec ip link set lo up", show)
+    answers = [what for who, what in points if who == "answer"]
+    assert "LOOPBACK,UP" in stdout
+    assert answers
+    last = f"answer:{len(answers)}:fail=12"
+    points, status, stdout, stderr = _trace(tmp_path, last, "exec ip link set lo up", show)
+    assert [what for who, what in points if who == "answer"][: len(answers)] == answers
+    assert (os.waitstatus_to_exitcode(status), "Cannot allocate memory" in stderr) == (2, True)
+    assert "LOOPBACK,UP" in stdout
+
+
+def test_a_question_fails(tmp_path: Path) -> None:
+    """Only what is below the kernel's and the state's folders: a program's own start is not what is tried."""
+    points, _, _, _ = _trace(tmp_path, "question:0:none", "exec ls /proc/self/task")
+    assert ("question", "open task") in points
+    assert ("question", "list task") in points
+    assert {what.split()[0] for who, what in points if who == "question"} == {"open", "list"}
+    number = [what for who, what in points if who == "question"].index("open task") + 1
+    _, status, stdout, stderr = _trace(tmp_path, f"question:{number}:fail=24", "exec ls /proc/self/task")
+    assert (os.waitstatus_to_exitcode(status), stdout) == (2, "")
+    assert "Too many open files" in stderr
+
+
+def test_questions_and_answers_are_no_points_of_a_kill(tmp_path: Path) -> None:
+    points, _, _, _ = _trace(tmp_path, "main:0:none", "exec ip link show lo > one")
+    assert {who for who, _ in points} == {"main"}

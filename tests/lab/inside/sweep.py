@@ -17,7 +17,8 @@ nobody's to take but the runtime's, so after "next ADDs" and "gc" it may be ther
 
 Kinds: kill (the plugin), delegate (the delegate is killed), orphan (the plugin is killed while its delegate is at a point; the
 delegate goes on), fail and delegate-fail (the call fails instead, with EIO, ENOSPC, EBUSY or ENOMEM in turn; the plugin then
-must succeed or say one error, which is no bug's).
+must succeed or say one error, which is no bug's), answer-fail (netlink did what it was asked for, and its answer is not heard),
+question-fail (what only looks fails: a file or folder that is to be read, a socket, a pipe; see tracer.c).
 
 Standard output has one JSON object a line: progress, each leak, and a row for each case at its end.
 
@@ -47,12 +48,16 @@ OTHERS = ("x1", "x2")
 HELD = "SETLINK port of"
 WAYS = ("DEL", "netns gone", "next ADDs", "GC", "gc")
 ERRORS = ("EIO", "ENOSPC", "EBUSY", "ENOMEM")
+# What those calls can fail with that change nothing.
+ERRORS_OF = {"answer-fail": ("ENOMEM", "ENOBUFS"), "question-fail": ("EMFILE", "EIO", "ENOMEM")}
 KINDS = {
     "kill": ("main", "kill"),
     "delegate": ("delegate", "kill"),
     "orphan": ("delegate", "orphan"),
     "fail": ("main", "fail"),
     "delegate-fail": ("delegate", "fail"),
+    "answer-fail": ("answer", "fail"),
+    "question-fail": ("question", "fail"),
 }
 SECONDS = 90.0
 HOME_SECONDS = 10.0
@@ -98,6 +103,7 @@ MORE_CASES = (
     *((variant, verb, "orphan") for variant in ("own", "host-local") for verb in ("ADD", "DEL")),
     *((variant, verb, "fail") for variant in ("plain", "host-local") for verb in ("ADD", "DEL")),
     *(("host-local", verb, "delegate-fail") for verb in ("ADD", "DEL")),
+    *(("own", verb, kind) for kind in ("answer-fail", "question-fail") for verb in ("ADD", "DEL")),
 )
 
 
@@ -215,7 +221,8 @@ def reap() -> None:
 
 # -- points in words
 
-MESSAGES = {16: "NEWLINK", 17: "DELLINK", 19: "SETLINK", 20: "NEWADDR", 24: "NEWROUTE", 109: "DELLINKPROP"}
+MESSAGES = {16: "NEWLINK", 17: "DELLINK", 18: "GETLINK", 19: "SETLINK", 20: "NEWADDR", 22: "GETADDR", 24: "NEWROUTE"}
+MESSAGES |= {26: "GETROUTE", 109: "DELLINKPROP"}
 ATTRIBUTES = {1: "address", 3: "name", 4: "mtu", 10: "port of", 18: "options", 22: "VF", 28: "to netns", 52: "altnames"}
 VF_SETTINGS = {1: "MAC", 2: "VLAN", 4: "spoof check", 5: "link state", 6: "rates", 9: "trust", 12: "VLAN"}
 
@@ -227,6 +234,7 @@ NAMES = (
     (r"\bcbond\d+", "BOND"),
     (r"(\d+\.){3}\d+$", "ADDRESS"),
     (r"(pipe|socket|net):\S*", r"\1"),
+    (r"/proc/\d+", "/proc/PID"),
     (r"/memfd:(\w+) \(deleted\)", r"\1"),
 )
 
@@ -234,6 +242,8 @@ NAMES = (
 def label(call: str, detail: str) -> str:
     """Say in words what a point is, the same words in every run."""
     words = detail.split(" ")
+    if call == "answer":
+        return f"answer {netlink_words(bytes.fromhex(words[1]))}"
     if call == "send" and words[0] == "netlink":
         return netlink_words(bytes.fromhex(words[1]))
     if call == "send":
@@ -442,10 +452,11 @@ class Sweep:
 
     def tries(self, kind: str, turn: int) -> list[tuple[str, str]]:
         """Give the errors and ways back with which a point is met: one of each in turn, or each way and each error."""
+        errors = ERRORS_OF.get(kind, ERRORS)
         if not self.everything:
-            return [(ERRORS[turn % len(ERRORS)], WAYS[turn % len(WAYS)])]
+            return [(errors[turn % len(errors)], WAYS[turn % len(WAYS)])]
         if "fail" in kind:
-            return [(ERRORS[(turn + place) % len(ERRORS)], way) for place, way in enumerate(WAYS)]
+            return [(errors[(turn + place) % len(errors)], way) for place, way in enumerate(WAYS)]
         return [("", way) for way in WAYS]
 
     def point(self, row: Json, config: Json, number: int, error: str, way: str) -> bool:

@@ -3,12 +3,15 @@
  * usage: tracer FD WHO:N:ACTION PROGRAM [ARGUMENT...]
  *
  * WHO     main: PROGRAM itself; delegate: whatever processes it starts. Calls are counted from 1 for each.
+ *         answer: PROGRAM where it takes an answer from netlink: what it asked for is done, and it may fail to hear of it
+ *         question: PROGRAM where it opens or lists something below /proc, /sys, /run or /var only to read it, or makes a
+ *         socket, a pipe or a process's descriptor. These two are counted only where they are asked for.
  * ACTION  kill: SIGKILL to the process that makes the call, which then does not happen
  *         orphan: SIGKILL to PROGRAM while its delegate makes the call; the delegate goes on
  *         fail=ERRNO: the call does not happen and returns that error
  *         none: nothing, only the list of calls
  * FD      told, a line each: "point WHO N CALL DETAIL" before each such call, "main STATUS" when PROGRAM has ended (as wait(2)
- *         has it); the end of file when all processes have ended.
+ *         has it); the end of file when all processes have ended. The detail of an answer is what was sent last.
  *
  * A seccomp filter picks the calls, so that all others cost nothing, and the tracer looks at their arguments: requests to
  * netlink that only ask (RTM_GET...), opens that make no file, threads and the run time's own event descriptors are no points.
@@ -39,13 +42,19 @@
 #define MOST_TASKS 256
 #define MOST_BYTES 256
 
-enum kind { WRITE, SEND, SENDMSG, PATH, PATH_AT, TWO_PATHS, TWO_PATHS_AT, OPEN, OPEN_AT, ON_FD, FORK, FORK3, PLAIN };
+enum kind {
+    WRITE, SEND, SENDMSG, PATH, PATH_AT, TWO_PATHS, TWO_PATHS_AT, OPEN, OPEN_AT, ON_FD, FORK, FORK3, PLAIN, RECEIVE, RECEIVE_MSG
+};
+enum who { MAIN, DELEGATE, ANSWER, QUESTION, NOBODY };
 
-static const struct call {
+struct call {
     int number;
     const char *name;
     enum kind kind;
-} CALLS[] = {
+};
+
+/* What changes something, or may: all that a program does must be here or in test_kill_sweep.py's list of what does not. */
+static const struct call CALLS[] = {
     {SYS_write, "write", WRITE},         {SYS_pwrite64, "pwrite", WRITE},     {SYS_writev, "writev", WRITE},
     {SYS_sendto, "send", SEND},          {SYS_sendmsg, "sendmsg", SENDMSG},   {SYS_rename, "rename", TWO_PATHS},
     {SYS_renameat, "rename", TWO_PATHS_AT}, {SYS_renameat2, "rename", TWO_PATHS_AT}, {SYS_link, "link", TWO_PATHS},
@@ -63,12 +72,27 @@ static const struct call {
 };
 #define CALL_COUNT (sizeof CALLS / sizeof CALLS[0])
 
+/* What changes nothing, and is looked at only for an answer or a question. */
+static const struct call ANSWERS[] = {{SYS_recvfrom, "answer", RECEIVE}, {SYS_recvmsg, "answer", RECEIVE_MSG}};
+static const struct call QUESTIONS[] = {
+    {SYS_socket, "socket", PLAIN},
+    {SYS_pipe2, "pipe", PLAIN},
+    {SYS_pidfd_open, "pidfd", PLAIN},
+    {SYS_getdents64, "list", ON_FD},
+};
+static const char *const READ_BELOW[] = {"/proc/", "/sys/", "/run/", "/var/"};
+#define MOST_CALLS (CALL_COUNT + 4)
+
 static struct task {
     pid_t id, process;
 } tasks[MOST_TASKS];
 static pid_t main_process;
-static int told = -1, started, counts[2];
-static const char *const WHO[] = {"main", "delegate"};
+static int told = -1, started, counts[NOBODY];
+static const char *const WHO[] = {"main", "delegate", "answer", "question"};
+static enum who asked;
+static struct call calls[MOST_CALLS]; /* those that the filter picks */
+static size_t call_count;
+static char sent_last[2 * MOST_BYTES + 16]; /* by PROGRAM itself to netlink */
 
 static void die(const char *what) {
     fprintf(stderr, "tracer: %s: %s\n", what, strerror(errno));
@@ -85,13 +109,18 @@ static void tell(const char *format, ...) {
     if (write(told, line, length) != length) die("telling");
 }
 
+static void pick(const struct call *more, size_t count) {
+    memcpy(calls + call_count, more, count * sizeof *more);
+    call_count += count;
+}
+
 static void install_filter(void) {
-    struct sock_filter filter[CALL_COUNT + 8];
+    struct sock_filter filter[MOST_CALLS + 8];
     unsigned short at = 0;
     filter[at++] = (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr));
-    for (size_t i = 0; i < CALL_COUNT; i++)
-        filter[at++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)CALLS[i].number,
-                                                    (unsigned char)(CALL_COUNT - i), 0);
+    for (size_t i = 0; i < call_count; i++)
+        filter[at++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)calls[i].number,
+                                                    (unsigned char)(call_count - i), 0);
     filter[at++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
     filter[at++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_TRACE);
     struct sock_fprog program = {at, filter};
@@ -157,17 +186,33 @@ static int sent(pid_t id, pid_t process, int fd, unsigned long long data, size_t
     unsigned char bytes[MOST_BYTES];
     int domain = domain_of(process, fd);
     ssize_t got = copy(id, data, bytes, size < sizeof bytes ? size : sizeof bytes);
-    if (domain == AF_NETLINK && got >= 6) {
-        unsigned type = bytes[4] | bytes[5] << 8;
-        if (type >= 16 && type % 4 == 2) return 0;
-    }
-    to += sprintf(to, "%s ", domain == AF_NETLINK ? "netlink" : domain == AF_PACKET ? "packet" : "socket");
-    for (ssize_t i = 0; i < got; i++) to += sprintf(to, "%02x", bytes[i]);
-    return 1;
+    char *end = to + sprintf(to, "%s ", domain == AF_NETLINK ? "netlink" : domain == AF_PACKET ? "packet" : "socket");
+    for (ssize_t i = 0; i < got; i++) end += sprintf(end, "%02x", bytes[i]);
+    if (domain != AF_NETLINK || got < 6) return 1;
+    if (process == main_process) strcpy(sent_last, to);
+    unsigned type = bytes[4] | bytes[5] << 8;
+    return type < 16 || type % 4 != 2;
 }
 
-/* Describe a call in `to`, or tell that it is no point. */
-static int describe(const struct call *call, pid_t id, pid_t process, const struct user_regs_struct *regs, char *to) {
+/* Tell whether an answer is taken from netlink; a look at its size first is none. */
+static int received(pid_t process, int fd, unsigned long long flags, char *to) {
+    strcpy(to, sent_last);
+    return !(flags & MSG_PEEK) && domain_of(process, fd) == AF_NETLINK;
+}
+
+static int is_question(const char *path) {
+    for (size_t i = 0; asked == QUESTION && i < sizeof READ_BELOW / sizeof *READ_BELOW; i++)
+        if (!strncmp(path, READ_BELOW[i], strlen(READ_BELOW[i]))) return 1;
+    return 0;
+}
+
+static enum who opened(const char *path, unsigned long long flags, enum who changes) {
+    return flags & (O_CREAT | O_TRUNC) ? changes : is_question(path) ? QUESTION : NOBODY;
+}
+
+/* Describe a call in `to`, and tell for whom it is counted, or for nobody when it is no point. */
+static enum who describe(const struct call *call, pid_t id, pid_t process, const struct user_regs_struct *regs, char *to) {
+    enum who changes = process == main_process ? MAIN : DELEGATE;
     char one[512] = "", two[512] = "";
     struct msghdr message;
     struct iovec part;
@@ -176,41 +221,48 @@ static int describe(const struct call *call, pid_t id, pid_t process, const stru
     case WRITE:
         path_of_fd(process, regs->rdi, one, sizeof one);
         sprintf(to, "%s", one);
-        return strncmp(one, "anon_inode:", 11) != 0;
+        return strncmp(one, "anon_inode:", 11) ? changes : NOBODY;
     case SEND:
-        return sent(id, process, regs->rdi, regs->rsi, regs->rdx, to);
+        return sent(id, process, regs->rdi, regs->rsi, regs->rdx, to) ? changes : NOBODY;
     case SENDMSG:
-        if (copy(id, regs->rsi, &message, sizeof message) != sizeof message) return 1;
-        if (copy(id, (unsigned long long)message.msg_iov, &part, sizeof part) != sizeof part) return 1;
-        return sent(id, process, regs->rdi, (unsigned long long)part.iov_base, part.iov_len, to);
+        if (copy(id, regs->rsi, &message, sizeof message) != sizeof message) return changes;
+        if (copy(id, (unsigned long long)message.msg_iov, &part, sizeof part) != sizeof part) return changes;
+        return sent(id, process, regs->rdi, (unsigned long long)part.iov_base, part.iov_len, to) ? changes : NOBODY;
     case PATH:
-        return sprintf(to, "%s", string_of(id, regs->rdi, one, sizeof one)), 1;
+        return sprintf(to, "%s", string_of(id, regs->rdi, one, sizeof one)), changes;
     case PATH_AT:
-        return sprintf(to, "%s", string_of(id, regs->rsi, one, sizeof one)), 1;
+        return sprintf(to, "%s", string_of(id, regs->rsi, one, sizeof one)), changes;
     case TWO_PATHS:
         string_of(id, regs->rdi, one, sizeof one);
-        return sprintf(to, "%s %s", one, string_of(id, regs->rsi, two, sizeof two)), 1;
+        return sprintf(to, "%s %s", one, string_of(id, regs->rsi, two, sizeof two)), changes;
     case TWO_PATHS_AT:
         string_of(id, regs->rsi, one, sizeof one);
-        return sprintf(to, "%s %s", one, string_of(id, regs->r10, two, sizeof two)), 1;
+        return sprintf(to, "%s %s", one, string_of(id, regs->r10, two, sizeof two)), changes;
     case OPEN:
         sprintf(to, "%s", string_of(id, regs->rdi, one, sizeof one));
-        return (regs->rsi & (O_CREAT | O_TRUNC)) != 0;
+        return opened(one, regs->rsi, changes);
     case OPEN_AT:
         sprintf(to, "%s", string_of(id, regs->rsi, one, sizeof one));
-        return (regs->rdx & (O_CREAT | O_TRUNC)) != 0;
+        return opened(one, regs->rdx, changes);
     case ON_FD:
-        return sprintf(to, "%s", path_of_fd(process, regs->rdi, one, sizeof one)), 1;
+        sprintf(to, "%s", path_of_fd(process, regs->rdi, one, sizeof one));
+        return call->number != SYS_getdents64 ? changes : is_question(one) ? QUESTION : NOBODY;
     case FORK:
-        return !(regs->rdi & CLONE_THREAD);
+        return regs->rdi & CLONE_THREAD ? NOBODY : changes;
     case FORK3:
         memset(&clone, 0, sizeof clone);
         copy(id, regs->rdi, &clone, sizeof clone.flags);
-        return !(clone.flags & CLONE_THREAD);
+        return clone.flags & CLONE_THREAD ? NOBODY : changes;
     case PLAIN:
-        return 1;
+        for (size_t i = 0; i < sizeof QUESTIONS / sizeof *QUESTIONS; i++)
+            if (QUESTIONS[i].number == call->number) return QUESTION;
+        return changes;
+    case RECEIVE:
+        return received(process, regs->rdi, regs->r10, to) ? ANSWER : NOBODY;
+    case RECEIVE_MSG:
+        return received(process, regs->rdi, regs->rdx, to) ? ANSWER : NOBODY;
     }
-    return 1;
+    return changes;
 }
 
 static void act(const char *action, pid_t id, pid_t process, struct user_regs_struct *regs) {
@@ -225,25 +277,25 @@ static void act(const char *action, pid_t id, pid_t process, struct user_regs_st
     }
 }
 
-static void at_call(const struct task *task, const char *whose, int point, const char *action) {
+static void at_call(const struct task *task, int point, const char *action) {
     struct user_regs_struct regs;
     char detail[2 * MOST_BYTES + 1100] = "";
     if (ptrace(PTRACE_GETREGS, task->id, 0, &regs)) return; /* killed meanwhile */
     const struct call *call = NULL;
-    for (size_t i = 0; i < CALL_COUNT; i++)
-        if ((unsigned long long)CALLS[i].number == regs.orig_rax) call = &CALLS[i];
+    for (size_t i = 0; i < call_count; i++)
+        if ((unsigned long long)calls[i].number == regs.orig_rax) call = &calls[i];
     if (!call) return;
     if (!started) { /* its own start */
         started = call->number == SYS_execve;
         return;
     }
-    if (!describe(call, task->id, task->process, &regs, detail)) return;
+    enum who who = describe(call, task->id, task->process, &regs, detail);
+    if (who == NOBODY || (who > DELEGATE && task->process != main_process)) return;
     for (char *c = detail; *c; c++)
         if (*c == '\n') *c = '?';
-    int delegate = task->process != main_process;
-    int number = ++counts[delegate];
-    tell("point %s %d %s %s\n", WHO[delegate], number, call->name, detail);
-    if (number == point && !strcmp(whose, WHO[delegate])) act(action, task->id, task->process, &regs);
+    int number = ++counts[who];
+    tell("point %s %d %s %s\n", WHO[who], number, call->name, detail);
+    if (number == point && who == asked) act(action, task->id, task->process, &regs);
 }
 
 int main(int argc, char **argv) {
@@ -253,6 +305,11 @@ int main(int argc, char **argv) {
         fprintf(stderr, "usage: tracer FD WHO:N:ACTION PROGRAM [ARGUMENT...]\n");
         return 125;
     }
+    while (asked < NOBODY && strcmp(whose, WHO[asked])) asked++;
+    if (asked == NOBODY) errno = EINVAL, die(whose);
+    pick(CALLS, CALL_COUNT);
+    if (asked == ANSWER) pick(ANSWERS, sizeof ANSWERS / sizeof *ANSWERS);
+    if (asked == QUESTION) pick(QUESTIONS, sizeof QUESTIONS / sizeof *QUESTIONS);
     told = atoi(argv[1]);
     fcntl(told, F_SETFD, FD_CLOEXEC);
     if (pipe2(gate, O_CLOEXEC)) die("pipe");
@@ -282,7 +339,7 @@ int main(int argc, char **argv) {
         }
         int event = status >> 16, signal = event ? 0 : WSTOPSIG(status);
         const struct task *task = task_of(id);
-        if (event == PTRACE_EVENT_SECCOMP) at_call(task, whose, point, action);
+        if (event == PTRACE_EVENT_SECCOMP) at_call(task, point, action);
         ptrace(PTRACE_CONT, id, 0, signal);
     }
 }
