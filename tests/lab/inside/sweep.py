@@ -12,7 +12,9 @@ back, in turn, or with --all each of them:
     GC          the runtime's GC, with no valid attachment
     gc          sriov-bondctl gc
 
-Then the outside checker must have nothing to say. An attachment that is whole (ADD was at its end, or DEL at its beginning) is
+Then the outside checker must have nothing to say. Where a call fails and the plugin goes on, what it says must be true before any
+way back: an ADD that failed has left nothing, one that succeeded has made an attachment that is whole and passes its CHECK, and a
+DEL that succeeded has left nothing. An attachment that is whole (ADD was at its end, or DEL at its beginning) is
 nobody's to take but the runtime's, so after "next ADDs" and "gc" it may be there, unchanged, and goes with a DEL.
 
 Kinds: kill (the plugin), delegate (the delegate is killed), orphan (the plugin is killed while its delegate is at a point; the
@@ -478,9 +480,11 @@ class Sweep:
             wrong = [f"{verb} failed with no point met: {said}"] if said.status and not refused else []
             wrong += self.need("DEL", config) or self.check()
         else:
-            wrong = self.badly_said(said, words) if action == "fail" or kind == "delegate" else []
+            wrong = []
             if action == "fail" and error == "EBUSY" and words.startswith(HELD):
                 wrong += self.released()
+            if action == "fail" or kind == "delegate":
+                wrong += self.badly_said(said, words) or self.untrue(said, verb, config)
             wrong += self.way_back(way, config)
             row["met"].append(words)
             row["runs"] += 1
@@ -497,6 +501,25 @@ class Sweep:
         """Bring the bond back, as its operator would, that is set aside because something else seems to hold a VF of it."""
         done = self.control("release", "db/cbond1")
         return [f"release failed: {done}"] if done.status or "out of quarantine" not in done.stdout else []
+
+    def untrue(self, said: Call, verb: str, config: Json) -> list[str]:
+        """Say what is not as the plugin said, which was not killed."""
+        if said.status == 0 and verb == "ADD":
+            try:
+                document = json.loads(said.stdout)
+            except ValueError:
+                return [f"an ADD succeeded without a result, {said}"]
+            wrong = self.check(self.live())
+            # CHECK knows what the outside checker cannot see of a live attachment, e.g. its VLAN.
+            known = self.call("CHECK", {**config, "prevResult": document})
+            wrong += [f"its CHECK failed: {known}"] if known.status else []
+            return [f"after an ADD that said that it succeeded: {line}" for line in wrong]
+        if said.status == 0:
+            return [f"after a DEL that said that it succeeded: {line}" for line in self.check()]
+        # One call fails in each run, and in "refused", whose ADD fails anyway, it may be one of the undo's own.
+        if verb == "ADD" and config is not VARIANTS["refused"]:
+            return [f"after an ADD that said that it failed: {line}" for line in self.check()]
+        return []
 
     def badly_said(self, said: Call, words: str) -> list[str]:
         """Say what is wrong with how a call failed: it must be one error document, and no bug.
