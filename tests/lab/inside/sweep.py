@@ -490,7 +490,8 @@ class Sweep:
             row["runs"] += 1
             row["ways"][way] = row["ways"].get(way, 0) + 1
         traced.all()
-        self.drop_ownerless()
+        if row["variant"] == "host-local":
+            self.drop_ownerless()
         if wrong:
             what = f"{words or 'none'}{' fails with ' + error if action == 'fail' else ''}"
             self.leak(row, number, what, str(said), way, wrong)
