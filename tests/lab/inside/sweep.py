@@ -85,6 +85,9 @@ VARIANTS: dict[str, Json] = {
     "host-local": {
         **NETWORK,
         "vlan": 100,
+        "mtu": 1400,
+        "trust": "on",
+        "spoofchk": "off",
         "ipam": {"type": "host-local", "ranges": [[{**RANGE, "rangeEnd": "10.100.0.40"}]]},
     },
 }
