@@ -138,6 +138,16 @@ def test_the_delegate_has_nothing_of_the_kernel() -> None:
     assert found <= {"", "config", "edge", "errors", "result", "schema", "store"}
 
 
+def test_those_who_judge_share_no_code_with_the_product() -> None:
+    """A mistake in both would be seen by neither."""
+    judges = [
+        *(REPOSITORY / "tests/lab/inside").glob("*.py"),
+        *(REPOSITORY / f"tests/soak/{one}.py" for one in ("referee", "tally")),
+    ]
+    assert len(judges) >= 6
+    assert [str(path) for path in judges if imports(path) or "cni_sriov_bond" in path.read_text()] == []
+
+
 @pytest.mark.parametrize("path", SOURCES, ids=name)
 def test_imports_are_absolute(path: Path) -> None:
     """Where a name comes from can be read where it is imported."""

@@ -81,6 +81,12 @@ VIOLATIONS: dict[str, tuple[str, str, str]] = {
         f"rm {LEASES}/cbond1.0.adding",
     ),
     "file": (f"touch {STATE_DIR}/db/strange", f"file: {STATE_DIR}/db/strange was not there", f"rm {STATE_DIR}/db/strange"),
+    "inventory that is none": (
+        f"cp {STATE_DIR}/db/pool.json /run/kept.json; echo '{{' > {STATE_DIR}/db/pool.json",
+        "inventory: a pool.json",
+        f"mv /run/kept.json {STATE_DIR}/db/pool.json",
+    ),
+    "promiscuous": ("ip link set VF11 promisc on", f"{VF}promiscuity was 0 and is 1", "ip link set VF11 promisc off"),
     "inventory": (
         f"cp {STATE_DIR}/db/pool.json /run/kept.json; echo >> {STATE_DIR}/db/pool.json",
         "inventory: a pool.json",
@@ -159,7 +165,20 @@ def test_live_attachments_are_none_until_something_is_wrong_with_them(product: P
                 "ip link set VF11 netns c1; ip -n c1 link set VF11 master eth0",
             ),
             ("ip -n c1 link set eth0 down", "attachment: c1 eth0 has no bond that is up", "ip -n c1 link set eth0 up"),
+            (
+                "ip -n c1 link add left type bond",
+                "attachment: the bond left in /run/netns/c1 is of no lease",
+                "ip -n c1 link del left",
+            ),
         ]
+        # Whoever asks need not know the addresses: the lease has them.
+        for lease in leases:
+            del lease["addresses"]
+        product.guest.write("/run/plain.json", json.dumps({"leases": leases}))
+        clean = product.guest.run(f"{CHECKER} check /run/baseline.json --live /run/plain.json")
+        assert (clean.status, clean.stdout) == (0, "")
+        lost = f"mv {reserved} /run/kept; {CHECKER} check /run/baseline.json --live /run/plain.json; mv /run/kept {reserved}"
+        assert "address: c1 eth0 has " in product.guest.run(lost).stdout
         clean = product.guest.run(f"{CHECKER} check /run/baseline.json --live /run/live.json")
         assert (clean.status, clean.stdout) == (0, "")
         unknown = product.guest.run(f"{CHECKER} check /run/baseline.json --live /run/more.json").stdout

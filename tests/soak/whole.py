@@ -58,5 +58,8 @@ def run(
     if not last.startswith("{"):
         return Outcome({}, [f"the load ended with status {done.status}: {done.stdout[-500:]}{done.stderr[-2000:]}"])
     said = json.loads(last)
-    left = guest.run(f"{CHECKER} check {_BASELINE}").stdout.splitlines()
-    return Outcome(said, said["faults"] + [f"left: {line}" for line in left])
+    checked = guest.run(f"{CHECKER} check {_BASELINE}")
+    left = [f"left: {line}" for line in checked.stdout.splitlines()]
+    if checked.status != bool(left):
+        left.append(f"the checker ended with status {checked.status}: {checked.stderr[-2000:]}")
+    return Outcome(said, said["faults"] + left)

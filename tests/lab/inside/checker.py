@@ -16,7 +16,8 @@ if there was one:
 - the delegate's addresses are exactly those of the live attachments.
 
 --live names a JSON file, from whoever made the attachments: {"leases": [{"network", "container_id", "ifname", "netns"}],
-"netns": [paths of namespaces that may be there, without a device of ours]}. A lease may have "addresses".
+"netns": [paths of namespaces that may be there, without a device of ours]}. A lease may have "addresses", which else are those
+of its file.
 
 A reservation without an owner is not reported: host-local leaves one when it is killed between making and writing it, which
 is its own leak; our delegate takes it back at its next use.
@@ -37,7 +38,7 @@ PLUGINS = "/opt/cni/bin"
 PCI_DEVICES = "/sys/bus/pci/devices"
 CLONE_NEWNET = 0x40000000
 LIBC = ctypes.CDLL(None, use_errno=True)
-SETTINGS = ("ifname", "address", "mtu", "altnames")
+SETTINGS = ("ifname", "address", "mtu", "altnames", "promiscuity", "allmulti")
 OF_PF = ("ifname", "address", "mtu", "promiscuity")
 
 Json = dict[str, Any]
@@ -141,16 +142,24 @@ def is_lock(folder: str, name: str) -> bool:
 
 
 def inventories(state_dir: str) -> dict[str, Json]:
-    """Return the pools by name."""
+    """Return the pools by name; one whose inventory is damaged is none, and `digests` shows why."""
     found = {}
-    for name in sorted(os.listdir(state_dir)) if os.path.isdir(state_dir) else []:
-        if os.path.exists(f"{state_dir}/{name}/pool.json"):
-            found[name] = json.loads(read(f"{state_dir}/{name}/pool.json"))
+    for name, text in inventory_texts(state_dir).items():
+        try:
+            found[name] = json.loads(text)
+        except ValueError:
+            continue
     return found
 
 
+def inventory_texts(state_dir: str) -> dict[str, str]:
+    names = sorted(os.listdir(state_dir)) if os.path.isdir(state_dir) else []
+    return {name: read(path) for name in names if os.path.exists(path := f"{state_dir}/{name}/pool.json")}
+
+
 def digests(state_dir: str) -> dict[str, str]:
-    return {name: hashlib.sha256(read(f"{state_dir}/{name}/pool.json").encode()).hexdigest() for name in inventories(state_dir)}
+    texts = inventory_texts(state_dir)
+    return {name: hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest() for name, text in texts.items()}
 
 
 def of_vfs(pools: dict[str, Json], links: list[Json]) -> dict[str, Json]:
@@ -276,6 +285,7 @@ class Check:
             return
         if state != "ready":
             self.say(f"lease: {name} of the live container {who[1]} {who[2]} is {state}")
+        one.setdefault("addresses", [ip.partition("/")[0] for ip in record.get("ips", [])])
         ports = [port["pci"] for known in pool["bonds"] if known["name"] == bond for port in known["ports"]]
         one["ports"] = sorted(ports)
         for pci in ports:
@@ -341,7 +351,10 @@ class Check:
             ports = sorted(str(link.get("parentdev")) for link in links if link.get("master") == one["ifname"])
             if ports != one.get("ports", []):
                 self.say(f"attachment: the bond of {who} has the ports {ports}, not {one.get('ports')}")
+            known = {other["ifname"] for other in self.leases if other["netns"] == one["netns"]}
             for link in links:
+                if link.get("linkinfo", {}).get("info_kind") == "bond" and link["ifname"] not in known:
+                    self.say(f"attachment: the bond {link['ifname']} in {one['netns']} is of no lease")
                 if link.get("parentdev") in self.before["vfs"] and link["parentdev"] not in one.get("ports", []):
                     self.say(
                         f"VF {link['parentdev']}: it is in {one['netns']}, and leased to {self.held.get(link['parentdev'])}"
