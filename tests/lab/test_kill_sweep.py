@@ -33,10 +33,10 @@ HARMLESS = set(
         access arch_prctl bind brk capget clock_gettime clock_nanosleep close close_range connect dup dup2 dup3 epoll_create1
         epoll_ctl epoll_pwait eventfd2 exit exit_group faccessat2 fadvise64 fcntl fstat futex getcwd getdents64 getegid geteuid
         getgid getpid getppid getrandom getresgid getresuid getrlimit getsockname getsockopt gettid getuid ioctl lseek lstat
-        madvise mincore mmap mprotect mremap munmap nanosleep newfstatat pidfd_open pipe2 poll ppoll prctl pread64 prlimit64 read
-        readlink readlinkat recvfrom recvmsg restart_syscall rseq rt_sigaction rt_sigprocmask rt_sigreturn sched_getaffinity
-        sched_yield select set_robust_list set_tid_address setsockopt shutdown sigaltstack socket stat statfs statx sysinfo tgkill
-        umask uname wait4 waitid
+        madvise mincore mmap mprotect mremap munmap nanosleep newfstatat pidfd_open pipe2 poll ppoll prctl pread64 prlimit64
+        read readlink readlinkat recvfrom recvmsg restart_syscall rseq rt_sigaction rt_sigprocmask rt_sigreturn
+        sched_getaffinity sched_yield select set_robust_list set_tid_address setsockopt shutdown sigaltstack socket stat statfs statx sysinfo
+        tgkill umask uname wait4 waitid
         """,
     )
 )
