@@ -2,7 +2,7 @@
 
 import sys
 
-from cni_sriov_bond.edge import answer, serve
+from cni_sriov_bond.edge import answer, child, serve
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -51,11 +51,17 @@ def _run(version: list[str]) -> None:
 
 
 def _own_delegate(environ: dict[str, str], streams: list[int]) -> "NoReturn":
-    """Be the delegate of our own build, in a forked process."""
-    from cni_sriov_bond import edge
+    """Be the delegate of our own build, in a forked process.
+
+    Nothing is done before ``child``: what is raised there must not go up into the parent's work, which the child has too.
+    """
+    child(_delegate, environ, streams)
+
+
+def _delegate() -> int:
     from cni_sriov_bond.delegate.__main__ import main as delegate
 
-    edge.child(delegate, environ, streams)
+    return delegate()
 
 
 if __name__ == "__main__":

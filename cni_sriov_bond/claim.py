@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from cni_sriov_bond.log import Log
     from cni_sriov_bond.netns import Netns
 
+# How long a VF that is not in the host may be on its way home.
+_HOME_SECONDS = 0.5
+
 
 def pool_of(network: "Network") -> pool.Pool:
     """Give the network's pool: the one it names, or the only one there is.
@@ -50,7 +53,10 @@ def lease(call: "Call", network: "Network", target: "Netns", log: "Log") -> "tup
         record["delegate"] = {"type": network.delegate, "environ": environ, "config": text}
     reclaim.settle(where, log)  # first: a delegate that cannot be told just now is not asked again at once
     reclaim.finish(where, log)
-    settle(where, who, log)
+    for name in pool.directories(network.state_dir):  # the network may have named another pool before
+        settle(pool.Pool(network.state_dir, name), who, log)
+        if name != where.name:
+            pool.Pool(network.state_dir, name).refuse_second(who)
     return _first_usable(where, who, record, network, log)
 
 
@@ -129,6 +135,8 @@ def _lease_recorded(
     fresh = {**record, "asked": {**record["asked"]}}
     taken, bond = _acquire_or_reclaim(where, who, fresh, network.device, broken, log)
     try:
+        # `up` that was killed while it renamed VFs has them on their way home. All missing is not a matter of waiting.
+        sriov.wait_home(bond.ports, 0 if broken else _HOME_SECONDS)
         _record_state(taken, bond, network, log)
     except BaseException as unusable:
         taken.erase()
@@ -163,6 +171,10 @@ def _record_state(taken: "Lease", bond: "Bond", network: "Network", log: "Log") 
     record["before"] = {}
     for port in bond.ports:
         pf = host.pf(port.pf)
+        if not sriov.is_vf(port):
+            raise CniError(
+                POOL_UNUSABLE, f"VF {port.vf} of {pf.name} is not at {port.pci}, where the pool has it; run `sriov-bondctl up`"
+            )
         if not (pf.up and pf.carrier):
             what = "has no carrier; look at its cable and switch" if pf.up else f"is down; run `ip link set {pf.name} up`"
             log.warn(f"{bond.name} begins with a dead path: {pf.name} {what}")

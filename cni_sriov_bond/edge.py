@@ -77,7 +77,7 @@ def _say(fd: int, text: str) -> int:
 
 def _serve(name: str, run: "Callable[[list[str]], None]") -> int:
     """Run a verb and tell its failure, whatever it is, as one error document."""
-    from cni_sriov_bond.errors import DECODING_FAILURE, INTERNAL, IO_FAILURE, CniError
+    from cni_sriov_bond.errors import DECODING_FAILURE, INTERNAL, IO_FAILURE, TRY_AGAIN_LATER, CniError
 
     version = [_VERSIONS[-1]]
     try:
@@ -88,6 +88,8 @@ def _serve(name: str, run: "Callable[[list[str]], None]") -> int:
     except OSError as failed:
         what = f"{failed.strerror}: {failed.filename}" if failed.filename else str(failed)
         return _fail(CniError(IO_FAILURE, f"the call stopped at an error of the system: {what}"), version[0])
+    except KeyboardInterrupt:  # somebody at a shell; an ADD has undone what it did
+        return _fail(CniError(TRY_AGAIN_LATER, "the call was interrupted"), version[0])
     except RecursionError:  # only documents are as deep as they like
         return _fail(CniError(DECODING_FAILURE, "error unmarshall network config: exceeded max depth"), version[0])
     except Exception as failed:

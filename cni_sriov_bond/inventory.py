@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from typing import Any
 
 FILE = "pool.json"
+# A key that is true while `down` is at work, or died at it.
+LEAVING = "leaving"
 
 
 class Port:

@@ -1,7 +1,7 @@
 """Run the IPAM delegate as the contract has it: the untouched config, our environment, its own words in an error."""
 
 import posix as os  # os itself costs an ADD 4 million instructions
-from _signal import SIGKILL, SIGPIPE, SIGXFSZ
+from _signal import SIGINT, SIGKILL, SIGPIPE, SIGXFSZ
 from errno import ETXTBSY
 from select import POLLIN, POLLOUT, poll
 from stat import S_ISREG
@@ -93,11 +93,12 @@ def run(
     start = _fork if _is_ours(executable) else _spawn
     pid, to, out, err = _start(start, executable, {**environ, "CNI_COMMAND": command}, lock, min(seconds, _BUSY_SECONDS))
     talk = _Talk(pid, to, config, out, err)
+    finished = False
     try:
         finished = talk.until(monotonic() + seconds)
-        if not finished:
-            os.kill(pid, SIGKILL)
     finally:
+        if not finished:  # also when we were interrupted
+            os.kill(pid, SIGKILL)
         talk.close()
         _, status = os.waitpid(pid, 0)
     if talk.errors:
@@ -154,8 +155,9 @@ def _start(
 
 def _spawn(executable: str, environ: "dict[str, str]", streams: list[int]) -> int:
     actions = [(os.POSIX_SPAWN_DUP2, fd, number) for number, fd in enumerate(streams)]
-    # Python ignores these two, and what is ignored stays so over exec.
-    return os.posix_spawn(executable, [executable], environ, file_actions=actions, setsigdef=(SIGPIPE, SIGXFSZ))
+    # Python ignores the first two, and an undo the third; what is ignored stays so over exec.
+    default = (SIGPIPE, SIGXFSZ, SIGINT)
+    return os.posix_spawn(executable, [executable], environ, file_actions=actions, setsigdef=default)
 
 
 def _is_ours(executable: str) -> bool:

@@ -118,6 +118,7 @@ class Lease:
         self._rename(f"{self._owed}/{self.entry.key}", f"keep what is owed to the delegate for {self}")
         drop_leftovers(self._leases, self.entry.bond)  # whoever writes holds the bond's lock: these are of the dead
         store.sync(self._owed)
+        store.sync(self._owed.rpartition("/")[0])  # it may be new
         store.sync(self._leases)
 
     def erase(self) -> None:

@@ -1,5 +1,6 @@
 """The CNI verbs as stories: what is done in which order, and how it is undone."""
 
+from _signal import SIG_IGN, SIGINT, signal
 from errno import EBUSY
 
 from cni_sriov_bond import addresses as ip_addresses
@@ -99,6 +100,7 @@ class _Undo:
 
     def run(self, failed: BaseException) -> None:
         """Undo, and tell in the error's details what could not be undone."""
+        signal(SIGINT, SIG_IGN)  # a second Ctrl-C must not stop the undoing
         # A delegate that refused in its own words has given nothing, and may refuse the DEL by the same words for ever.
         owe = not isinstance(failed, DelegateError)
         outcome = release.release(self._site.lease, self._log, self._site.target, self.delegate, owe=owe)

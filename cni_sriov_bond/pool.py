@@ -17,7 +17,7 @@ import posix as os  # os itself costs an ADD 4 million instructions
 from time import monotonic, sleep, time
 
 from cni_sriov_bond import inventory, leases, quarantine, store
-from cni_sriov_bond.errors import INVALID_CONFIG, POOL_UNUSABLE, TRY_AGAIN_LATER, CniError
+from cni_sriov_bond.errors import INVALID_CONFIG, IO_FAILURE, POOL_UNUSABLE, TRY_AGAIN_LATER, CniError
 from cni_sriov_bond.leases import ADDING, STATES, Attachment, Entry, Lease
 
 TYPE_CHECKING = False
@@ -74,7 +74,15 @@ class Pool:
         found = self._bonds(value)
         if value.get("boot_id") != store.boot_id():
             raise CniError(POOL_UNUSABLE, f"pool {self.name} was made before this boot; run `sriov-bondctl up`")
+        if value.get(inventory.LEAVING):
+            raise CniError(
+                POOL_UNUSABLE, f"pool {self.name} is half taken away; run `sriov-bondctl down {self.name}` again, or `up`"
+            )
         return found
+
+    def _bonds_if_of_this_boot(self) -> "list[Bond]":
+        value = self.inventory()
+        return self._bonds(value) if value.get("boot_id") == store.boot_id() else []
 
     def _bonds(self, value: "dict[str, Any]") -> "list[Bond]":
         try:
@@ -93,6 +101,10 @@ class Pool:
             if old is None or STATES.index(parts[2]) < STATES.index(old.state):
                 found[parts[0], parts[1]] = Entry(*parts)
         return list(found.values())
+
+    def is_used(self) -> bool:
+        """Tell whether there are leases, or delegates that have still to be told."""
+        return bool(self.entries() or set(store.listed(f"{self.path}/{leases.OWED}")) - {"lock"})
 
     def drop_leftovers(self) -> int:
         """Delete what killed writers left, and say how many files; what somebody may still be writing stays."""
@@ -172,10 +184,7 @@ class Pool:
         busy = ""
         lock = self.lock()
         try:
-            entries = self.entries()
-            for entry in entries:
-                if entry.key == who.key:
-                    raise CniError(*self._had_already(who, entry))
+            entries = self._entries_without(who)
             taken = {entry.bond for entry in entries}.union(unusable, quarantine.bonds(self.path))
             for candidate in bonds:
                 if candidate.name in taken:
@@ -192,6 +201,24 @@ class Pool:
         finally:
             os.close(lock)
         return entries, busy, None
+
+    def refuse_second(self, who: Attachment) -> None:
+        """See that an attachment has no bond of this pool.
+
+        :raises CniError: TRY_AGAIN_LATER, POOL_UNUSABLE as ``acquire``.
+        """
+        self._entries_without(who)
+
+    def _entries_without(self, who: Attachment) -> list[Entry]:
+        """Give every lease's entry, of which none is the attachment's."""
+        entries = self.entries()
+        for entry in entries:
+            if entry.key == who.key:
+                raise CniError(*self._had_already(who, entry))
+        # After the leases: one becomes a debt by one rename, and would be seen in neither place.
+        if store.exists(f"{self.path}/{leases.OWED}/{who.key}"):
+            raise CniError(TRY_AGAIN_LATER, f"{who} was here before, and its IPAM plugin has still to be told; try again later")
+        return entries
 
     def _had_already(self, who: Attachment, entry: Entry) -> tuple[int, str]:
         """Give the code and the words for an attachment that has a bond."""
@@ -307,7 +334,7 @@ class Pool:
         if not rebuild:
             raise CniError(POOL_UNUSABLE, damage)
         record = {"version": leases.VERSION, "pool": self.name, "bond": entry.bond, "boot_id": store.boot_id(), "asked": {}}
-        bond = next((bond for bond in self.bonds() if bond.name == entry.bond), None)
+        bond = next((bond for bond in self._bonds_if_of_this_boot() if bond.name == entry.bond), None)
         if bond is not None:
             record.update(mac=bond.mac, ports_of=inventory.described(bond))
         return {**record, "rebuilt": damage}
@@ -319,17 +346,22 @@ def names(state_dir: str) -> list[str]:
 
 
 def known(state_dir: str) -> list[str]:
-    """Give the names of all pools of which there is anything: an inventory, or leases whose inventory is lost."""
+    """Give the names of all pools of which there is anything: an inventory, or leases and debts whose inventory is lost."""
     made = names(state_dir)
-    return [name for name in directories(state_dir) if name in made or Pool(state_dir, name).entries()]
+    return [name for name in directories(state_dir) if name in made or Pool(state_dir, name).is_used()]
 
 
 def directories(state_dir: str) -> list[str]:
-    """Give the names of all pools that there were ever, sorted: one whose inventory is lost has its leases still."""
+    """Give the names of all pools that there were ever, sorted: one whose inventory is lost has its leases still.
+
+    :raises CniError: IO_FAILURE when they cannot be listed, which does not mean that there are none.
+    """
     try:
         found = os.listdir(state_dir)
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError):
         return []
+    except OSError as failed:
+        raise CniError(IO_FAILURE, f"cannot list the pools in {state_dir}: {failed.strerror}") from None
     return sorted(name for name in found if store.exists(f"{state_dir}/{name}/leases"))
 
 

@@ -3,10 +3,9 @@
 Who looks finishes: the next ADD, GC, `sriov-bondctl gc`, `up` and `status`. What another process works on is left alone.
 """
 
-import posix as os  # os itself costs an ADD 4 million instructions
 from time import monotonic
 
-from cni_sriov_bond import debts, pool, release
+from cni_sriov_bond import debts, ipam, pool, release, store
 from cni_sriov_bond.errors import TRY_AGAIN_LATER, CniError
 from cni_sriov_bond.leases import INTERRUPTED, READY
 
@@ -20,6 +19,22 @@ if TYPE_CHECKING:
 # A delegate that hangs must not hold up the next container for as long as its own ADD may.
 _DELEGATE_SECONDS = 10.0
 _LEAST_DELEGATE_SECONDS = 3.0
+
+
+class _Patience:
+    """How long delegates may take in all that are told in one look at a pool: what is not told by then becomes a debt."""
+
+    def __init__(self, seconds: float, each: float = _DELEGATE_SECONDS) -> None:
+        self._deadline = monotonic() + seconds
+        self._each = each
+
+    @property
+    def left(self) -> float:
+        """How long the next one may take; 0 when it is not to be asked."""
+        left = min(self._each, self._deadline - monotonic())
+        return left if left >= min(self._each, _LEAST_DELEGATE_SECONDS) else 0.0
+
+
 DONE, WAITS, FAILED = "done", "waits", "failed"
 
 
@@ -41,20 +56,23 @@ class Finding:
 
 def finish(where: pool.Pool, log: "Log") -> None:
     """Finish ADDs and DELs that died and releases that waited for VFs, as far as they are home by now."""
+    patience = _Patience(_DELEGATE_SECONDS)
     for entry in where.entries():
         if entry.state != READY:
-            _tell(_finish(where, entry, log), log)
+            _tell(_finish(where, entry, log, patience), log)
 
 
-def reclaim(where: pool.Pool, log: "Log") -> list[Finding]:
+def reclaim(where: pool.Pool, log: "Log", seconds: float = _DELEGATE_SECONDS) -> list[Finding]:
     """Free what nobody will ask us to free, also where that means to read every lease, and give what was found.
 
+    :param seconds: how long delegates may take in all.
     :raises CniError: when the pool's files cannot be read.
     """
     findings = []
+    patience = _Patience(seconds)
     for entry in where.entries():
         if entry.state != READY or _is_over(where, entry):
-            found = _finish(where, entry, log)
+            found = _finish(where, entry, log, patience)
             _tell(found, log)
             findings += [found] if found else []
     where.drop_leftovers()
@@ -80,7 +98,7 @@ def holder(record: "dict[str, Any]") -> str:
     return f"{record['container_id']} {record['ifname']}" if "container_id" in record else ""
 
 
-def _finish(where: pool.Pool, entry: "Entry", log: "Log") -> Finding | None:
+def _finish(where: pool.Pool, entry: "Entry", log: "Log", patience: _Patience) -> Finding | None:
     """Release a lease if nobody works on it and its owner will not; None when there is nothing to tell."""
     try:
         lease = where.take(entry, seconds=0, rebuild=True)
@@ -96,14 +114,14 @@ def _finish(where: pool.Pool, entry: "Entry", log: "Log") -> Finding | None:
             return (
                 Finding(entry.bond, "", FAILED, f"{damage}; its VFs are in use still, so it is left alone") if damage else None
             )
-        return _release(lease, log)
+        return _release(lease, log, patience)
     finally:
         lease.close()
 
 
-def _release(lease: "Lease", log: "Log") -> Finding:
+def _release(lease: "Lease", log: "Log", patience: _Patience) -> Finding:
     record, bond = lease.record, lease.entry.bond
-    outcome = release.unattended(lease, log, lease.entry.state in INTERRUPTED, delegate_seconds=_DELEGATE_SECONDS)
+    outcome = release.unattended(lease, log, lease.entry.state in INTERRUPTED, delegate_seconds=patience.left)
     words = "; ".join(problem.msg for problem in outcome.problems)
     if words:
         return Finding(bond, holder(record), FAILED, words)
@@ -121,6 +139,7 @@ def collect(where: pool.Pool, network: str, kept: "set[tuple[str, str]] | None",
         if its namespace is gone.
     """
     problems = []
+    patience = _Patience(ipam.SECONDS, ipam.SECONDS)
     for entry in where.entries():
         try:
             record = where.read(entry)
@@ -130,12 +149,12 @@ def collect(where: pool.Pool, network: str, kept: "set[tuple[str, str]] | None",
         if record is None or record["network"] != network:
             continue
         if kept is None or (record["container_id"], record["ifname"]) not in kept:
-            problems += _collect_one(where, entry, kept is None, log)
+            problems += _collect_one(where, entry, kept is None, log, patience)
     where.drop_leftovers()
     return problems
 
 
-def _collect_one(where: pool.Pool, entry: "Entry", only_dead: bool, log: "Log") -> list[CniError]:
+def _collect_one(where: pool.Pool, entry: "Entry", only_dead: bool, log: "Log", patience: _Patience) -> list[CniError]:
     try:
         lease = where.take(entry, seconds=0)
     except CniError as failed:
@@ -148,7 +167,7 @@ def _collect_one(where: pool.Pool, entry: "Entry", only_dead: bool, log: "Log") 
     try:
         if only_dead and lease.entry.state not in INTERRUPTED and release.lives(lease.record):
             return []
-        return release.unattended(lease, log, enter=True).problems
+        return release.unattended(lease, log, enter=True, delegate_seconds=patience.left).problems
     finally:
         lease.close()
 
@@ -191,19 +210,20 @@ def settle(where: pool.Pool, log: "Log", key: str = "", seconds: float = _DELEGA
                 break
             # A share, so that one that hangs is not all that is ever tried.
             share = max(_LEAST_DELEGATE_SECONDS, left / (len(owed) - place))
-            findings.append(_settle_one(where, one, log, min(share, _DELEGATE_SECONDS)))
+            findings.append(_settle_one(where, one, log, min(share, _DELEGATE_SECONDS), lock))
     finally:
-        os.close(lock)
+        store.unlock(lock)
     return findings
 
 
-def _settle_one(where: pool.Pool, key: str, log: "Log", seconds: float) -> Finding:
+def _settle_one(where: pool.Pool, key: str, log: "Log", seconds: float, lock: int) -> Finding:
     bond, whose = "", ""
     try:
         record = debts.read(where.path, key)
         if record is not None:
             bond, whose = record["bond"], holder(record)
-            release.tell_delegate(record, seconds)
+            # With the lock: should we be killed, nobody adds this attachment while the delegate may free its addresses.
+            release.tell_delegate(record, seconds, lock)
             debts.settle(where.path, key)
     except CniError as failed:
         log.warn(f"the addresses of {whose or key} may be reserved still: {failed.msg}")

@@ -77,13 +77,13 @@ def release(
     :param target: the container's namespace if the runtime gave one; it is entered only if it is the recorded one.
     :param delegate: whether the delegate may have given addresses.
     :param seconds: how long to wait for VFs that are not home; after that the lease stays.
-    :param delegate_seconds: how long the delegate may take.
+    :param delegate_seconds: how long the delegate may take; 0 not to ask it now.
     :param owe: whether a delegate that cannot be told must be told later.
     """
     outcome = Outcome()
     record = lease.record
     if _touched(record):
-        _bring_home(outcome, lease, log, target, seconds)
+        outcome.attempt(lambda: _bring_home(outcome, lease, log, target, seconds))
         if outcome.missing or outcome.problems:
             # Not handed out as it is: whoever looks next tries again, and `sriov-bondctl status` shows it.
             if lease.entry.state != RELEASING:
@@ -95,7 +95,7 @@ def release(
     told = True
     if delegate and record.get("delegate"):
         where = target.path if target is not None and _is_its(target, record) else ""
-        told = outcome.attempt(lambda: tell_delegate(record, delegate_seconds, lease.lock, where))
+        told = delegate_seconds > 0 and outcome.attempt(lambda: tell_delegate(record, delegate_seconds, lease.lock, where))
         log.step("told the delegate")
     if outcome.free:
         outcome.free = outcome.attempt(lease.erase if told or not owe else lease.owe)
@@ -108,7 +108,7 @@ def unattended(lease: Lease, log: "Log", enter: bool, *, seconds: float = 0, del
     :param enter: whether the namespace that the lease was made for may be entered, if its path still leads there.
     :param seconds: how long at least to wait for VFs that are not home. 0 for one of many: they are home or on their way, and
         one wait for each of 63 would be too long.
-    :param delegate_seconds: how long the delegate may take.
+    :param delegate_seconds: how long the delegate may take; 0 not to ask it now.
     """
     target = _recorded_netns(lease.record) if enter else None
     try:

@@ -4,11 +4,11 @@ VFs are known by PCI address. Their names change: a VF comes home under the name
 """
 
 import posix as os  # os itself costs an ADD 4 million instructions
-from errno import EEXIST
+from errno import EEXIST, ENODEV, ENOENT, ENOTDIR
 from time import monotonic, sleep
 
 from cni_sriov_bond import store, wire
-from cni_sriov_bond.errors import POOL_UNUSABLE, CniError, KernelError
+from cni_sriov_bond.errors import IO_FAILURE, POOL_UNUSABLE, CniError, KernelError
 from cni_sriov_bond.netlink import Netlink
 from cni_sriov_bond.netns import Entered, Temporary, own
 
@@ -37,17 +37,35 @@ def netdev(pci: str) -> str:
 
     A listing of ``/sys/bus/pci/devices/X/net`` shows only devices of the namespace that sysfs was mounted in, which
     is how we see that a VF is home.
+
+    :raises CniError: IO_FAILURE when it cannot be looked at, which does not mean that it has none.
     """
     try:
         found = os.listdir(f"{PCI_DEVICES}/{pci}/net")
-    except OSError:
-        return ""
+    except OSError as failed:
+        if failed.errno in (ENOENT, ENOTDIR, ENODEV):
+            return ""
+        raise CniError(IO_FAILURE, f"cannot see where {pci} is: {failed.strerror}") from None
     return found[0] if found else ""
 
 
 def exists(pci: str) -> bool:
-    """Tell whether there is such a PCI device, with or without a driver."""
+    """Tell whether there is such a PCI device, with or without a driver.
+
+    :raises CniError: IO_FAILURE when it cannot be looked at.
+    """
     return store.exists(f"{PCI_DEVICES}/{pci}")
+
+
+def is_vf(port: "Port") -> bool:
+    """Tell whether the PF has its VF where the inventory says: another number of VFs may put them elsewhere on the bus.
+
+    Where sysfs does not say, the PF's own answer about its VFs tells what is wrong.
+    """
+    try:
+        return os.readlink(f"{PCI_DEVICES}/{port.pf}/virtfn{port.vf}").rpartition("/")[2] == port.pci
+    except OSError:
+        return True
 
 
 def absence(pci: str) -> str:

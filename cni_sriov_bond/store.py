@@ -37,11 +37,16 @@ def is_path(text: str) -> bool:
 
 
 def exists(path: str) -> bool:
-    """Tell whether a path leads anywhere."""
+    """Tell whether a path leads anywhere.
+
+    :raises CniError: IO_FAILURE when that cannot be seen, which does not mean that it does not.
+    """
     try:
         os.stat(path)
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError):
         return False
+    except OSError as failed:
+        raise CniError(IO_FAILURE, f"cannot look at {path}: {failed.strerror}") from None
     return True
 
 

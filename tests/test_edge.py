@@ -23,6 +23,7 @@ from cni_sriov_bond.errors import (
 )
 from tests.fuzz import process
 from tests.fuzz.case import Case
+from tests.lab.waiting import wait_until
 from tests.support import REPOSITORY, SECONDS, Answer, Plugin, files, lease, make_pool, plugin_at, program, space
 
 if TYPE_CHECKING:
@@ -450,6 +451,43 @@ def test_an_empty_pool_names_its_holders(plugin: Plugin) -> None:
     for part in ("pool db is empty: all 2 bonds are leased", "cbond1 by first eth0", "cbond2 by second eth0"):
         assert part in words
     assert files(plugin.state) == before
+
+
+@pytest.mark.root
+@pytest.mark.parametrize(("left", "code"), [("ready", POOL_UNUSABLE), ("draining", TRY_AGAIN_LATER), ("owed", TRY_AGAIN_LATER)])
+def test_what_an_attachment_has_left_in_another_pool_is_seen(plugin: Plugin, left: str, code: int) -> None:
+    """Its network may have named that pool before; a late DEL there would free the address that it is given here (A3)."""
+    make_pool(plugin.state)
+    program(plugin.cni_path, "ipam", "exit 3")
+    delegate = {"type": "ipam", "environ": {"CNI_PATH": str(plugin.cni_path)}, "config": "{}"}
+    taken = lease(
+        make_pool(plugin.state, "other"), netns={"path": "/none", "id": [4, 1]}, delegate=delegate, ips=["10.0.0.5/24"]
+    )
+    if left == "owed":
+        taken.owe()
+    else:
+        taken.save(left)
+    taken.close()
+    with space() as container:
+        answer = plugin.run("ADD", CNI_NETNS=container.path)
+    assert "container c1 interface eth0" in answer.error(code)
+
+
+def test_an_interrupted_call_says_so(plugin: Plugin, state: Path, tmp_path: Path) -> None:
+    """Ctrl-C at cnitool is one error document, and its delegate does not live on."""
+    program(plugin.cni_path, "ipam", f"echo $$ >{tmp_path}/pid; exec sleep 60")
+    environ = plugin.environ("DEL", {"PATH": os.environ["PATH"]})
+    with subprocess.Popen(plugin.argv, stdin=-1, stdout=-1, stderr=-1, env=environ, cwd=REPOSITORY) as process:
+        assert process.stdin
+        process.stdin.write(plugin.config(ipam={"type": "ipam"}))
+        process.stdin.close()
+        process.stdin = None
+        wait_until(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text().endswith("\n"), "the delegate to run")
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=SECONDS)
+    assert Answer(process.returncode, out.decode(), err.decode()).error(TRY_AGAIN_LATER).strip() == "the call was interrupted"
+    assert err == b""
+    assert not Path("/proc", (tmp_path / "pid").read_text().strip()).exists()
 
 
 @pytest.mark.root

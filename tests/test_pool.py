@@ -93,6 +93,18 @@ def test_an_attachment_is_not_given_a_second_bond(tmp_path: Path) -> None:
     assert len(names_of_leases(where)) == 1
 
 
+def test_an_attachment_that_is_owed_a_del_is_given_no_bond(tmp_path: Path) -> None:
+    """Also if its lease has become a debt since the debts were looked at: the late DEL would free its new address (A3)."""
+    where = make_pool(tmp_path)
+    taken = lease(where)
+    taken.owe()
+    taken.close()
+    with pytest.raises(CniError, match="its IPAM plugin has still to be told") as refused:
+        where.acquire(WHO, {})
+    assert refused.value.code == TRY_AGAIN_LATER
+    lease(where, "c2").close()
+
+
 @pytest.mark.parametrize(
     ("state", "words"), [(leases.DRAINING, "until its VFs are home"), (leases.ADDING, "by an ADD that has not ended")]
 )

@@ -100,6 +100,27 @@ def test_who_tells_a_delegate_is_alone(owing: pool.Pool) -> None:
     os.close(held)
 
 
+def test_a_delegate_that_is_told_later_keeps_the_lock(owing: pool.Pool, tmp_path: Path) -> None:
+    """Killed meanwhile, we leave one that may free the address yet: until its end nobody adds that attachment."""
+    program(tmp_path, "ipam", f"readlink /proc/$$/fd/3 >{tmp_path}/held")
+    reclaim.settle(owing, Log())
+    assert (tmp_path / "held").read_text() == f"{owing.path}/owed/lock\n"
+
+
+def test_delegates_that_hang_are_waited_for_once(tmp_path: Path) -> None:
+    """Not for each of 63 dead containers: the others are told later, and their bonds are free."""
+    where = make_pool(tmp_path / "state", size=6)
+    program(tmp_path, "ipam", f"echo >>{tmp_path}/asked; exec sleep 60")
+    for number in range(6):
+        delegate = {"type": "ipam", "environ": {"CNI_PATH": str(tmp_path)}, "config": "{}"}
+        lease(where, f"c{number}", delegate=delegate).close()
+    start = monotonic()
+    found = reclaim.reclaim(where, Log(level="panic"), seconds=3.1)
+    assert monotonic() - start < 6
+    assert (len(found), where.entries(), len(debts.keys(where.path))) == (6, [], 6)
+    assert (tmp_path / "asked").read_text() == "\n"
+
+
 def test_a_new_add_of_the_same_attachment_settles_first(owing: pool.Pool, tmp_path: Path) -> None:
     """Else the late DEL would free the address that it is about to get."""
     log = Log(level="panic")

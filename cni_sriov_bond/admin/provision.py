@@ -5,7 +5,7 @@ import shutil
 from collections.abc import Callable
 from typing import Any
 
-from cni_sriov_bond import inventory, pool, quarantine, reclaim, sriov, store
+from cni_sriov_bond import debts, inventory, pool, quarantine, reclaim, sriov, store
 from cni_sriov_bond.admin import udevrules
 from cni_sriov_bond.admin.hostfile import PoolPlan
 from cni_sriov_bond.admin.nic import Nic
@@ -48,6 +48,7 @@ def _lock_provisioning(where: pool.Pool) -> int:
 def _up(where: pool.Pool, plan: PoolPlan, log: Log, report: Report) -> bool:
     nics = [Nic(name, number) for name, number in zip(plan.pfs, plan.nics, strict=True)]
     _refuse_doubles(nics)
+    _refuse_shared(where, nics)
     size = _size(plan, nics)
     _drop_unfinished_inventories(where)
     reclaim.reclaim(where, log)
@@ -66,6 +67,7 @@ def _up(where: pool.Pool, plan: PoolPlan, log: Log, report: Report) -> bool:
     if any(made):
         reclaim.reclaim(where, log)  # leases that lost their VFs to the making of new ones
     after = _new_inventory(plan, nics, size, before, made, brought_up)
+    _refuse_other_bonds(where, after)
     with _Held(where, [inventory.bond(one) for one in after["bonds"]]) as free:
         whole = _whole(free, where, log)
         changed = _name(whole, report) or changed
@@ -152,22 +154,23 @@ def down(state_dir: str, name: str, log: Log) -> None:
     made = where.inventory()
     provisioning = _lock_provisioning(where)
     try:
-        reclaim.reclaim(where, log)
-        reclaim.settle(where, log)
-        _refuse_leases(where, f"pool {name} cannot be taken away")
-        _take_away(where, made)
+        reclaim.reclaim(where, log, seconds=float("inf"))
+        reclaim.settle(where, log, seconds=float("inf"))
+        _take_away(where, made, log)
     finally:
         os.close(provisioning)
 
 
-def _take_away(where: pool.Pool, made: dict[str, Any]) -> None:
+def _take_away(where: pool.Pool, made: dict[str, Any], log: Log) -> None:
     lock = where.lock()
     try:
         _refuse_leases(where, f"pool {where.name} cannot be taken away")
-        # First, so that no ADD finds the pool while its VFs go.
-        os.unlink(f"{where.path}/{inventory.FILE}")
-        for kept in made["nics"]:
-            nic = Nic(kept["pci"], kept["number"])
+        _refuse_debts(where)
+        nics = _nics_there(made, log)
+        _refuse_held(where, nics)
+        # First, so that no ADD finds the pool while its VFs go, and whoever comes after our death knows what is to be done.
+        inventory.write(where.path, {**made, inventory.LEAVING: True})
+        for nic, kept in nics:
             if kept["made_vfs"] and nic.count:
                 nic.count = 0
             if kept["brought_up"]:
@@ -178,11 +181,62 @@ def _take_away(where: pool.Pool, made: dict[str, Any]) -> None:
         os.close(lock)
 
 
+def _nics_there(made: dict[str, Any], log: Log) -> list[tuple[Nic, dict[str, Any]]]:
+    """Give the NICs of an inventory with what it says of them; one that is gone has taken its VFs along."""
+    found = []
+    for kept in made["nics"]:
+        try:
+            found.append((Nic(kept["pci"], kept["number"]), kept))
+        except CniError as gone:
+            log.warn(f"nothing is taken back of {kept['name']}: {gone.msg}")
+    return found
+
+
+def _refuse_debts(where: pool.Pool) -> None:
+    """Refuse to forget which delegates have still to be told: their addresses would be reserved for ever."""
+    owed = len(debts.keys(where.path))
+    if owed:
+        raise CniError(
+            POOL_UNUSABLE,
+            f"pool {where.name} cannot be taken away while IPAM plugins have still to be told of {owed} released bonds; "
+            "`sriov-bondctl gc` says why they could not be",
+        )
+
+
+def _refuse_held(where: pool.Pool, nics: list[tuple[Nic, dict[str, Any]]]) -> None:
+    """Refuse to pull VFs of ours out from under another namespace, or a virtual machine."""
+    for nic, kept in nics:
+        held = [pci for pci in nic.vfs() if sriov.driver(pci) and not sriov.netdev(pci)] if kept["made_vfs"] else []
+        if held:
+            raise CniError(
+                POOL_UNUSABLE,
+                f"pool {where.name} cannot be taken away: the VF at {held[0]} is in use: {sriov.absence(held[0])}",
+            )
+
+
 def _refuse_doubles(nics: list[Nic]) -> None:
     addresses = [nic.pci for nic in nics]
     for nic in nics:
         if addresses.count(nic.pci) > 1:
             raise CniError(POOL_UNUSABLE, f"{nic.asked} is the NIC {nic.pci}, which the pool names twice; name two NICs")
+
+
+def _refuse_shared(where: pool.Pool, nics: list[Nic]) -> None:
+    """Refuse a NIC that another pool has: each would lease the other's VFs, and `down` of one take those of both away."""
+    for name in pool.names(where.state_dir):
+        if name == where.name:
+            continue
+        try:
+            theirs = {kept["pci"] for kept in pool.Pool(where.state_dir, name).inventory()["nics"]}
+        except (CniError, KeyError, TypeError):
+            continue  # damaged: nothing can be leased from it
+        for nic in nics:
+            if nic.pci in theirs:
+                raise CniError(
+                    POOL_UNUSABLE,
+                    f"the NIC {nic.name} ({nic.pci}) of pool {where.name} is in pool {name} already; run `sriov-bondctl down "
+                    f"{name}` first, or name another NIC",
+                )
 
 
 def _size(plan: PoolPlan, nics: list[Nic]) -> int:
@@ -232,6 +286,18 @@ def _refuse_other_nics(where: pool.Pool, before: dict[str, Any] | None, nics: li
     """Refuse to pair other NICs, or the same in another order, under living leases."""
     if before and [kept["pci"] for kept in before["nics"]] != [nic.pci for nic in nics]:
         _refuse_leases(where, f"the NICs of pool {where.name} cannot be changed")
+
+
+def _refuse_other_bonds(where: pool.Pool, after: dict[str, Any]) -> None:
+    """Refuse to give leased VFs to a bond of another name: whoever works on the lease has the old one's lock alone."""
+    bonds = {one["name"]: [port["pci"] for port in one["ports"]] for one in after["bonds"]}
+    for entry in where.entries():
+        try:
+            record = where.read(entry)
+        except CniError:
+            continue
+        if record and "ports_of" in record and [port["pci"] for port in record["ports_of"]["ports"]] != bonds.get(entry.bond):
+            _refuse_leases(where, f"the bonds of pool {where.name} cannot be called or paired otherwise")
 
 
 def _refuse_remaking(where: pool.Pool, nic: Nic, size: int) -> None:

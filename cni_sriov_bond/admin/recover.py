@@ -17,7 +17,7 @@ def gc(state_dir: str, name: str) -> list[dict[str, str]]:
     """
     where = pool.Pool(state_dir, name)
     # In this order: a delegate that could not be told just now is not asked again at once.
-    found = reclaim.settle(where, QUIET, seconds=float("inf")) + reclaim.reclaim(where, QUIET)
+    found = reclaim.settle(where, QUIET, seconds=float("inf")) + reclaim.reclaim(where, QUIET, seconds=float("inf"))
     return [{"bond": one.bond, "holder": one.holder, "state": one.state, "words": one.words} for one in found]
 
 
@@ -50,6 +50,7 @@ def give_back(where: pool.Pool, bond: inventory.Bond, log: Log) -> str:
         return "its lease is given back"
     if bond.name not in quarantine.bonds(where.path):
         return "it is free already"
+    where.bonds_of_this_boot()  # else the VFs at these addresses may be anybody's
     held = where.lock_bond(bond.name)
     try:
         _repair(where, bond)

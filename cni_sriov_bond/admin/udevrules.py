@@ -67,4 +67,7 @@ def _reload() -> None:
     """Let a running udev read its rules again; without udev there is nobody to keep off."""
     udevadm = shutil.which("udevadm")
     if udevadm and os.path.exists("/run/udev/control"):
-        subprocess.run([udevadm, "control", "--reload"], check=False, capture_output=True, timeout=20)
+        try:
+            subprocess.run([udevadm, "control", "--reload"], check=False, capture_output=True, timeout=20)
+        except subprocess.TimeoutExpired:
+            raise CniError(IO_FAILURE, "udev does not answer; see `systemctl status systemd-udevd` and try again") from None

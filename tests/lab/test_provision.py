@@ -51,6 +51,17 @@ def test_up_makes_named_pairs_with_one_mac_each_and_down_takes_them_away(bare: P
     assert look(bare.guest) == before
 
 
+def test_bonds_are_not_called_otherwise_under_a_lease(bare: Product) -> None:
+    """Whoever works on the lease has the lock of the old name alone."""
+    bare.provision(2)
+    with bare.attached(network(ipam=None), "c1"):
+        bare.guest.write(HOST_FILE, POOL.format(vfs=2) + 'bond_name = "db{n}"\n')
+        said = bare.ctl("up", check=False)
+        assert "the bonds of pool db cannot be called or paired otherwise while bonds are leased: cbond1 by" in said.stderr
+    bare.ctl("up")
+    assert [bond["name"] for bond in bare.status()["bonds"]] == ["db1", "db2"]
+
+
 def test_up_twice_changes_nothing_and_macs_come_back_after_down(bare: Product) -> None:
     bare.provision(2)
     first = look(bare.guest)

@@ -91,6 +91,8 @@ class Driver:
             return
         self._referee.begin_work(bond.name)
         self._referee.own(bond.name, who.key, lease.record["soak"])
+        if who.key in debts.keys(self._where.path):
+            self._referee.fault(f"{who} has {bond.name}, and is owed a DEL that would free its address")
         lease.save(leases.ADDING)
         if self._random.random() < 0.1:
             self._give_back(lease)  # the ADD fails and is undone
@@ -106,7 +108,9 @@ class Driver:
     def _refused(self, refused: CniError) -> None:
         if refused.code == TRY_AGAIN_LATER and "is empty" in refused.msg:
             self._count("empty")
-        elif refused.code in (POOL_UNUSABLE, TRY_AGAIN_LATER) and " has the bond " in refused.msg:
+        elif refused.code in (POOL_UNUSABLE, TRY_AGAIN_LATER) and any(
+            words in refused.msg for words in (" has the bond ", " was here before")
+        ):
             self._count("refused")
         else:
             raise refused

@@ -86,9 +86,16 @@ MUTANTS = (
     Mutant(
         "no look at the attachment",
         "pool.py",
-        "                if entry.key == who.key:\n",
-        "                if False:\n",
+        "            if entry.key == who.key:\n",
+        "            if False:\n",
         ("two owners",),
+    ),
+    Mutant(
+        "no look at what is owed",
+        "pool.py",
+        'if store.exists(f"{self.path}/{leases.OWED}/{who.key}"):',
+        "if False:",
+        ("is owed a DEL",),
     ),
     Mutant(
         "leftovers deleted without a lock",

@@ -1,0 +1,117 @@
+"""``up`` and ``down`` where they refuse, over a tree of files like the kernel's; what they do is seen in the lab."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from cni_sriov_bond import inventory, leases, pool, release, sriov
+from cni_sriov_bond.admin import provision
+from cni_sriov_bond.admin.hostfile import PoolPlan
+from cni_sriov_bond.errors import POOL_UNUSABLE, CniError
+from cni_sriov_bond.log import Log
+from tests.support import bond_entry, lease, make_pool, program
+
+QUIET = Log(level="panic")
+NICS = ("ffff:01:00.0", "ffff:02:00.0")
+
+
+@pytest.fixture
+def devices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Two NICs without VFs, in a directory in the place of /sys/bus/pci/devices."""
+    tree = tmp_path / "devices"
+    monkeypatch.setattr(sriov, "PCI_DEVICES", str(tree))
+    for place, pci in enumerate(NICS, 1):
+        (tree / pci / f"net/enp{place}s0").mkdir(parents=True)
+        for attribute, value in (("sriov_totalvfs", 7), ("sriov_numvfs", 0), ("sriov_offset", 128), ("sriov_stride", 2)):
+            (tree / pci / attribute).write_text(f"{value}\n")
+    return tree
+
+
+def owned(where: pool.Pool, made_vfs: bool = False) -> None:
+    """Have the inventory of a pool say that the NICs are its."""
+    nics = [
+        {"pci": pci, "name": f"enp{place}s0", "number": place, "made_vfs": made_vfs, "brought_up": False}
+        for place, pci in enumerate(NICS, 1)
+    ]
+    inventory.write(where.path, {**where.inventory(), "nics": nics})
+
+
+def refusal(state: Path, verb: str, name: str) -> str:
+    with pytest.raises(CniError) as refused:
+        if verb == "up":
+            plan = PoolPlan(name, NICS, (1, 2), None, "VF{nic}{vf}", "cbond{n}")
+            provision.up(str(state), plan, QUIET, lambda what, done, all_of_it: None)
+        else:
+            provision.down(str(state), name, QUIET)
+    assert refused.value.code == POOL_UNUSABLE
+    return refused.value.msg
+
+
+def test_a_nic_of_another_pool_is_refused(tmp_path: Path, devices: Path) -> None:
+    """Each pool would lease the other's VFs; a pool that was renamed in the host file must go under its old name first."""
+    owned(make_pool(tmp_path, "db"))
+    words = refusal(tmp_path, "up", "web")
+    assert "the NIC enp1s0 (ffff:01:00.0) of pool web is in pool db already; run `sriov-bondctl down db` first" in words
+    assert (devices / NICS[0] / "sriov_numvfs").read_text() == "0\n"
+
+
+def test_a_pool_whose_delegates_have_still_to_be_told_stays(tmp_path: Path, devices: Path) -> None:
+    """With it would go what says which addresses to free; once they are told it can go."""
+    where = make_pool(tmp_path / "state", "db")
+    program(tmp_path, "ipam", "exit 3")
+    delegate = {"type": "ipam", "environ": {"CNI_PATH": str(tmp_path)}, "config": "{}"}
+    taken = lease(where, delegate=delegate)
+    release.release(taken, QUIET)
+    taken.close()
+    assert "IPAM plugins have still to be told of 1 released bonds" in refusal(tmp_path / "state", "down", "db")
+    assert where.inventory()["bonds"]
+    program(tmp_path, "ipam", "exit 0")
+    provision.down(str(tmp_path / "state"), "db", QUIET)
+    assert not Path(where.path).exists()
+
+
+def test_a_vf_that_somebody_else_has_is_not_pulled_out(tmp_path: Path, devices: Path) -> None:
+    """A virtual machine that has one by vfio would hold the kernel, and the pool's lock, until its end."""
+    where = make_pool(tmp_path, "db", 1)
+    owned(where, made_vfs=True)
+    vf = bond_entry(1)["ports"][0]["pci"]
+    (devices / vf).mkdir()
+    (devices / vf / "driver").symlink_to("../../../bus/pci/drivers/vfio-pci")
+    (devices / NICS[0] / "virtfn0").symlink_to(f"../{vf}")
+    (devices / NICS[0] / "sriov_numvfs").write_text("1\n")
+    assert f"the VF at {vf} is in use: its driver vfio-pci makes no network device" in refusal(tmp_path, "down", "db")
+    assert where.bonds_of_this_boot()
+
+
+def test_a_nic_that_is_gone_does_not_keep_its_pool(tmp_path: Path, devices: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """It took its VFs along; what there is of the other is taken back."""
+    where = make_pool(tmp_path, "db")
+    owned(where, made_vfs=True)
+    os.rename(devices / NICS[1], devices / "ffff:03:00.0")
+    (devices / NICS[0] / "sriov_numvfs").write_text("0\n")
+    provision.down(str(tmp_path), "db", Log())
+    assert "nothing is taken back of enp2s0: the NIC ffff:02:00.0 has no network device" in capfd.readouterr().err
+    assert not Path(where.path).exists()
+
+
+def test_a_down_that_died_can_be_repeated(tmp_path: Path, devices: Path) -> None:
+    """What it had to do is kept, and until then nobody is given a bond of the pool."""
+    where = make_pool(tmp_path, "db")
+    owned(where)
+    inventory.write(where.path, {**where.inventory(), inventory.LEAVING: True})
+    with pytest.raises(CniError, match="pool db is half taken away; run `sriov-bondctl down db` again") as refused:
+        where.acquire(leases.Attachment("net1", "c1", "eth0"), {})
+    assert refused.value.code == POOL_UNUSABLE
+    provision.down(str(tmp_path), "db", QUIET)
+    assert not Path(where.path).exists()
+
+
+def test_a_vf_is_known_by_its_place_on_the_nic(devices: Path) -> None:
+    """With another number of VFs the same address may be another VF, whose VLAN would be set on the wrong one."""
+    port = inventory.bond(bond_entry(1)).ports[0]
+    (devices / NICS[0] / "virtfn0").symlink_to(f"../{port.pci}")
+    assert sriov.is_vf(port)
+    (devices / NICS[0] / "virtfn0").unlink()
+    (devices / NICS[0] / "virtfn0").symlink_to("../ffff:01:10.7")
+    assert not sriov.is_vf(port)
