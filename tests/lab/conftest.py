@@ -1,6 +1,7 @@
 """Fixtures of the tests that use the product in the lab."""
 
-from typing import TYPE_CHECKING
+import time
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -9,9 +10,11 @@ from tests.lab.product import STATE_DIR, Product, Snapshot, look
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from tests.lab.guest import Guest
     from tests.lab.lab import Lab
 
 POOL_FILE = f"{STATE_DIR}/db/pool.json"
+REST_SECONDS = 5.0
 
 
 @pytest.fixture
@@ -31,14 +34,24 @@ def provisioned(installed: Product) -> Product:
 @pytest.fixture
 def product(provisioned: Product) -> "Iterator[Product]":
     """Return the product with its pool; the host must be after the test as it was before, seen from outside."""
-    before = look(provisioned.guest)
+    guest = provisioned.guest
+    before, baseline = look(guest), guest.ask("baseline")["before"]
     yield provisioned
-    if provisioned.guest.lost is not None:
+    if guest.lost is not None:
         return  # nothing to compare; the test runs again
-    different = changes(before, look(provisioned.guest))
+    different = changes(before, look(guest)) + left_behind(guest, baseline)
     if different:
         provisioned.clean()
     assert different == []
+
+
+def left_behind(guest: "Guest", baseline: dict[str, Any]) -> list[str]:
+    """Return what the outside checker says of the host at rest; processes that have been killed take a moment to go."""
+    deadline = time.monotonic() + REST_SECONDS
+    while True:
+        found: list[str] = guest.ask("check", before=baseline)["found"]
+        if not found or time.monotonic() > deadline:
+            return found
 
 
 def changes(before: Snapshot, after: Snapshot) -> list[str]:

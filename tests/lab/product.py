@@ -150,11 +150,16 @@ class Product:
         return self.guest.run(f"ip netns exec {name} {command}", check=check, timeout=timeout)
 
     def pings(self, name: str, address: str, count: int = 3, interval: float = 0.2) -> int:
-        """Ping from a namespace and return how many answers came."""
-        seconds = count * interval + 2
+        """Ping from a namespace until ``count`` answers came, or for that long and some seconds; return how many came."""
+        seconds = count * interval + 3
         command = f"ping -n -q -c {count} -i {interval} -W 1 -w {seconds:.0f} {address}"
         out = self.inside(name, command, check=False, timeout=seconds + 30).stdout
         return received(out)
+
+
+def answered_at_once(product: Product, name: str, address: str) -> bool:
+    """Tell whether the only ping that is sent is answered."""
+    return received(product.inside(name, f"ping -n -q -c 1 -W 2 {address}", check=False).stdout) == 1
 
 
 def received(ping: str) -> int:

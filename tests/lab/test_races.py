@@ -3,11 +3,13 @@
 import contextlib
 import json
 import re
+import signal
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.lab.inside.churn import EVERYTHING
 from tests.lab.product import PEER, STATE_DIR, Answer, Product, look, network, received
 from tests.lab.waiting import wait_until
 from tests.soak import whole
@@ -23,10 +25,11 @@ VALID = "cni.dev/valid-attachments"
 SLEEPY = "/opt/cni/bin/sleepy"
 # What sleepy tells of a call, what lets its ADDs go on, and a pipe that says nothing: reading it costs no process.
 TOLD, GO, NEVER = "/run/sleepy", "/run/sleepy/go", "/run/sleepy.never"
-# The ADD tells which process is its plugin and waits; then host-local answers in its place.
+# An ADD tells which process is its plugin and waits; then host-local answers in its place. A DEL does if this file is there.
+ALSO_DEL = "/run/sleepy/del"
 SLEEPY_SCRIPT = f"""#!/bin/bash
 config=$(cat)
-if [[ $CNI_COMMAND == ADD ]]; then
+if [[ $CNI_COMMAND == ADD || $CNI_COMMAND == DEL && -e {ALSO_DEL} ]]; then
     echo "$PPID $$" > {TOLD}/$CNI_CONTAINERID.new && mv {TOLD}/$CNI_CONTAINERID.new {TOLD}/$CNI_CONTAINERID
     until [[ -e {GO} ]]; do read -rt 0.1 <> {NEVER}; done
 fi
@@ -54,9 +57,9 @@ def sleepy(product: Product) -> "Iterator[Guest]":
     guest.sh(f"rm -rf {TOLD} {NEVER} {SLEEPY}")
 
 
-def began(product: Product, config: dict[str, Any], container: str) -> "tuple[Process, int, int]":
-    """Start an ADD and wait until its delegate sleeps; return it with the pids of the plugin and of the delegate."""
-    call = product.begin("ADD", config, container, f"/run/netns/{container}")
+def began(product: Product, config: dict[str, Any], container: str, verb: str = "ADD") -> "tuple[Process, int, int]":
+    """Start a call and wait until its delegate sleeps; return it with the pids of the plugin and of the delegate."""
+    call = product.begin(verb, config, container, f"/run/netns/{container}")
     path = f"{TOLD}/{container}"
     told = wait_until(lambda: product.guest.tree(TOLD).get(path, b"").split(), f"the delegate of {container} to sleep", 60)
     plugin, delegate = map(int, told)
@@ -98,8 +101,10 @@ def all_at_once(product: Product, verb: str, config: dict[str, Any], names: list
         export CNI_COMMAND={verb} CNI_IFNAME=eth0 CNI_PATH=/opt/cni/bin
         for name in {" ".join(names)}; do
             (
+                began=${{EPOCHREALTIME/./}}
                 CNI_CONTAINERID=$name CNI_NETNS=/run/netns/$name /opt/cni/bin/sriov-bond < config > $name.out 2> $name.err
                 echo $? > $name.status
+                echo $((${{EPOCHREALTIME/./}} - began)) > $name.took
             ) &
         done
         wait"""
@@ -108,6 +113,8 @@ def all_at_once(product: Product, verb: str, config: dict[str, Any], names: list
     files = {path: content.decode().strip() for path, content in product.guest.tree(folder).items()}
     bad = {path: words for path, words in files.items() if path.endswith(".err") and "Traceback" in words}
     assert bad == {}
+    slow = {path: took for path, took in files.items() if path.endswith(".took") and int(took) > (PATIENCE + SLACK) * 1e6}
+    assert slow == {}, "microseconds"
     return {name: (files[f"{folder}/{name}.status"], files[f"{folder}/{name}.out"]) for name in names}
 
 
@@ -150,9 +157,7 @@ def test_a_del_that_meets_its_add_waits_for_it_and_frees_everything(product: Pro
     with product.netns("c1"):
         add, _, _ = began(product, sleepy_network(), "c1")
         delete = product.begin("DEL", sleepy_network(), "c1", "/run/netns/c1")
-        lock = "/var/lib/cni/sriov-bond/db/bonds/cbond1"
-        opened = f"for pid in $(pgrep -x sriov-bond); do ls -l /proc/$pid/fd 2>/dev/null | grep -c {lock} || true; done"
-        wait_until(lambda: len(re.findall("1", sleepy.sh(opened).stdout)) == 2, "the DEL to wait for the bond", 30)
+        waits_for_bond(sleepy, "the DEL")
         sleepy.sh(f"touch {GO}")
         Answer(add.wait()).succeeded()
         Answer(delete.wait()).succeeded()
@@ -160,14 +165,29 @@ def test_a_del_that_meets_its_add_waits_for_it_and_frees_everything(product: Pro
         assert [link["ifname"] for link in sleepy.sh("ip -n c1 -j link").json()] == ["lo"]
 
 
-def test_two_dels_at_once_both_succeed(product: Product) -> None:
-    with product.netns("c1") as (path,):
-        for _ in range(3):
-            product.call("ADD", network(), "c1", path).succeeded()
-            with ThreadPoolExecutor(2) as at_once:
-                for answer in at_once.map(lambda where: product.call("DEL", network(), "c1", where), (path, path)):
-                    answer.succeeded()
-            assert lease_files(product) == {}
+def test_two_dels_at_once_both_succeed(product: Product, sleepy: "Guest") -> None:
+    """The second comes while the first waits for its delegate, and so does an ADD of the same attachment, which is refused."""
+    config = sleepy_network()
+    with product.netns("c1"):
+        sleepy.sh(f"touch {GO}")
+        product.call("ADD", config, "c1", "/run/netns/c1").succeeded()
+        sleepy.sh(f"rm -r {TOLD}; mkdir {TOLD}; touch {ALSO_DEL}")
+        first, _, _ = began(product, config, "c1", "DEL")
+        second = product.begin("DEL", config, "c1", "/run/netns/c1")
+        waits_for_bond(sleepy, "the second DEL")
+        product.call("ADD", config, "c1", "/run/netns/c1").failed(11, "has the bond cbond1 of pool db still: it is releasing")
+        sleepy.sh(f"touch {GO}")
+        for answer in (first, second):
+            Answer(answer.wait()).succeeded()
+        assert lease_files(product) == {}
+        assert [link["ifname"] for link in sleepy.sh("ip -n c1 -j link").json()] == ["lo"]
+
+
+def waits_for_bond(guest: "Guest", who: str) -> None:
+    """Wait until a second plugin has opened the lock of the first bond."""
+    lock = "/var/lib/cni/sriov-bond/db/bonds/cbond1"
+    opened = f"for pid in $(pgrep -x sriov-bond); do ls -l /proc/$pid/fd 2>/dev/null | grep -c {lock} || true; done"
+    wait_until(lambda: len(re.findall("1", guest.sh(opened).stdout)) == 2, f"{who} to wait for the bond", 30)
 
 
 def test_a_late_del_does_not_touch_the_bonds_new_owner(product: Product) -> None:
@@ -179,14 +199,15 @@ def test_a_late_del_does_not_touch_the_bonds_new_owner(product: Product) -> None
         product.call("ADD", network(), "c2", other).succeeded()
         before = look(product.guest)
         assert list(lease_files(product)) == list(had) == ["cbond1.ready"]
-        count = 60
-        ping = f"ip netns exec c2 ping -n -q -c {count} -i 0.1 -W 1 {PEER}"
         assert product.pings("c2", PEER) == 3
-        pinging = product.guest.spawn(ping)
+        pinging = product.guest.spawn(f"exec ip netns exec c2 ping -n -q -i 0.1 {PEER}")
         for where in (path, "", "/run/netns/nope", other):
             product.call("DEL", network(), "c1", where).succeeded()
-        assert "received" not in pinging.stdout, "the pings ended before the last DEL"
-        assert received(pinging.wait(60).stdout) == count
+        pinging.signal(signal.SIGINT)
+        said = pinging.wait(30).stdout
+        sent = int(said.partition(" packets transmitted")[0].split()[-1])
+        assert sent > 4
+        assert received(said) >= sent - 2, said  # the last may be on its way; a DEL that hits the bond loses all that follow
         assert look(product.guest) == before
         product.call("DEL", network(), "c2", other).succeeded()
 
@@ -229,5 +250,5 @@ def test_everybody_at_random_with_kills(product: Product) -> None:
     print(f"\n{outcome.table()}")
     product.guest.sh("rm -rf /var/lib/cni/networks/churn-*")
     assert outcome.faults == []
-    for what in ("cycles", "empty", "killed", "delegates killed", "GC", "gc", "status", "up", "DEL twice", "DEL late"):
+    for what in EVERYTHING:
         assert outcome.counts.get(what, 0) > 0, f"the load has no {what!r} in it"
