@@ -127,3 +127,9 @@ def test_a_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:
     with pytest.raises(CniError, match=f"cannot read {tmp_path}: Is a directory") as refused:
         hostfile.read(str(tmp_path))
     assert refused.value.code == IO_FAILURE
+
+
+def test_what_has_no_end_is_no_host_file() -> None:
+    with pytest.raises(CniError, match="/dev/zero is larger than 1 MiB, and so no host file") as refused:
+        hostfile.read("/dev/zero")
+    assert refused.value.code == INVALID_CONFIG

@@ -10,6 +10,7 @@ from cni_sriov_bond.errors import INVALID_CONFIG, IO_FAILURE, CniError
 DEFAULT_PATH = "/etc/cni/sriov-bond.toml"
 MAX = "max"
 _MOST_VFS = 255
+_MOST = 1 << 20  # bytes; /dev/zero has more than the machine
 _KEYS = {"pfs", "vfs", "vf_name", "bond_name"}
 
 
@@ -35,7 +36,10 @@ def read(path: str) -> list[PoolPlan]:
     """
     try:
         with open(path, "rb") as file:
-            document = tomllib.load(file)
+            text = file.read(_MOST + 1)
+        if len(text) > _MOST:
+            raise CniError(INVALID_CONFIG, f"{path} is larger than 1 MiB, and so no host file")
+        document = tomllib.loads(text.decode())
     except FileNotFoundError:
         raise CniError(
             IO_FAILURE, f'there is no {path}; write one, e.g.:  [pools.db]  pfs = ["enp1s0", "enp2s0"]  vfs = "max"'
