@@ -105,9 +105,12 @@ def _chosen(asked: argparse.Namespace) -> list[str]:
 
 
 def _down(asked: argparse.Namespace, log: Log) -> None:
-    for name in _chosen(asked):
+    chosen = _chosen(asked)
+    for name in chosen:
         provision.down(asked.state_dir, name, log)
         print(f"pool {name}: taken away")
+    if not chosen:
+        print("there is no pool to take away")
 
 
 def _gc(asked: argparse.Namespace, log: Log) -> None:
@@ -123,6 +126,8 @@ def _gc(asked: argparse.Namespace, log: Log) -> None:
                 print(f"pool {name}: {row['bond']}{whose}: {row['words']}")
             if not rows:
                 print(f"pool {name}: nothing to finish")
+        if not found:
+            print("there is no pool in which something could be left to finish")
     failed = sum(row["state"] == "failed" for rows in found.values() for row in rows)
     if failed:
         raise CniError(1, f"{failed} of these could not be finished; mend what they name and run it again")
