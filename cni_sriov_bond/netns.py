@@ -2,7 +2,7 @@
 
 import _ctypes
 import posix as os  # os itself costs an ADD 4 million instructions
-from errno import ENOENT, ENOTDIR
+from errno import EIO, EMFILE, ENFILE, ENOENT, ENOMEM, ENOTDIR
 from fcntl import ioctl
 
 from cni_sriov_bond.errors import INVALID_NETNS, IO_FAILURE, CniError
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 _CLONE_NEWNET = 0x40000000
 _NS_GET_NSTYPE = 0xB703  # ioctl_ns(2)
 _OWN = "/proc/self/ns/net"
+_CANNOT_LOOK = (EIO, EMFILE, ENFILE, ENOMEM)
 
 
 class Netns:
@@ -46,13 +47,19 @@ def find(path: str) -> Netns | None:
     """Give the namespace at a path, or None where there is none: no path, or a file of another kind.
 
     Not only a missing path: after ``docker rm -f`` an ordinary file stays there for a while.
+
+    :raises CniError: IO_FAILURE when the system cannot look, which does not mean that there is none.
     """
     if not path:
         return None
     try:
         # O_NONBLOCK: a FIFO at that path must not stop us.
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    except (OSError, ValueError):
+    except OSError as failed:
+        if failed.errno in _CANNOT_LOOK:
+            raise CniError(IO_FAILURE, f"cannot open the namespace {path!r}: {failed.strerror}") from None
+        return None
+    except ValueError:
         return None
     try:
         if ioctl(fd, _NS_GET_NSTYPE) == _CLONE_NEWNET:

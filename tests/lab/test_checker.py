@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from tests.lab.machine import INSIDE
 from tests.lab.product import STATE_DIR, Product, network
+from tests.soak.whole import left
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -29,6 +30,12 @@ VIOLATIONS: dict[str, tuple[str, str, str]] = {
     ),
     "admin MAC": ("ip link set enp1s0 vf 0 mac 02:00:00:00:00:02", f"{VF}PF's address was", "ip link set enp1s0 vf 0 mac $mac"),
     "MTU": ("ip link set VF11 mtu 1400", f"{VF}mtu was 1500 and is 1400", "ip link set VF11 mtu 1500"),
+    "promiscuous": ("ip link set VF11 promisc on", f"{VF}promiscuity was 0 and is 1", "ip link set VF11 promisc off"),
+    "all multicast": (
+        "ip link set VF11 allmulticast on",
+        f"{VF}allmulti was 0 and is 1",
+        "ip link set VF11 allmulticast off",
+    ),
     "up": ("ip link set VF11 up", f"{VF}it is up in the host", "ip link set VF11 down"),
     "VLAN": ("ip link set enp1s0 vf 0 vlan 5 qos 3", f"{VF}PF's vlan_list was", "ip link set enp1s0 vf 0 vlan 0"),
     "spoof check": (
@@ -81,16 +88,20 @@ VIOLATIONS: dict[str, tuple[str, str, str]] = {
         f"rm {LEASES}/cbond1.0.adding",
     ),
     "file": (f"touch {STATE_DIR}/db/strange", f"file: {STATE_DIR}/db/strange was not there", f"rm {STATE_DIR}/db/strange"),
+    "inventory": (
+        f"cp {STATE_DIR}/db/pool.json /run/kept.json; echo >> {STATE_DIR}/db/pool.json",
+        "inventory: a pool.json",
+        f"mv /run/kept.json {STATE_DIR}/db/pool.json",
+    ),
     "inventory that is none": (
         f"cp {STATE_DIR}/db/pool.json /run/kept.json; echo '{{' > {STATE_DIR}/db/pool.json",
         "inventory: a pool.json",
         f"mv /run/kept.json {STATE_DIR}/db/pool.json",
     ),
-    "promiscuous": ("ip link set VF11 promisc on", f"{VF}promiscuity was 0 and is 1", "ip link set VF11 promisc off"),
-    "inventory": (
-        f"cp {STATE_DIR}/db/pool.json /run/kept.json; echo >> {STATE_DIR}/db/pool.json",
-        "inventory: a pool.json",
-        f"mv /run/kept.json {STATE_DIR}/db/pool.json",
+    "name, without an inventory": (
+        f"mv {STATE_DIR}/db/pool.json /run/kept.json; ip link set VF11 name other",
+        f'{VF}ifname was "VF11" and is "other"',
+        f"mv /run/kept.json {STATE_DIR}/db/pool.json; ip link set other name VF11",
     ),
     "address": (
         "mkdir -p /var/lib/cni/networks/db; printf 'dead\\r\\neth0' > /var/lib/cni/networks/db/10.100.0.99",
@@ -134,14 +145,16 @@ def test_live_attachments_are_none_until_something_is_wrong_with_them(product: P
     product.guest.sh(f"{CHECKER} baseline /run/baseline.json")
     with product.attached(network(), "c1", "c2") as answers:
         addresses = [[ip["address"].partition("/")[0] for ip in answer.document["ips"]] for answer in answers]
-        leases = [
-            {"network": "db", "container_id": name, "ifname": "eth0", "netns": f"/run/netns/{name}", "addresses": found}
-            for name, found in zip(("c1", "c2"), addresses, strict=True)
+        leases: list[dict[str, object]] = [
+            {"network": "db", "container_id": name, "ifname": "eth0", "netns": f"/run/netns/{name}"} for name in ("c1", "c2")
         ]
+        leases[1]["addresses"] = addresses[1]  # of the first the lease knows them
         never = {"network": "db", "container_id": "never", "ifname": "eth0", "netns": "/run/netns/never"}
         product.guest.write("/run/live.json", json.dumps({"leases": leases}))
         product.guest.write("/run/more.json", json.dumps({"leases": [*leases, never]}))
-        reserved = f"/var/lib/cni/networks/db/{addresses[0][0]}"
+        reserved, of_other, second = (
+            f"/var/lib/cni/networks/db/{address}" for address in (addresses[0][0], addresses[1][0], "10.100.0.99")
+        )
         steps = [
             (
                 f"lease=$(echo {LEASES}/cbond1.*.ready); mv $lease ${{lease%ready}}draining",
@@ -158,27 +171,25 @@ def test_live_attachments_are_none_until_something_is_wrong_with_them(product: P
                 "lease: none for the live container c1 eth0 of db",
                 "cp /run/kept $lease",
             ),
-            (f"mv {reserved} /run/kept", "address: c1 eth0 has ", f"mv /run/kept {reserved}"),
+            (f"mv {reserved} /run/kept", f"address: c1 eth0 has {addresses[0][1:]} reserved", f"mv /run/kept {reserved}"),
+            (f"cp {reserved} {second}", f"'{second.rpartition('/')[2]}'", f"rm {second}"),
+            (
+                f"mv {of_other} /run/kept",
+                f"address: c2 eth0 has {addresses[1][1:]} reserved",
+                f"mv /run/kept {of_other}",
+            ),
+            (
+                "ip -n c1 link add stray type bond",
+                "attachment: the bond stray in /run/netns/c1 is no live lease's",
+                "ip -n c1 link del stray",
+            ),
             (
                 "ip -n c1 link set VF11 nomaster; ip -n c1 link set VF11 down; ip -n c1 link set VF11 netns 1",
                 f"{VF}it is in the host, though c1 eth0 has its bond",
                 "ip link set VF11 netns c1; ip -n c1 link set VF11 master eth0",
             ),
             ("ip -n c1 link set eth0 down", "attachment: c1 eth0 has no bond that is up", "ip -n c1 link set eth0 up"),
-            (
-                "ip -n c1 link add left type bond",
-                "attachment: the bond left in /run/netns/c1 is of no lease",
-                "ip -n c1 link del left",
-            ),
         ]
-        # Whoever asks need not know the addresses: the lease has them.
-        for lease in leases:
-            del lease["addresses"]
-        product.guest.write("/run/plain.json", json.dumps({"leases": leases}))
-        clean = product.guest.run(f"{CHECKER} check /run/baseline.json --live /run/plain.json")
-        assert (clean.status, clean.stdout) == (0, "")
-        lost = f"mv {reserved} /run/kept; {CHECKER} check /run/baseline.json --live /run/plain.json; mv /run/kept {reserved}"
-        assert "address: c1 eth0 has " in product.guest.run(lost).stdout
         clean = product.guest.run(f"{CHECKER} check /run/baseline.json --live /run/live.json")
         assert (clean.status, clean.stdout) == (0, "")
         unknown = product.guest.run(f"{CHECKER} check /run/baseline.json --live /run/more.json").stdout
@@ -189,3 +200,12 @@ def test_live_attachments_are_none_until_something_is_wrong_with_them(product: P
         assert found.pop() == ""
         missed = {words: answer for (_, words, _), answer in zip(steps, found, strict=True) if words not in answer}
         assert missed == {}
+
+
+def test_a_checker_that_cannot_look_is_no_clean_host(product: Product) -> None:
+    """The soak takes its silence for a fault when it ended badly."""
+    product.guest.sh(f"{CHECKER} baseline /run/baseline.json; echo '{{' > /run/damaged.json")
+    assert left(product.guest, "/run/baseline.json") == []
+    [fault] = left(product.guest, "/run/damaged.json")
+    assert "the checker ended with status 1 and 0 lines" in fault
+    assert "JSONDecodeError" in fault

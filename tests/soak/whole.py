@@ -59,8 +59,13 @@ def run(
     if not last.startswith("{"):
         return Outcome({}, [f"the load ended with status {done.status}: {done.stdout[-500:]}{done.stderr[-2000:]}"])
     said = json.loads(last)
-    checked = guest.run(f"{CHECKER} check {_BASELINE}")
-    left = [f"left: {line}" for line in checked.stdout.splitlines()]
-    if checked.status != bool(left):
-        left.append(f"the checker ended with status {checked.status}: {checked.stderr[-2000:]}")
-    return Outcome(said, said["faults"] + left)
+    return Outcome(said, said["faults"] + left(guest, _BASELINE))
+
+
+def left(guest: "Guest", baseline: str) -> list[str]:
+    """Say what the outside checker finds that was not there before, and that it could not look, if so."""
+    done = guest.run(f"{CHECKER} check {baseline}")
+    faults = [f"left: {line}" for line in done.stdout.splitlines()]
+    if (done.status != 0) != bool(faults):
+        faults.append(f"the checker ended with status {done.status} and {len(faults)} lines: {done.stderr[-2000:]}")
+    return faults

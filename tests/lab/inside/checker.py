@@ -10,14 +10,15 @@ usage: checker.py baseline FILE [--state-dir DIR] [--networks-dir DIR]
 if there was one:
 
 - every VF is in exactly one of {host, the bond of one live lease}; in the host it is down and has the name, MACs, MTU, VLAN,
-  QoS, spoof check, trust, link state and rates that it had, no other name, and is no port; live bonds have their two VFs;
+  QoS, spoof check, trust, link state and rates that it had, no other name, takes no more packets than it did, and is no port;
+- live bonds have their two VFs, and their namespaces have no other bond;
 - no other device, no network namespace, no file (temporary or not), no lock and no process of ours is left;
 - leases are those of the live attachments, one each, and ready; the inventories are unchanged; so are the PFs;
 - the delegate's addresses are exactly those of the live attachments.
 
 --live names a JSON file, from whoever made the attachments: {"leases": [{"network", "container_id", "ifname", "netns"}],
-"netns": [paths of namespaces that may be there, without a device of ours]}. A lease may have "addresses", which else are those
-of its file.
+"netns": [paths of namespaces that may be there, without a device of ours]}. A lease may have "addresses"; else they are what
+its record says that the container was given, where one of DELEGATES gave it.
 
 A reservation without an owner is not reported: host-local leaves one when it is killed between making and writing it, which
 is its own leak; our delegate takes it back at its next use.
@@ -35,6 +36,7 @@ from typing import Any
 STATE_DIR = "/var/lib/cni/sriov-bond"
 NETWORKS_DIR = "/var/lib/cni/networks"
 PLUGINS = "/opt/cni/bin"
+DELEGATES = ("host-local", "sriov-bond-ipam")  # that keep their reservations in NETWORKS_DIR
 PCI_DEVICES = "/sys/bus/pci/devices"
 CLONE_NEWNET = 0x40000000
 LIBC = ctypes.CDLL(None, use_errno=True)
@@ -141,25 +143,31 @@ def is_lock(folder: str, name: str) -> bool:
     return name == "lock" or os.path.basename(folder) == "bonds"
 
 
-def inventories(state_dir: str) -> dict[str, Json]:
-    """Return the pools by name; one whose inventory is damaged is none, and `digests` shows why."""
+def inventory_files(state_dir: str) -> dict[str, bytes]:
+    """Return the bytes of each pool.json by the pool's name, whatever they are."""
     found = {}
-    for name, text in inventory_texts(state_dir).items():
-        try:
-            found[name] = json.loads(text)
-        except ValueError:
-            continue
+    for name in sorted(os.listdir(state_dir)) if os.path.isdir(state_dir) else []:
+        if os.path.isfile(f"{state_dir}/{name}/pool.json"):
+            with open(f"{state_dir}/{name}/pool.json", "rb") as file:
+                found[name] = file.read()
     return found
 
 
-def inventory_texts(state_dir: str) -> dict[str, str]:
-    names = sorted(os.listdir(state_dir)) if os.path.isdir(state_dir) else []
-    return {name: read(path) for name in names if os.path.exists(path := f"{state_dir}/{name}/pool.json")}
+def inventories(state_dir: str) -> dict[str, Json]:
+    """Return the pools by name; a file that has none is not one of them, and `digests` tells that it is not as it was."""
+    found = {}
+    for name, data in inventory_files(state_dir).items():
+        try:
+            pool = json.loads(data)
+        except ValueError:
+            continue
+        if isinstance(pool, dict) and {"bonds", "nics"} <= pool.keys():
+            found[name] = pool
+    return found
 
 
 def digests(state_dir: str) -> dict[str, str]:
-    texts = inventory_texts(state_dir)
-    return {name: hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest() for name, text in texts.items()}
+    return {name: hashlib.sha256(data).hexdigest() for name, data in inventory_files(state_dir).items()}
 
 
 def of_vfs(pools: dict[str, Json], links: list[Json]) -> dict[str, Json]:
@@ -216,6 +224,7 @@ def baseline(state_dir: str = STATE_DIR, networks_dir: str = NETWORKS_DIR) -> Js
         "state_dir": state_dir,
         "networks_dir": networks_dir,
         "inventories": digests(state_dir),
+        "pools": pools,
         "vfs": of_vfs(pools, links),
         "pfs": of_pfs(pools, links),
         "links": sorted(link["ifname"] for link in links if link.get("parentdev") not in of_vfs(pools, links)),
@@ -239,7 +248,7 @@ class Check:
         self.allowed: list[str] = (live or {}).get("netns", [])
         self.found: list[str] = []
         self.state_dir: str = before["state_dir"]
-        self.pools = inventories(self.state_dir)
+        self.pools = {**before["pools"], **inventories(self.state_dir)}  # VFs of a pool that cannot be read are looked for too
         self.held: dict[str, str] = {}  # VF: whose it is by the lease files
         self.files()
         self.links = ip_links()
@@ -276,7 +285,9 @@ class Check:
             who = (record["network"], record["container_id"], record["ifname"])
             bond, _, state = name.split(".")
             pool = self.pools[path.split("/")[-3]]
-        except (OSError, ValueError, KeyError, TypeError) as damaged:
+            delegate = record["delegate"]["type"] if "delegate" in record else ""
+            addresses = [address.partition("/")[0] for address in record.get("ips", ())]
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as damaged:
             self.say(f"lease: {path} cannot be read ({type(damaged).__name__}: {damaged})")
             return
         one = waiting.pop(who, None)
@@ -285,9 +296,10 @@ class Check:
             return
         if state != "ready":
             self.say(f"lease: {name} of the live container {who[1]} {who[2]} is {state}")
-        one.setdefault("addresses", [ip.partition("/")[0] for ip in record.get("ips", [])])
         ports = [port["pci"] for known in pool["bonds"] if known["name"] == bond for port in known["ports"]]
         one["ports"] = sorted(ports)
+        if delegate in ("", *DELEGATES):
+            one.setdefault("addresses", addresses)
         for pci in ports:
             if pci in self.held:
                 self.say(f"lease: VF {pci} is leased to {self.held[pci]} and to {who[1]} {who[2]}")
@@ -336,7 +348,9 @@ class Check:
             self.say(f"device: {name} is not in the host any more")
 
     def attachments(self) -> None:
-        """See that each live attachment has its bond, and its namespace nothing else that is ours."""
+        """See that each live attachment has its bond, and its namespace nothing else that is ours, nor any other bond."""
+        mine = {(one["netns"], one["ifname"]) for one in self.leases}
+        seen: set[tuple[str, str]] = set()
         for one in self.leases:
             who = f"{one['container_id']} {one['ifname']}"
             try:
@@ -345,16 +359,18 @@ class Check:
             except OSError:
                 self.say(f"attachment: the namespace {one['netns']} of {who} is gone")
                 continue
+            for link in links:
+                name = (one["netns"], link["ifname"])
+                if link.get("linkinfo", {}).get("info_kind") == "bond" and name not in mine | seen:
+                    self.say(f"attachment: the bond {link['ifname']} in {one['netns']} is no live lease's")
+                    seen.add(name)
             bond = next((link for link in links if link["ifname"] == one["ifname"]), {})
             if bond.get("linkinfo", {}).get("info_kind") != "bond" or "UP" not in bond["flags"]:
                 self.say(f"attachment: {who} has no bond that is up")
             ports = sorted(str(link.get("parentdev")) for link in links if link.get("master") == one["ifname"])
             if ports != one.get("ports", []):
                 self.say(f"attachment: the bond of {who} has the ports {ports}, not {one.get('ports')}")
-            known = {other["ifname"] for other in self.leases if other["netns"] == one["netns"]}
             for link in links:
-                if link.get("linkinfo", {}).get("info_kind") == "bond" and link["ifname"] not in known:
-                    self.say(f"attachment: the bond {link['ifname']} in {one['netns']} is of no lease")
                 if link.get("parentdev") in self.before["vfs"] and link["parentdev"] not in one.get("ports", []):
                     self.say(
                         f"VF {link['parentdev']}: it is in {one['netns']}, and leased to {self.held.get(link['parentdev'])}"
