@@ -80,12 +80,12 @@ def reclaim(where: pool.Pool, log: "Log", seconds: float = _DELEGATE_SECONDS) ->
 
 
 def _is_over(where: pool.Pool, entry: "Entry") -> bool:
-    """Tell whether a ready lease serves nobody. One that is damaged may: that is seen under its lock."""
+    """Tell whether a ready lease serves nobody. One of which that cannot be seen may: it is looked at under its lock."""
     try:
         record = where.read(entry)
+        return record is not None and release.is_over(record)
     except CniError:
         return True
-    return record is not None and release.is_over(record)
 
 
 def _tell(found: Finding | None, log: "Log") -> None:
@@ -115,6 +115,8 @@ def _finish(where: pool.Pool, entry: "Entry", log: "Log", patience: _Patience) -
                 Finding(entry.bond, "", FAILED, f"{damage}; its VFs are in use still, so it is left alone") if damage else None
             )
         return _release(lease, log, patience)
+    except CniError as failed:
+        return Finding(entry.bond, holder(lease.record), FAILED, failed.msg)
     finally:
         lease.close()
 
@@ -168,6 +170,8 @@ def _collect_one(where: pool.Pool, entry: "Entry", only_dead: bool, log: "Log", 
         if only_dead and lease.entry.state not in INTERRUPTED and release.lives(lease.record):
             return []
         return release.unattended(lease, log, enter=True, delegate_seconds=patience.left).problems
+    except CniError as failed:
+        return [failed]
     finally:
         lease.close()
 
