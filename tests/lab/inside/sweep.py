@@ -102,7 +102,7 @@ VARIANTS["refused"] = {
 CASES = (
     *((variant, verb, "kill") for variant in ("plain", "own", "host-local") for verb in ("ADD", "DEL")),
     *((variant, verb, "delegate") for variant in ("own", "host-local") for verb in ("ADD", "DEL")),
-    *(("own", verb, kind) for kind in ("fail", "delegate-fail") for verb in ("ADD", "DEL")),
+    *(("own", verb, kind) for kind in ("fail", "delegate-fail", "answer-fail") for verb in ("ADD", "DEL")),
 )
 MORE_CASES = (
     ("refused", "ADD", "kill"),
@@ -110,7 +110,7 @@ MORE_CASES = (
     *((variant, verb, "orphan") for variant in ("own", "host-local") for verb in ("ADD", "DEL")),
     *((variant, verb, "fail") for variant in ("plain", "host-local") for verb in ("ADD", "DEL")),
     *(("host-local", verb, "delegate-fail") for verb in ("ADD", "DEL")),
-    *(("own", verb, kind) for kind in ("answer-fail", "question-fail") for verb in ("ADD", "DEL")),
+    *(("own", verb, "question-fail") for verb in ("ADD", "DEL")),
 )
 
 
