@@ -5,7 +5,7 @@ It works from the lease alone, so that it needs no netns, no prevResult and no c
 
 from cni_sriov_bond import inventory, ipam, netns, sriov, store
 from cni_sriov_bond.errors import IO_FAILURE, CniError
-from cni_sriov_bond.leases import DRAINING, RELEASING, Lease
+from cni_sriov_bond.leases import DRAINING, READY, RELEASING, Lease
 from cni_sriov_bond.netlink import Netlink
 from cni_sriov_bond.netns import Entered, Netns
 from cni_sriov_bond.wire import Link
@@ -82,19 +82,21 @@ def release(
     """
     outcome = Outcome()
     record = lease.record
+    inside = target if target is not None and _is_its(target, record) else None
     if _touched(record):
-        outcome.attempt(lambda: _bring_home(outcome, lease, log, target, seconds))
+        outcome.attempt(lambda: _bring_home(outcome, lease, log, inside, seconds))
         if outcome.missing or outcome.problems:
-            # Not handed out as it is: whoever looks next tries again, and `sriov-bondctl status` shows it.
-            if lease.entry.state != RELEASING:
-                outcome.attempt(lambda: lease.mark(DRAINING))
+            # Not handed out as it is: whoever looks next tries again, and `sriov-bondctl status` shows it. An ADD that could
+            # not be undone stays one, so that the namespace may be entered for it.
+            if lease.entry.state == READY or (outcome.missing and lease.entry.state != RELEASING):
+                outcome.attempt(lambda: lease.mark(RELEASING if inside else DRAINING))
             if outcome.missing:
                 log.warn(f"{lease} is {lease.entry.state}: {', '.join(outcome.missing)} still to come home")
                 return outcome
     outcome.free = not outcome.problems
     told = True
     if delegate and record.get("delegate"):
-        where = target.path if target is not None and _is_its(target, record) else ""
+        where = inside.path if inside else ""
         told = delegate_seconds > 0 and outcome.attempt(lambda: tell_delegate(record, delegate_seconds, lease.lock, where))
         log.step("told the delegate")
     if outcome.free:
@@ -124,8 +126,11 @@ def _touched(record: "dict[str, Any]") -> bool:
     return record["boot_id"] == store.boot_id() and bool(record.get("before") or "rebuilt" in record) and "ports_of" in record
 
 
-def _bring_home(outcome: Outcome, lease: Lease, log: "Log", target: Netns | None, seconds: float) -> None:
-    """Get the VFs home and put them back as they were before the lease."""
+def _bring_home(outcome: Outcome, lease: Lease, log: "Log", inside: Netns | None, seconds: float) -> None:
+    """Get the VFs home and put them back as they were before the lease.
+
+    :param inside: the container's namespace, if it is there.
+    """
     record = lease.record
     ports = []
     for port in inventory.bond(record["ports_of"]).ports:
@@ -133,10 +138,10 @@ def _bring_home(outcome: Outcome, lease: Lease, log: "Log", target: Netns | None
             ports.append(port)
         else:
             log.warn(f"{lease}: there is no VF at {port.pci} any more, so nothing of {port.name} is put back")
-    if target is not None and _is_its(target, record):
+    if inside is not None:
         # First, so that whoever finds the lease after our death knows that the container's namespace may be entered.
         outcome.attempt(lambda: lease.mark(RELEASING))
-        outcome.attempt(lambda: _take_apart(target, record, ports))
+        outcome.attempt(lambda: _take_apart(inside, record, ports))
     outcome.missing = [port.name for port in sriov.wait_home(ports, seconds)]
     log.step("took the bond apart")
     if outcome.missing:

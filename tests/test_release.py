@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from cni_sriov_bond import claim, debts, inventory, leases, pool, reclaim, release, sriov
-from cni_sriov_bond.errors import TRY_AGAIN_LATER, CniError
+from cni_sriov_bond.errors import IO_FAILURE, TRY_AGAIN_LATER, CniError
 from cni_sriov_bond.log import Log
 from tests.support import bond_entry, lease, make_pool, program
 
@@ -231,3 +231,21 @@ def test_a_daemon_that_a_delegate_leaves_behind_does_not_keep_the_bond(tmp_path:
         os.close(where.lock_bond("cbond1", 0))
     finally:
         os.kill(pid, signal.SIGKILL)
+
+
+@pytest.mark.parametrize(("state", "after"), [("adding", "adding"), ("ready", "draining"), ("releasing", "releasing")])
+def test_what_cannot_be_looked_at_is_not_taken_for_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, state: str, after: str
+) -> None:
+    """The lease stays, told with what failed; one of an ADD that died stays its, so that its namespace may be entered."""
+    monkeypatch.setattr(sriov, "PCI_DEVICES", str(tmp_path))
+    where = make_pool(tmp_path / "state", size=1)
+    bond = bond_entry(1)
+    bond["ports"][0]["pci"] = "x" * 300  # no file can be called so, and stat(2) says so instead of that it is not there
+    taken = lease(where, netns={"path": "/none", "id": [4, 1]}, asked={}, before={"x": {}}, ports_of=bond, mac=bond["mac"])
+    taken.save(state)
+    outcome = release.release(taken, Log(level="panic"))
+    taken.close()
+    assert [problem.code for problem in outcome.problems] == [IO_FAILURE]
+    assert "File name too long" in outcome.problems[0].msg
+    assert [entry.state for entry in where.entries()] == [after]
