@@ -50,10 +50,25 @@ def refusal(state: Path, verb: str, name: str) -> str:
 
 def test_a_nic_of_another_pool_is_refused(tmp_path: Path, devices: Path) -> None:
     """Each pool would lease the other's VFs; a pool that was renamed in the host file must go under its old name first."""
-    owned(make_pool(tmp_path, "db"))
+    where = make_pool(tmp_path, "db")
+    owned(where)
     words = refusal(tmp_path, "up", "web")
     assert "the NIC enp1s0 (ffff:01:00.0) of pool web is in pool db already; run `sriov-bondctl down db` first" in words
     assert (devices / NICS[0] / "sriov_numvfs").read_text() == "0\n"
+
+
+def test_the_pool_of_an_earlier_boot_has_no_nics(tmp_path: Path, devices: Path) -> None:
+    """They may be another pool's by now, which its `down` must not take the VFs from."""
+    where = make_pool(tmp_path, "db")
+    owned(where, made_vfs=True)
+    inventory.write(where.path, {**where.inventory(), "boot_id": "another"})
+    (devices / NICS[0] / "sriov_numvfs").write_text("7\n")
+    provision.down(str(tmp_path), "db", QUIET)
+    assert (devices / NICS[0] / "sriov_numvfs").read_text() == "7\n"
+    owned(make_pool(tmp_path, "db"))
+    inventory.write(where.path, {**where.inventory(), "boot_id": "another"})
+    (devices / NICS[1] / "sriov_totalvfs").write_text("0\n")
+    assert "enp2s0 offers 0" in refusal(tmp_path, "up", "web")
 
 
 def test_a_pool_whose_delegates_have_still_to_be_told_stays(tmp_path: Path, devices: Path) -> None:

@@ -166,7 +166,8 @@ def _take_away(where: pool.Pool, made: dict[str, Any], log: Log) -> None:
     try:
         _refuse_leases(where, f"pool {where.name} cannot be taken away")
         _refuse_debts(where)
-        nics = _nics_there(made, log)
+        # What was made in an earlier boot is gone, and the NICs at these addresses may be another pool's by now.
+        nics = _nics_there(made, log) if made.get("boot_id") == store.boot_id() else []
         _refuse_held(where, nics)
         # First, so that no ADD finds the pool while its VFs go, and whoever comes after our death knows what is to be done.
         inventory.write(where.path, {**made, inventory.LEAVING: True})
@@ -227,9 +228,12 @@ def _refuse_shared(where: pool.Pool, nics: list[Nic]) -> None:
         if name == where.name:
             continue
         try:
-            theirs = {kept["pci"] for kept in pool.Pool(where.state_dir, name).inventory()["nics"]}
+            inventory_there = pool.Pool(where.state_dir, name).inventory()
+            theirs = {kept["pci"] for kept in inventory_there["nics"]}
         except (CniError, KeyError, TypeError):
             continue  # damaged: nothing can be leased from it
+        if inventory_there.get("boot_id") != store.boot_id():
+            continue  # nothing can be leased from it either, and its NICs may be elsewhere on the bus by now
         for nic in nics:
             if nic.pci in theirs:
                 raise CniError(
