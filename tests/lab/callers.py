@@ -146,8 +146,3 @@ def box(product: "Product") -> "Iterator[Box]":
         yield Box(product.guest, process, int(process.stdout))
     finally:
         process.stop()
-
-
-def whole(product: "Product") -> None:
-    """Wait until every bond of the pool is free."""
-    wait_until(lambda: set(product.states()) == {"free"}, "the pool to be whole", 20)

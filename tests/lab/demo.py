@@ -83,7 +83,7 @@ def tell(story: Story, lab: Lab) -> None:
         _run_container(story, product, runtime)
         _pull_cable(story, lab, runtime)
         _remove(story, product, runtime)
-    wait_until(lambda: set(product.states()) == {"free"}, "every bond to be free", 30)
+    product.wait_free("every bond to be free", 30)
     story.console.print(product.ctl("status").stdout, highlight=False)
     different = changes(before, look(lab.guest))
     story.check(not different, f"the host is as it was before the container{': ' if different else ''}{'; '.join(different)}")

@@ -82,6 +82,14 @@ class Product:
         """Return the state of each bond."""
         return [bond["state"] for bond in self.status()["bonds"]]
 
+    def all_free(self) -> bool:
+        """Tell whether every bond is free."""
+        return set(self.states()) == {"free"}
+
+    def wait_free(self, what: str = "every bond to be free", seconds: float = 20) -> None:
+        """Wait until every bond is free; each look finishes what can be finished."""
+        wait_until(self.all_free, what, seconds)
+
     def wait_home(self, number: int) -> None:
         """Wait for the VFs of the n-th bond to be in the host, without a look by the product, which would finish its release.
 
@@ -109,6 +117,11 @@ class Product:
         wanted = {**_environ(command, container, netns, ifname), **(environ or {})}
         return Answer(self.guest.run([PLUGIN], env=wanted, stdin=json.dumps(config), timeout=90))
 
+    def gc(self, config: "Mapping[str, Any]", live: "list[dict[str, str]] | None" = None) -> "Answer":
+        """Call GC with the attachments that live, or with no list of them."""
+        listed = {} if live is None else {"cni.dev/valid-attachments": live}
+        return self.call("GC", {**config, "cniVersion": "1.1.0", **listed}, "", ifname="")
+
     def begin(self, command: str, config: "Mapping[str, Any]", container: str, netns: str) -> "Process":
         """Start a call in the guest's background."""
         return self.guest.spawn(
@@ -123,7 +136,7 @@ class Product:
                 self.call("DEL", config, lease["container_id"], lease["netns"], lease["ifname"])
         self.guest.sh("for name in $(ls /run/netns | grep -vx world); do ip netns del $name; done")
         self.ctl("up")  # also brings bonds out of quarantine
-        wait_until(lambda: set(self.states()) == {"free"}, "what a failed test left to be given back", 20)
+        self.wait_free("what a failed test left to be given back")
         self.ctl("up")
 
     @contextlib.contextmanager

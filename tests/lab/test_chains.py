@@ -127,7 +127,7 @@ def test_bandwidth_behind_us_is_refused_and_nothing_leaks(product: Product) -> N
         assert 'plugin type="bandwidth" failed (add): container interface eth0 has no veth peer' in said.stderr
         assert product.states().count("ready") == 1, "libcni takes nothing back; the runtime's DEL does"
         chain.tool("del")
-        assert set(product.states()) == {"free"}
+        assert product.all_free()
         assert list(chain.links()) == ["lo"]
 
 
@@ -154,7 +154,7 @@ def test_behind_bridge_we_refuse_the_name_and_it_is_taken_back(product: Product)
             said = chain.tool("add", check=False)
             assert said.status != 0
             assert "has a device eth0 already" in said.stderr
-            assert set(product.states()) == {"free"}
+            assert product.all_free()
         with conflist(product, {"cniVersion": "1.0.0", "name": "db", "plugins": [bridge]}), product.netns("box") as (path,):
             first = Chain(product, path, {})
             before = first.tool("add").json()

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.lab.callers import PLUGINS, Recorder, box, call, conflist, recording, whole
+from tests.lab.callers import PLUGINS, Recorder, box, call, conflist, recording
 from tests.lab.podman import Podman, podman
 from tests.lab.product import PEER, PEER6, Product, network
 
@@ -61,7 +61,7 @@ def test_nerdctl_runs_a_container_on_two_networks(product: Product) -> None:
         container.kill()
         succeeded(call(product, "nerdctl", "post-stop", **asked, Ports=PORTS))
         assert [(one.command, one.netns, one.args) for one in recorder.calls()] == [("DEL", "", "")] * 2
-        whole(product)
+        product.wait_free()
 
 
 def test_nerdctl_kill_hup_leaves_a_living_container_its_network(product: Product) -> None:
@@ -82,14 +82,14 @@ def test_nerdctl_kill_hup_leaves_a_living_container_its_network(product: Product
             assert container.pings(PEER, PEER6) == 4
             container.kill()
             succeeded(call(product, "nerdctl", "post-stop", **asked))
-            whole(product)
+            product.wait_free()
         with box(product) as container:
             asked["NetNS"] = container.netns
             found = succeeded(call(product, "nerdctl", "create-runtime", **asked))["Interfaces"]["eth0"]
             assert addresses(found) == ["10.100.0.77", "fd00:100::77"]
             assert container.pings(PEER) == 2
         succeeded(call(product, "nerdctl", "post-stop", **asked))
-        whole(product)
+        product.wait_free()
 
 
 def test_nerdctl_takes_back_both_networks_when_one_fails(product: Product) -> None:
@@ -99,7 +99,7 @@ def test_nerdctl_takes_back_both_networks_when_one_fails(product: Product) -> No
         said = call(product, "nerdctl", "create-runtime", **asked)
         assert said["Error"].startswith('failed to call cni.Setup: plugin type="sriov-bond" failed (add): ')
         assert container.links() == ["lo"]
-        assert set(product.states()) == {"free"}
+        assert product.all_free()
 
 
 def test_a_runtime_in_another_network_namespace_is_refused(product: Product) -> None:
@@ -114,7 +114,7 @@ def test_a_runtime_in_another_network_namespace_is_refused(product: Product) -> 
                 assert said.status != 0
                 words = "the NIC at .* has no network device" if verb == "STATUS" else "does the runtime run in the host's"
                 assert re.search(words, said.json()["msg"]), said
-            assert set(product.states()) == {"free"}
+            assert product.all_free()
         assert product.guest.sh("ip -n box -br link | wc -l").stdout == "1\n"
 
 
@@ -152,7 +152,7 @@ def test_containerd_refuses_a_pod_without_addresses_and_it_is_taken_back(product
             said = call(product, "containerd", "run-pod", **asked)
             assert "failed to find network info for sandbox" in said["Error"]
             assert "Ignored" not in said
-            assert set(product.states()) == {"free"}
+            assert product.all_free()
         with conflist(product, network(cniVersion="1.1.0", pool="web")):
             assert "pool 'web' is not provisioned" in call(product, "containerd", "status", **asked)["Error"]
 
@@ -181,7 +181,7 @@ def test_crio_adds_and_at_once_checks(product: Product) -> None:
         assert check.config["prevResult"]["interfaces"][0]["sandbox"] == path
         assert (first.netns, first.words) == ("/run/netns/stale", add.words), "what libcni kept of the ADD"
         assert "MAC=02:00:00:aa:bb:cc" not in second.words
-        whole(product)
+        product.wait_free()
 
 
 def test_crio_collects_what_is_not_its_own(product: Product) -> None:
@@ -261,7 +261,7 @@ def test_multus_old_way_to_ask_for_addresses(product: Product) -> None:
         for kind in ("host-local", "sriov-bond-ipam"):
             with conflist(product, network(ipam={**network()["ipam"], "type": kind})):
                 assert asked["IP"] in call(product, "multus", "add", **asked, NetNS=path)["Error"]
-                assert set(product.states()) == {"free"}
+                assert product.all_free()
         with conflist(product, network()):
             asked["IP"] = "10.100.0.66"
             result = succeeded(call(product, "multus", "add", **asked, NetNS=path))["Result"]
@@ -288,4 +288,4 @@ def test_podman_runs_a_container(product: Product, pod_man: Podman) -> None:
         assert said.count("2 packets transmitted, 2 packets received") == 3
         assert (said.count("master eth0"), said.count("master eth1")) == (2, 2)
         pod_man.run("rm", "--force", "--time", "0", "box")
-        whole(product)
+        product.wait_free()

@@ -6,14 +6,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.lab.product import STATE_DIR, Product, look, network
-from tests.lab.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-
-def _all_home(product: Product) -> bool:
-    return set(product.states()) == {"free"}
 
 
 def test_del_is_repeated_and_unknown_without_error(product: Product) -> None:
@@ -33,7 +28,7 @@ def test_a_netns_deleted_without_del_loses_nothing(product: Product, where: str)
         product.call("ADD", network(mtu=1400), "c1", path).succeeded()
         product.guest.sh("ip -n c1 link set VF11 down; ip -n c1 link set VF11 name eth7; ip netns del c1")
         product.call("DEL", network(), "c1", where).succeeded()
-        wait_until(lambda: _all_home(product), "every bond to be free", 20)
+        product.wait_free()
 
 
 def test_a_container_that_lives_on_keeps_its_bond_until_it_is_gone(product: Product) -> None:
@@ -44,7 +39,7 @@ def test_a_container_that_lives_on_keeps_its_bond_until_it_is_gone(product: Prod
         assert product.states().count("draining") == 1
         assert product.pings("c1", "10.100.0.1") == 3
         product.guest.sh("ip netns del c1")
-        wait_until(lambda: _all_home(product), "the next look to finish the release", 20)
+        product.wait_free("the next look to finish the release")
 
 
 def test_another_netns_at_the_old_path_is_not_touched(product: Product) -> None:
@@ -53,7 +48,7 @@ def test_another_netns_at_the_old_path_is_not_touched(product: Product) -> None:
         product.guest.sh("ip netns del c1; ip netns add c1; ip -n c1 link add eth0 type dummy")
         product.call("DEL", network(), "c1", path).succeeded()
         assert product.guest.run("ip -n c1 link show eth0").status == 0
-        wait_until(lambda: _all_home(product), "every bond to be free", 20)
+        product.wait_free()
 
 
 def test_a_host_name_taken_meanwhile_does_not_lose_the_vf(product: Product) -> None:
@@ -61,7 +56,7 @@ def test_a_host_name_taken_meanwhile_does_not_lose_the_vf(product: Product) -> N
         product.call("ADD", network(), "c1", path).succeeded()
         product.guest.sh("ip link add VF11 type dummy")
         product.call("DEL", network(), "c1", path).succeeded()
-        assert _all_home(product)
+        assert product.all_free()
         product.guest.sh("ip link del VF11")
         product.ctl("up")
 

@@ -7,7 +7,6 @@ import pytest
 from cni_sriov_bond.bonding import MODES, OPTIONS
 from tests.lab.product import PEER, PEER6, Product, look, network
 
-VALID = "cni.dev/valid-attachments"
 BONDING = "/sys/class/net/eth0/bonding"
 # Every option once, in a mode that has it; sysfs shows them under the names that we take.
 CASES: dict[str, dict[str, Any]] = {
@@ -142,12 +141,11 @@ def test_gc_frees_what_is_not_listed(product: Product) -> None:
     newest = {**config, "cniVersion": "1.1.0"}
     with product.attached(config, "c1", "c2", "c3"):
         product.guest.sh("ip -n c1 addr add 10.100.0.77/24 dev eth0; ip netns del c3")
-        foreign = {**newest, "name": "foreign", VALID: []}
-        product.call("GC", foreign, "", ifname="").succeeded()
+        product.gc({**newest, "name": "foreign"}, []).succeeded()
         assert product.states().count("ready") == 3
-        product.call("GC", newest, "", ifname="").succeeded()
+        product.gc(newest).succeeded()
         assert product.states().count("ready") == 2, "without a list what is gone is freed, or drains"
-        product.call("GC", {**newest, VALID: [{"containerID": "c1", "ifname": "eth0"}]}, "", ifname="").succeeded()
+        product.gc(newest, [{"containerID": "c1", "ifname": "eth0"}]).succeeded()
         assert product.states().count("ready") == 1
         assert [link["ifname"] for link in product.guest.sh("ip -n c2 -j link").json()] == ["lo"]
         assert product.pings("c1", PEER) == 3

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 POOL_SIZE = 7
 CROWD = 64
-VALID = "cni.dev/valid-attachments"
 SLEEPY = "/opt/cni/bin/sleepy"
 # What sleepy tells of a call, what lets its ADDs go on, and a pipe that says nothing: reading it costs no process.
 TOLD, GO, NEVER = "/run/sleepy", "/run/sleepy/go", "/run/sleepy.never"
@@ -133,8 +132,8 @@ def test_whoever_comes_while_an_add_runs_waits_or_leaves_it_alone(product: Produ
     config = sleepy_network(cniVersion="1.1.0")
     with product.netns("c1", "c2"):
         add, _, _ = began(product, config, "c1")
-        product.call("GC", {**config, VALID: []}, "", ifname="").succeeded()
-        product.call("GC", config, "", ifname="").succeeded()
+        product.gc(config, []).succeeded()
+        product.gc(config).succeeded()
         for command in ("gc", "up"):
             product.ctl(command)
         assert product.states().count("adding") == 1
@@ -224,7 +223,7 @@ def test_a_bond_that_somebody_is_stuck_with_is_locked_and_the_others_go_on(produ
         product.call("ADD", network(ipam=None), "c3", "/run/netns/c3").succeeded()
         product.call("DEL", network(ipam=None), "c3", "/run/netns/c3").succeeded()
         product.ctl("gc")
-        product.call("GC", {**config, VALID: []}, "", ifname="").succeeded()
+        product.gc(config, []).succeeded()
         assert sorted(lease_files(product)) == ["cbond1.adding", "cbond2.adding"]
         with ThreadPoolExecutor(2) as at_once:
             calls = [(name, f"/run/netns/{name}") for name in ("c1", "c2")]

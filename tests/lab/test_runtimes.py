@@ -24,7 +24,7 @@ def test_a_container_sees_a_bond_and_reaches_its_peer(runtime: Containerd) -> No
     assert "1 packets transmitted, 1 packets received" in said
     assert "inet 10.100.0." in said
     assert said.count("master eth0") == 2
-    wait_until(lambda: set(runtime.product.states()) == {"free"}, "the pool to be whole after ctr", 20)
+    runtime.product.wait_free("the pool to be whole after ctr")
 
 
 def test_a_container_that_is_killed_gives_its_bond_back(runtime: Containerd) -> None:
@@ -37,4 +37,4 @@ def test_a_container_that_is_killed_gives_its_bond_back(runtime: Containerd) -> 
         # Its ctr sends no DEL for a container that it did not wait for. The VFs come home by themselves, and are taken back.
         wait_until(lambda: "VF11" in [link["ifname"] for link in look(runtime.product.guest).links.values()], "VF11", 30)
         runtime.product.ctl("up")
-    wait_until(lambda: set(runtime.product.states()) == {"free"}, "the pool to be whole", 30)
+    runtime.product.wait_free("the pool to be whole", 30)

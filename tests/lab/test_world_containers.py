@@ -12,12 +12,6 @@ from tests.lab.waiting import wait_until
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-VALID = "cni.dev/valid-attachments"
-
-
-def _all_free(product: Product) -> bool:
-    return set(product.states()) == {"free"}
-
 
 def test_a_vf_that_an_administrator_played_with(product: Product) -> None:
     """ADD repairs what it takes; DEL gives it back as the pool names it, and with the MTU that it had."""
@@ -105,7 +99,7 @@ def test_a_container_with_net_admin_at_its_worst(product: Product, gone: bool) -
                 product.guest.sh("ip netns del c1")
             product.call("DEL", config, "c1", "" if gone else path).succeeded()
             if gone:
-                wait_until(lambda: _all_free(product), f"the release to be finished after: {what}", 20)
+                product.wait_free(f"the release to be finished after: {what}")
             else:
                 left = product.guest.sh("ip -n c1 -j link").json()
                 assert [link["ifname"] for link in left if "@" in link["ifname"] or "link" in link] == [], what
@@ -141,7 +135,7 @@ def test_a_vf_in_a_nested_namespace(product: Product, gone: bool, state: str) ->
             assert "cbond1 of c1 eth0: waits for VF11 to come home" in product.ctl("gc").stdout
             with product.attached(network(ipam=None), "c2"):
                 assert product.states()[:2] == [state, "ready"]
-        wait_until(lambda: _all_free(product), "the release to be finished", 20)
+        product.wait_free("the release to be finished")
 
 
 def test_a_macvlan_that_outlives_its_container(product: Product) -> None:
@@ -189,7 +183,7 @@ def test_namespaces_that_outlive_their_containers(product: Product) -> None:
             "ADD": lambda: product.call("ADD", network(ipam=None), "c9", paths[-1]).succeeded(),
             "status": product.states,
             "sriov-bondctl gc": lambda: product.ctl("gc"),
-            "GC": lambda: product.call("GC", {**config, "cniVersion": "1.1.0", VALID: []}, "", ifname="").succeeded(),
+            "GC": lambda: product.gc(config, []).succeeded(),
         }
         for number, (what, happens) in enumerate(looks.items(), 1):
             if number == 1:
@@ -201,7 +195,7 @@ def test_namespaces_that_outlive_their_containers(product: Product) -> None:
             left = [path for path in look(product.guest).leases if path.endswith("draining")]
             assert len(left) == 4 - number, what
         product.call("DEL", network(ipam=None), "c9", paths[-1]).succeeded()
-        assert _all_free(product)
+        assert product.all_free()
 
 
 def test_a_path_that_is_another_containers_by_now(product: Product) -> None:
@@ -226,7 +220,7 @@ def test_the_host_name_of_a_vf_is_taken_when_it_comes_home(product: Product) -> 
         product.call("ADD", network(), "c1", path).succeeded()
         product.guest.sh(f"{taken}; ip netns del c1")
         product.call("DEL", network(), "c1", "").succeeded()
-        wait_until(lambda: _all_free(product), "the bond to be free", 20)
+        product.wait_free("the bond to be free")
         names = [port["device"] for port in product.status()["bonds"][0]["ports"]]
         assert names, "they are there"
         assert not {"VF11", "VF21"} & set(names)

@@ -2,7 +2,7 @@
 
 import contextlib
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -12,12 +12,7 @@ from tests.lab.product import PEER, STATE_DIR, Product, look, network
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-VALID = "cni.dev/valid-attachments"
 STATUS = {**network(ipam=None), "cniVersion": "1.1.0"}
-
-
-def _all_free(product: Product) -> bool:
-    return set(product.states()) == {"free"}
 
 
 def _lease_file(product: Product, container: str) -> str:
@@ -67,7 +62,7 @@ def test_a_damaged_lease_keeps_its_bond_until_its_del(product: Product) -> None:
         product.call("DEL", config, "c4", paths[3]).failed(5, "cannot delete", "Is a directory")
         assert [link["ifname"] for link in product.guest.sh("ip -n c4 -j link").json()] == ["lo"], "its VFs are home"
         product.guest.sh(f"rmdir {STATE_DIR}/db/leases/cbond4.*")
-        assert _all_free(product)
+        assert product.all_free()
 
 
 def test_a_damaged_lease_whose_container_is_gone(product: Product) -> None:
@@ -80,7 +75,7 @@ def test_a_damaged_lease_whose_container_is_gone(product: Product) -> None:
             said = product.ctl(*command, check=False)
             if command == ["gc"]:
                 assert "cbond1: given back, but whose it was and its delegate are not known: the lease" in said.stdout
-            assert _all_free(product)
+            assert product.all_free()
             product.call("DEL", network(), "c1", path).succeeded()
 
 
@@ -113,7 +108,7 @@ def test_a_full_state_directory(small: Product) -> None:
         small.guest.sh(f"dd if=/dev/zero of={STATE_DIR}/filler bs=4k 2>/dev/null || true")
         small.call("DEL", network(), "c1", path).succeeded()
         small.guest.sh(f"rm {STATE_DIR}/filler")
-        assert _all_free(small)
+        assert small.all_free()
 
 
 def test_a_read_only_state_directory(small: Product) -> None:
@@ -130,7 +125,7 @@ def test_a_read_only_state_directory(small: Product) -> None:
         assert small.pings("c1", PEER) == 3
         small.guest.sh(f"mount -o remount,rw {STATE_DIR}")
         small.call("DEL", network(), "c1", path).succeeded()
-        assert _all_free(small)
+        assert small.all_free()
 
 
 def test_a_lost_state_directory(small: Product) -> None:
@@ -155,7 +150,7 @@ def test_a_lost_state_directory(small: Product) -> None:
         small.guest.sh("ip netns del c1")
         small.wait_home(1)
         small.ctl("up")
-        assert _all_free(small)
+        assert small.all_free()
 
 
 # -- the inventory
@@ -209,7 +204,7 @@ def test_the_clock_jumps_by_years(product: Product) -> None:
                 assert product.states().count("ready") == 1
                 assert "nothing to finish" in product.ctl("gc").stdout
                 product.call("DEL", network(), "c2", other).succeeded()
-                assert _all_free(product)
+                assert product.all_free()
             finally:
                 jump(2 * decade)
         finally:
@@ -248,7 +243,7 @@ def test_a_delegate_that_is_gone_at_del(product: Product) -> None:
         for container, path in zip(names, paths, strict=True):
             end(container, path)
         end("c1", paths[0])
-        assert _all_free(product)
+        assert product.all_free()
         assert "the addresses of 3 released bonds may be reserved still" in product.ctl("status").stdout
         collected = product.ctl("gc", check=False)
         assert (collected.status, collected.stdout.count("its delegate could not be told: failed to find plugin 'leaves'")) == (
@@ -287,7 +282,7 @@ def test_a_delegate_that_fails_or_hangs_at_del(product: Product) -> None:
         product.wait_home(1)
         said = product.ctl("gc", check=False)
         assert "the IPAM plugin hangs did not answer within 10 s at DEL and was killed" in said.stdout
-        assert _all_free(product)
+        assert product.all_free()
     with _delegate(product, "fails"), _delegate(product, "hangs"):
         assert product.ctl("gc").stdout.count("its delegate is told") == 2
 
@@ -297,9 +292,8 @@ def test_gc_settles_what_is_owed(product: Product) -> None:
     with product.netns("c1") as (path,), _delegate(product, "leaves") as program:
         product.call("ADD", LEAVES, "c1", path).succeeded()
         product.guest.sh(f"mv {program} /run/leaves")
-        newest: dict[str, Any] = {**LEAVES, "cniVersion": "1.1.0", VALID: []}
-        product.call("GC", newest, "", ifname="").failed(7, "failed to find plugin 'leaves'")
-        assert _all_free(product)
+        product.gc(LEAVES, []).failed(7, "failed to find plugin 'leaves'")
+        assert product.all_free()
         product.guest.sh(f"mv /run/leaves {program}")
-        product.call("GC", newest, "", ifname="").succeeded()
+        product.gc(LEAVES, []).succeeded()
         assert product.status()["owed"] == 0

@@ -19,10 +19,6 @@ VFS = "".join(f"echo 7 > /sys/class/net/{nic}/device/sriov_numvfs\n" for nic in 
 RELOAD = "modprobe -r igbvf; modprobe igbvf; udevadm settle; sriov-bondctl up"
 
 
-def _all_free(product: Product) -> bool:
-    return set(product.states()) == {"free"}
-
-
 def _ping(product: Product, container: str) -> None:
     """See that a container reaches its peer, by whichever port its bond finds alive."""
     wait_until(lambda: product.pings(container, PEER) == 3, f"{container} to reach {PEER}", 20)
@@ -55,7 +51,7 @@ def test_after_a_reboot_leases_are_history(product: Product) -> None:
         product.call("DEL", network(), "c1", "").succeeded()
         assert len(look(product.guest).leases) == 1
         product.ctl("up")
-        assert _all_free(product)
+        assert product.all_free()
 
 
 def test_vfs_made_anew_under_leases(product: Product) -> None:
@@ -76,7 +72,7 @@ def test_vfs_made_anew_under_leases(product: Product) -> None:
         assert product.guest.sh("ip -n c1 -br link").stdout.split()[0] == "lo"
         assert len(look(product.guest).leases) == 1
         product.ctl("up")
-        assert _all_free(product)
+        assert product.all_free()
         product.call("DEL", network(), "c2", other).succeeded()
 
 
@@ -88,7 +84,7 @@ def test_vfs_that_up_makes_anew(product: Product) -> None:
         words = "VF12 (VF 1 at 0000:01:10.2) is not in the host: it is not on the PCI bus; run `sriov-bondctl up`"
         product.call("ADD", network(), "c2", path, ifname="eth1").failed(104, words)
         product.ctl("up")
-        assert _all_free(product)
+        assert product.all_free()
         product.call("DEL", network(), "c1", path).succeeded()
 
 
@@ -108,7 +104,7 @@ def test_the_vf_driver_goes_and_comes(product: Product) -> None:
             assert product.states()[:2] == ["releasing", "broken"]
         finally:
             product.guest.sh("modprobe igbvf; udevadm settle; sriov-bondctl up")
-        assert _all_free(product)
+        assert product.all_free()
 
 
 def test_a_nic_goes_from_the_bus_and_comes_back(product: Product) -> None:
@@ -131,7 +127,7 @@ def test_a_nic_goes_from_the_bus_and_comes_back(product: Product) -> None:
             guest.sh("echo 1 > /sys/bus/pci/rescan; udevadm settle", timeout=120)
         product.ctl("up")
         product.call("DEL", network(), "c2", other).succeeded()
-        assert _all_free(product)
+        assert product.all_free()
 
 
 def test_an_add_while_a_nic_is_down_uses_the_other(product: Product) -> None:
@@ -197,7 +193,7 @@ def test_a_bond_without_a_vf_is_set_aside_until_it_is_whole(product: Product) ->
     assert product.states()[0] == "quarantined"
     product.guest.sh("ip link set enp1s0 vf 0 vlan 77 trust on")
     assert "bond cbond1 of pool db: it is out of quarantine" in product.ctl("release", "cbond1").stdout
-    assert _all_free(product)
+    assert product.all_free()
 
 
 def test_up_with_a_vf_missing_makes_the_rest(product: Product) -> None:
@@ -212,7 +208,7 @@ def test_up_with_a_vf_missing_makes_the_rest(product: Product) -> None:
         _bind(product, pci)
     product.guest.sh("ip link set enp2s0 vf 2 vlan 77 trust on")
     product.ctl("up")
-    assert _all_free(product)
+    assert product.all_free()
 
 
 def test_the_nics_in_another_order(product: Product) -> None:
