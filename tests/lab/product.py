@@ -158,6 +158,10 @@ class Product:
                 for name, path in zip(names, paths, strict=True):
                     self.call("DEL", config, name, path).succeeded()
 
+    def links(self, name: str) -> list[str]:
+        """Return the names of a namespace's devices."""
+        return [link["ifname"] for link in self.guest.run(["ip", "-n", name, "-j", "link"], check=True).json()]
+
     def inside(self, name: str, command: str, check: bool = True, timeout: float = 60.0) -> "Result":
         """Run a command in a namespace."""
         return self.guest.run(f"ip netns exec {name} {command}", check=check, timeout=timeout)

@@ -93,7 +93,7 @@ def test_a_delegate_that_fails_undoes_everything_and_gets_its_del(delegates: Pro
     with delegates.netns("c1") as (path,):
         delegates.call("ADD", network(ipam={"type": kind}), "c1", path).failed(code, words)
         assert delegates.guest.read(f"/run/{kind}.calls").split() == ["ADD", "DEL"]
-        assert [link["ifname"] for link in delegates.guest.sh("ip -n c1 -j link").json()] == ["lo"]
+        assert delegates.links("c1") == ["lo"]
 
 
 def test_settings_that_the_nic_refuses_undo_everything(product: Product) -> None:
@@ -107,7 +107,7 @@ def test_settings_that_the_nic_refuses_undo_everything(product: Product) -> None
             before = look(product.guest)
             product.call("ADD", config, "c1", path).failed(code, words)
             assert look(product.guest) == before, what
-            assert [link["ifname"] for link in product.guest.sh("ip -n c1 -j link").json()] == ["lo"]
+            assert product.links("c1") == ["lo"]
 
 
 def test_a_name_that_is_taken_is_refused_before_anything_is_touched(product: Product) -> None:
@@ -156,7 +156,7 @@ def test_an_answer_that_nobody_reads_is_undone(product: Product, nobody: str) ->
         environ = f"CNI_COMMAND=ADD CNI_CONTAINERID=c1 CNI_NETNS={path} CNI_IFNAME=eth0 CNI_PATH=/opt/cni/bin"
         said = product.guest.run(f"{environ} /opt/cni/bin/sriov-bond < {config} {nobody}; echo status ${{PIPESTATUS[0]}}")
         assert said.stdout == "status 1\n"
-        assert [link["ifname"] for link in product.guest.sh("ip -n c1 -j link").json()] == ["lo"]
+        assert product.links("c1") == ["lo"]
 
 
 def test_a_bond_that_lost_a_vf_does_not_stop_the_others(product: Product) -> None:

@@ -147,7 +147,7 @@ def test_gc_frees_what_is_not_listed(product: Product) -> None:
         assert product.states().count("ready") == 2, "without a list what is gone is freed, or drains"
         product.gc(newest, [{"containerID": "c1", "ifname": "eth0"}]).succeeded()
         assert product.states().count("ready") == 1
-        assert [link["ifname"] for link in product.guest.sh("ip -n c2 -j link").json()] == ["lo"]
+        assert product.links("c2") == ["lo"]
         assert product.pings("c1", PEER) == 3
 
 
@@ -191,7 +191,7 @@ def _try(product: Product, config: dict[str, Any]) -> tuple[str, int, int]:
     with product.netns("c1") as (path,):
         answer = product.call("ADD", config, "c1", path)
         if answer.status != 0:
-            assert [link["ifname"] for link in product.guest.sh("ip -n c1 -j link").json()] == ["lo"], config
+            assert product.links("c1") == ["lo"], config
             return answer.document["msg"], 0, 0
         try:
             first = _leased(product)["ports"][0]["name"]

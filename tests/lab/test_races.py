@@ -148,7 +148,7 @@ def test_whoever_comes_while_an_add_runs_waits_or_leaves_it_alone(product: Produ
         Answer(delete.wait()).succeeded()
         # It may have been there before the ADD had its lease; a runtime's own DEL comes after.
         product.call("DEL", config, "c1", "/run/netns/c1").succeeded()
-        assert [link["ifname"] for link in sleepy.sh("ip -n c1 -j link").json()] == ["lo"]
+        assert product.links("c1") == ["lo"]
 
 
 def test_a_del_that_meets_its_add_waits_for_it_and_frees_everything(product: Product, sleepy: "Guest") -> None:
@@ -161,7 +161,7 @@ def test_a_del_that_meets_its_add_waits_for_it_and_frees_everything(product: Pro
         Answer(add.wait()).succeeded()
         Answer(delete.wait()).succeeded()
         assert lease_files(product) == {}
-        assert [link["ifname"] for link in sleepy.sh("ip -n c1 -j link").json()] == ["lo"]
+        assert product.links("c1") == ["lo"]
 
 
 def test_two_dels_at_once_both_succeed(product: Product, sleepy: "Guest") -> None:
@@ -179,7 +179,7 @@ def test_two_dels_at_once_both_succeed(product: Product, sleepy: "Guest") -> Non
         for answer in (first, second):
             Answer(answer.wait()).succeeded()
         assert lease_files(product) == {}
-        assert [link["ifname"] for link in sleepy.sh("ip -n c1 -j link").json()] == ["lo"]
+        assert product.links("c1") == ["lo"]
 
 
 def waits_for_bond(guest: "Guest", who: str) -> None:
@@ -236,7 +236,7 @@ def test_a_bond_that_somebody_is_stuck_with_is_locked_and_the_others_go_on(produ
         Answer(stopped.wait()).succeeded()
         for name in ("c1", "c2"):
             product.call("DEL", config, name, f"/run/netns/{name}").succeeded()
-            assert [link["ifname"] for link in sleepy.sh(f"ip -n {name} -j link").json()] == ["lo"]
+            assert product.links(name) == ["lo"]
         reserved = [path for path in sleepy.tree("/var/lib/cni/networks/db") if re.search(r"/(10\.|fd00)", path)]
         assert (lease_files(product), reserved) == ({}, [])
 
