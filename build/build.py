@@ -25,7 +25,7 @@ DIST = ROOT / "dist"
 TREE = DIST / "root"
 WORK = DIST / "work"
 EPOCH = 1_700_000_000  # every file's time in the tarball: two builds of the same sources are the same bytes
-SOURCES = ("cni_sriov_bond", "build", "conf", "pyproject.toml", "LICENSE", "README.md", "CHANGELOG.md")
+SOURCES = ("cni_sriov_bond", "build", "conf", "docs", "pyproject.toml", "LICENSE", "README.md", "CHANGELOG.md")
 AT_FDCWD, RENAME_EXCHANGE = -100, 2
 
 
@@ -115,6 +115,7 @@ def _lay_out(bin_directory: Path) -> Path:
             path.symlink_to(os.path.relpath(program, path.parent))
     documents = tree / DOCUMENTS
     shutil.copytree(ROOT / "conf", documents / "examples")
+    shutil.copytree(ROOT / "docs", documents / "docs")
     for name in ("LICENSE", "README.md", "CHANGELOG.md"):
         if (ROOT / name).is_file():
             shutil.copyfile(ROOT / name, documents / name)
@@ -139,7 +140,11 @@ def _replace(tree: Path) -> None:
 
 
 def pack(tree: Path, tarball: Path) -> None:
-    """Write the tree as a tarball whose bytes depend on nothing but the tree."""
+    """Write the tree as a tarball whose bytes depend on nothing but the tree.
+
+    Of directories only those that are ours: of another tar would replace a link on the host (/opt on a disk of its own), or
+    change the mode.
+    """
     new = tarball.with_suffix(".new")
     with (
         new.open("wb") as raw,
@@ -147,6 +152,8 @@ def pack(tree: Path, tarball: Path) -> None:
         tarfile.open(fileobj=packed, mode="w", format=tarfile.GNU_FORMAT) as archive,
     ):
         for path in sorted(tree.rglob("*"), key=lambda path: path.parts):
+            if path.is_dir() and not any(str(path.relative_to(tree)).startswith(ours) for ours in (CONTENTS, DOCUMENTS)):
+                continue
             archive.add(path, str(path.relative_to(tree)), recursive=False, filter=_anonymous)
     new.rename(tarball)
 

@@ -94,7 +94,7 @@ def _first_usable(
                     first = next(iter(broken.values()))
                     raise first from None
                 raise
-            log.warn(f"a bond of pool {where.name} is passed over: {refused.msg}")
+            log.warn(f"{[*broken][-1]} of pool {where.name} is passed over: {refused.msg}")
             continue
         for name, reason in broken.items():
             _quarantine(where, name, reason.msg, log)

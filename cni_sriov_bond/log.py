@@ -35,15 +35,23 @@ class Log:
             return
         line = f"{self._prefix}: {level}: {text}\n"
         try:
-            if self._path:
-                # O_NONBLOCK: a FIFO that nobody reads must not stop us.
-                flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK
-                fd = os.open(self._path, flags, 0o600)
-                try:
-                    os.write(fd, f"{strftime('%Y-%m-%dT%H:%M:%S%z')} {line}".encode("utf-8", "replace"))
-                finally:
-                    os.close(fd)
-            else:
+            if not self._path or not self._to_file(line):
                 os.write(2, line.encode("utf-8", "replace"))
         except OSError:
             pass  # a log that cannot be written is no reason to lose a container's network
+
+    def _to_file(self, line: str) -> bool:
+        """Write a line to the log's file, and tell whether that could be done; else standard error is told why."""
+        # O_NONBLOCK: a FIFO that nobody reads must not stop us.
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK
+        try:
+            fd = os.open(self._path, flags, 0o600)
+            try:
+                os.write(fd, f"{strftime('%Y-%m-%dT%H:%M:%S%z')} {line}".encode("utf-8", "replace"))
+            finally:
+                os.close(fd)
+        except OSError as failed:
+            reason = f"{self._prefix}: cannot write logFile {self._path}: {failed.strerror}\n"
+            os.write(2, reason.encode("utf-8", "replace"))
+            return False
+        return True

@@ -56,6 +56,7 @@ class Pool:
             return f"the inventory of pool {self.name} is lost, though {words}; run `sriov-bondctl up` to write it anew"
         others = names(self.state_dir)
         have = f"there is {', '.join(others)}" if others else "there is none yet"
+        have += "" if self.state_dir == store.STATE_DIR else f" in {self.state_dir}"
         return f"pool {self.name!r} is not provisioned ({have}); name it in /etc/cni/sriov-bond.toml and run `sriov-bondctl up`"
 
     def bonds(self) -> "list[Bond]":

@@ -48,7 +48,11 @@ NETWORK: "dict[str, Any]" = {
             "minLength": 1,
             "description": "the bond to lease instead of the first free one: its name, or the PCI address of one of its VFs",
         },
-        "stateDir": {"type": "string", "minLength": 1, "description": "where pools and leases are kept"},
+        "stateDir": {
+            "type": "string",
+            "minLength": 1,
+            "description": "where pools and leases are kept (/var/lib/cni/sriov-bond)",
+        },
         "vlan": _number("VLAN of every port, set through its PF: absent leaves the VF alone, 0 is untagged", 0, 4094),
         "vlanAllowed": {
             "type": "array",
@@ -71,7 +75,7 @@ NETWORK: "dict[str, Any]" = {
         "max_tx_rate": _number("most transmit rate of each port, in Mbit/s, 0 for none", 0, 1000000),
         "mtu": _number("MTU of the bond and its ports, in bytes; at most that of the PFs", 68, 65535),
         "mode": _numbered("how the bond uses its two ports", *_MODES),
-        "linkMonitor": _word("how a dead path is noticed: by carrier, by ARP, or what fits", "auto", "mii", "arp"),
+        "linkMonitor": _word("how a dead path is noticed: by carrier, by ARP, or what fits (auto)", "auto", "mii", "arp"),
         "miimon": _milliseconds("how often carrier is looked at"),
         "use_carrier": _numbered("whether carrier is asked of the driver's state, not by ioctl", *_OFF_ON),
         "updelay": _milliseconds("how long a port waits before it is used again; a multiple of miimon"),
@@ -134,7 +138,7 @@ NETWORK: "dict[str, Any]" = {
             "properties": {"type": {"type": "string"}},
             "description": "the IPAM delegate and its own keys; absent, or without a type, for no addresses",
         },
-        "logLevel": _word("what is logged", "panic", "fatal", "error", "warning", "info", "debug"),
+        "logLevel": _word("what is logged (warning)", "panic", "fatal", "error", "warning", "info", "debug"),
         "logFile": {"type": "string", "description": "a file to log to instead of standard error"},
         "dns": {"type": "object", "description": "overrides what the delegate says"},
         "prevResult": {"type": "object", "description": "given by the runtime"},
@@ -147,7 +151,7 @@ _A_TYPE = {"string": "a string", "integer": "a whole number", "object": "an obje
 
 def issues(value: object, schema: "dict[str, Any]", path: str = "") -> "list[str]":
     """Say everything in which a value is not as the schema has it, each with its path; empty when all is well."""
-    kind = schema.get("type")
+    kind = schema.get("type") if "enum" not in schema else None
     if kind and (not isinstance(value, _TYPES[kind]) or isinstance(value, bool)):
         return [f"{path or 'the config'} must be {_A_TYPE[kind]}, not {_shown(value)}"]
     found = []

@@ -64,7 +64,7 @@ def test_nics_are_numbered_over_the_whole_file(tmp_path: Path) -> None:
         ("[pools.db]\npfs = []", "pfs must name two NICs"),
         ('[pools.db]\npfs = ["a", "a"]', "the NIC a is in two pools or twice in one"),
         (f"[pools.a]\n{TWO}\n[pools.b]\npfs = ['enp2s0', 'x']", "the NIC enp2s0 is in two pools"),
-        (f"[pools.db]\n{TWO}\nvfs = 0", 'vfs must be a number from 1 or "max", not 0'),
+        (f"[pools.db]\n{TWO}\nvfs = 0", 'vfs must be a number from 1 to 65535 or "max", not 0'),
         (f"[pools.db]\n{TWO}\nvfs = true", "vfs must be a number from 1"),
         (f"[pools.db]\n{TWO}\nvfs = 'all'", "vfs must be a number from 1"),
         (f"[pools.db]\n{TWO}\nvfs = 6.0", "vfs must be a number from 1"),
@@ -117,7 +117,7 @@ def test_bonds_of_two_pools_may_have_one_name(tmp_path: Path) -> None:
 
 def test_a_missing_file_is_told_with_an_example(tmp_path: Path) -> None:
     """Who has no host file yet is shown one."""
-    with pytest.raises(CniError, match=r"there is no .*/none.toml; write one, e\.g\.:  \[pools\.db\]  pfs = ") as refused:
+    with pytest.raises(CniError, match=r"there is no .*/none.toml; write one, e\.g\.  pools\.db = {pfs = ") as refused:
         hostfile.read(str(tmp_path / "none.toml"))
     assert refused.value.code == IO_FAILURE
 
@@ -133,3 +133,16 @@ def test_what_has_no_end_is_no_host_file() -> None:
     with pytest.raises(CniError, match="/dev/zero is larger than 1 MiB, and so no host file") as refused:
         hostfile.read("/dev/zero")
     assert refused.value.code == INVALID_CONFIG
+
+
+def test_the_example_for_a_missing_file_is_one(tmp_path: Path) -> None:
+    with pytest.raises(CniError) as refused:
+        hostfile.read(str(tmp_path / "none"))
+    [plan] = read(tmp_path, refused.value.msg.partition("e.g.  ")[2])
+    assert plan.pfs == ("enp1s0", "enp2s0")
+
+
+def test_a_number_that_no_nic_has_is_refused_at_once(tmp_path: Path) -> None:
+    assert 'vfs must be a number from 1 to 65535 or "max", not 99999999' in refusal(
+        tmp_path, f"[pools.db]\n{TWO}\nvfs = 99999999\n"
+    )

@@ -159,3 +159,15 @@ def test_why_a_vf_is_not_in_the_host(devices: Path) -> None:
     assert sriov.absence(pci) == "its driver vfio-pci makes no network device; bind this VF to its network driver"
     (device / "net").mkdir()
     assert sriov.absence(pci) == "its driver vfio-pci has it in another network namespace; it comes home when that one ends"
+
+
+@pytest.mark.parametrize("written", ["01:00.0", "0000:01:00.0", "0000:01:00.0".upper()])
+def test_an_address_may_be_written_as_lspci_does(devices: Path, written: str) -> None:
+    add_pf(devices)
+    assert Nic(written, 1).pci == PF
+
+
+def test_a_device_that_is_no_pci_nic_is_told(devices: Path) -> None:
+    """lo is there, and so it would be wrong to say that it is not."""
+    with pytest.raises(CniError, match="lo is not a PCI NIC; no NIC with SR-IOV is here"):
+        Nic("lo", 1)

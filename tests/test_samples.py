@@ -75,6 +75,21 @@ def test_sample_networks_have_names_of_their_own() -> None:
     assert len(names) == len(set(names))
 
 
+def test_sample_networks_give_no_address_twice() -> None:
+    """All may be copied: two networks on one VLAN of a pool must not have one subnet, for each knows only its own addresses."""
+    seen: set[tuple[int, str]] = set()
+    for path in NETWORKS:
+        [plugin] = [plugin for plugin in load(path)["plugins"] if plugin["type"] == "sriov-bond"]
+        ipam = plugin.get("ipam", {})
+        ranges = [(plugin["vlan"], one["subnet"]) for part in ipam.get("ranges", []) for one in part]
+        for used in ranges + [(one["vlan"], one["subnet"]) for one in ipam.get("subnets", [])]:
+            assert used not in seen
+            seen.add(used)
+        vlans = {plugin["vlan"], *plugin.get("vlanAllowed", [])}
+        assert {one["vlan"] for one in ipam.get("subnets", [])} <= vlans, "one that can be chosen"
+        assert ipam.get("type", "sriov-bond-ipam") == "sriov-bond-ipam", "which is there"
+
+
 @pytest.mark.parametrize("path", HOST_FILES, ids=name)
 def test_a_sample_host_file_is_taken(path: Path) -> None:
     """The host file as it is shipped makes a pool of two NICs."""

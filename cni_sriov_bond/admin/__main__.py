@@ -21,10 +21,16 @@ def main(argv: list[str] | None = None) -> int:
             return 1
         ipam.inherit(os.environ)
         asked.run(asked, Log(prefix="sriov-bondctl"))
+        if sys.stdout:  # None when it is closed
+            sys.stdout.flush()
     except CniError as failed:
         print(f"sriov-bondctl: {failed.msg}" + (f" ({failed.details})" if failed.details else ""), file=sys.stderr)
         return 1
+    except BrokenPipeError:
+        _drop_output()
+        return 1
     except OSError as failed:
+        _drop_output()
         about = f": {failed.filename}" if failed.filename else ""
         print(f"sriov-bondctl: {failed.strerror or failed}{about}", file=sys.stderr)
         return 1
@@ -32,6 +38,12 @@ def main(argv: list[str] | None = None) -> int:
         print("sriov-bondctl: interrupted; run the same command again to finish it", file=sys.stderr)
         return 130
     return 0
+
+
+def _drop_output() -> None:
+    """Have what is left in standard output's buffer go nowhere: the interpreter would fail at it once more at its end."""
+    if sys.stdout:
+        os.dup2(os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC), sys.stdout.fileno())
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -48,7 +60,7 @@ def _parser() -> argparse.ArgumentParser:
         help="make the pools of the host file",
         description="Make the VFs, name them, give each bond its MAC, and write the inventory. Run at every boot; run "
         "twice, it changes nothing. With leases alive it never takes a VF away.",
-        epilog='The host file:  [pools.db]  pfs = ["enp1s0", "enp2s0"]  vfs = 63',
+        epilog='The host file:  pools.db = {pfs = ["enp1s0", "enp2s0"], vfs = 63}',
     )
     up.add_argument("--config", default=hostfile.DEFAULT_PATH, metavar="FILE", help="the host file (%(default)s)")
     up.add_argument("pools", nargs="*", metavar="POOL", help="only these pools")
@@ -88,12 +100,17 @@ def _up(asked: argparse.Namespace, log: Log) -> None:
     unknown = set(asked.pools) - {plan.name for plan in plans}
     if unknown:
         raise CniError(1, f"{asked.config} has no pool {', '.join(sorted(unknown))}; it has {', '.join(p.name for p in plans)}")
+    problems = []
     for plan in plans:
         if not asked.pools or plan.name in asked.pools:
-            with screen.Progress(plan.name) as progress:
-                changed = provision.up(asked.state_dir, plan, log, progress.report)
-            size = len(pool.Pool(asked.state_dir, plan.name).inventory()["bonds"])
-            print(f"pool {plan.name}: {size} bonds{'' if changed else ', nothing to change'}")
+            try:
+                with screen.Progress(plan.name) as progress:
+                    changed = provision.up(asked.state_dir, plan, log, progress.report)
+                size = len(pool.Pool(asked.state_dir, plan.name).inventory()["bonds"])
+                print(f"pool {plan.name}: {size} bonds{'' if changed else ', nothing to change'}")
+            except CniError as failed:  # a NIC that is dead must not keep the other pools from being made
+                problems.append(failed)
+    _raise(problems)
 
 
 def _chosen(asked: argparse.Namespace) -> list[str]:
@@ -143,15 +160,29 @@ def _release(asked: argparse.Namespace, log: Log) -> None:
 
 def _status(asked: argparse.Namespace, log: Log) -> None:
     found: list[dict[str, Any]] = []
+    problems = []
     for name in _chosen(asked):
-        status.finish(asked.state_dir, name, log)
-        found.append(status.collect(asked.state_dir, name))
+        try:
+            status.finish(asked.state_dir, name, log)
+            found.append(status.collect(asked.state_dir, name))
+        except CniError as failed:
+            problems.append(failed)
     if asked.json:
         print(json.dumps({"pools": found}, indent=2))
-        return
-    from cni_sriov_bond.admin import screen
+    elif found or not problems:
+        from cni_sriov_bond.admin import screen
 
-    screen.print_pools(found)
+        screen.print_pools(found)
+    _raise(problems)
+
+
+def _raise(problems: list[CniError]) -> None:
+    """Raise one error that tells what failed of some pools; the others are done.
+
+    :raises CniError: when there was one.
+    """
+    if problems:
+        raise CniError(problems[0].code, "; ".join(problem.msg for problem in problems))
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from cni_sriov_bond.errors import INVALID_CONFIG, IO_FAILURE, CniError
 DEFAULT_PATH = "/etc/cni/sriov-bond.toml"
 MAX = "max"
 _MOST_VFS = 255
+_MOST_NUMBER = 65535  # PCI SR-IOV: TotalVFs has 16 bits
 _MOST = 1 << 20  # bytes; /dev/zero has more than the machine
 _KEYS = {"pfs", "vfs", "vf_name", "bond_name"}
 
@@ -42,7 +43,7 @@ def read(path: str) -> list[PoolPlan]:
         document = tomllib.loads(text.decode())
     except FileNotFoundError:
         raise CniError(
-            IO_FAILURE, f'there is no {path}; write one, e.g.:  [pools.db]  pfs = ["enp1s0", "enp2s0"]  vfs = "max"'
+            IO_FAILURE, f'there is no {path}; write one, e.g.  pools.db = {{pfs = ["enp1s0", "enp2s0"], vfs = "max"}}'
         ) from None
     except OSError as failed:
         raise CniError(IO_FAILURE, f"cannot read {path}: {failed.strerror}") from None
@@ -108,8 +109,8 @@ def _issues(name: str, table: Any) -> list[str]:
     elif len(pfs) < 2:
         found.append(f"pfs must name two NICs, one on each switch, not {len(pfs)}")
     vfs = table.get("vfs", MAX)
-    if vfs != MAX and (not isinstance(vfs, int) or isinstance(vfs, bool) or vfs < 1):
-        found.append(f'vfs must be a number from 1 or "max", not {vfs!r}')
+    if vfs != MAX and (not isinstance(vfs, int) or isinstance(vfs, bool) or not 1 <= vfs <= _MOST_NUMBER):
+        found.append(f'vfs must be a number from 1 to {_MOST_NUMBER} or "max", not {vfs!r}')
     for key, default, fields in (("vf_name", "VF{nic}{vf}", {"nic", "vf"}), ("bond_name", "cbond{n}", {"n"})):
         found += _pattern_issues(key, table.get(key, default), fields)
     return found

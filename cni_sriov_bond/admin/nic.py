@@ -8,6 +8,7 @@ from cni_sriov_bond import sriov
 from cni_sriov_bond.errors import IO_FAILURE, POOL_UNUSABLE, CniError
 
 _PCI = re.compile(r"[0-9a-f]{4}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]\Z")
+_SHORT = re.compile(r"^(?=[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]\Z)")
 _POLL = 0.05
 
 
@@ -20,7 +21,8 @@ class Nic:
     def __init__(self, name_or_pci: str, number: int) -> None:
         self.asked = name_or_pci
         self.number = number
-        self.pci = name_or_pci if _PCI.match(name_or_pci) else _pci_of(name_or_pci)
+        address = _SHORT.sub("0000:", name_or_pci.lower())  # as lspci writes it
+        self.pci = address if _PCI.match(address) else _pci_of(name_or_pci)
         self.path = f"{sriov.PCI_DEVICES}/{self.pci}"
         self.name = sriov.netdev(self.pci)
         if not self.name:
@@ -86,10 +88,14 @@ class Nic:
 
 
 def _pci_of(name: str) -> str:
-    try:
-        return os.path.basename(os.readlink(f"/sys/class/net/{name}/device"))
-    except OSError:
-        raise CniError(POOL_UNUSABLE, f"there is no NIC {name}; {_nics_here()}") from None
+    device = f"/sys/class/net/{name}"
+    found = os.path.basename(os.path.realpath(f"{device}/device"))
+    if _PCI.match(found):
+        return found
+    raise CniError(
+        POOL_UNUSABLE,
+        f"{name} is not a PCI NIC; {_nics_here()}" if os.path.exists(device) else f"there is no NIC {name}; {_nics_here()}",
+    )
 
 
 def _nics_here() -> str:

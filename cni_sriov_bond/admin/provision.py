@@ -33,10 +33,11 @@ def up(state_dir: str, plan: PoolPlan, log: Log, report: Report) -> bool:
         when another `up` or `down` of the pool is at work.
     """
     where = pool.Pool(state_dir, plan.name)
+    nics = [Nic(name, number) for name, number in zip(plan.pfs, plan.nics, strict=True)]
     pool.make_directories(where)
     lock = _lock_provisioning(where)
     try:
-        return _up(where, plan, log, report)
+        return _up(where, plan, nics, log, report)
     finally:
         os.close(lock)
 
@@ -45,8 +46,7 @@ def _lock_provisioning(where: pool.Pool) -> int:
     return store.locked(f"{where.path}/provision.lock", f"the making of pool {where.name}", seconds=0)
 
 
-def _up(where: pool.Pool, plan: PoolPlan, log: Log, report: Report) -> bool:
-    nics = [Nic(name, number) for name, number in zip(plan.pfs, plan.nics, strict=True)]
+def _up(where: pool.Pool, plan: PoolPlan, nics: list[Nic], log: Log, report: Report) -> bool:
     _refuse_doubles(nics)
     _refuse_shared(where, nics)
     size = _size(plan, nics)

@@ -51,9 +51,10 @@ def _bond(where: pool.Pool, value: dict[str, Any], entry: Entry | None, quaranti
     if entry is None and quarantined is not None:
         return {**found, "state": QUARANTINED, "problem": quarantined}
     if entry is None:
-        missing = [port["name"] for port in ports if not port["device"]]
+        missing = [port for port in ports if not port["device"]]
         if missing:
-            found.update(state="broken", problem=f"{' and '.join(missing)} not in the host though nobody has leased them")
+            names, why = " and ".join(port["name"] for port in missing), sriov.absence(missing[0]["pci"])
+            found.update(state="broken", problem=f"{names} not in the host though nobody has leased them: {why}")
         return found
     found["state"] = entry.state
     try:

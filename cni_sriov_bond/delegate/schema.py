@@ -61,7 +61,7 @@ IPAM: "dict[str, Any]" = {
         "ranges of which an attachment gets one address per family, of those of its VLAN",
     ),
     "routes": _ROUTES,
-    "dataDir": {**_text("where reservations are kept"), "minLength": 1},
+    "dataDir": {**_text("where reservations are kept (/var/lib/cni/networks)"), "minLength": 1},
     "resolvConf": _text("a file like /etc/resolv.conf, whose contents become the result's dns"),
 }
 

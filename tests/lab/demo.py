@@ -28,7 +28,7 @@ PINGS, EVERY = 50, 0.2
 MOST_LOST = 12
 NEXT_STEPS = """\
 # /etc/cni/sriov-bond.toml names your NICs; `sriov-bondctl up` at every boot makes the pool
-tar -xzf dist/sriov-bond-*.tar.gz -C /
+tar -C / -xzf dist/sriov-bond-*.tar.gz
 cp conf/sriov-bond.toml /etc/cni/            # then set pfs = [NIC on switch A, NIC on switch B]
 sriov-bondctl up && sriov-bondctl status
 cp conf/db.conflist /etc/cni/net.d/          # then set vlan and ipam

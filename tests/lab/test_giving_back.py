@@ -163,7 +163,7 @@ def test_a_bond_that_lost_a_vf_does_not_stop_the_others(product: Product) -> Non
     product.guest.sh("ip netns add thief; ip link set VF11 netns thief")
     try:
         with product.attached(network(ipam=None), "c1") as (answer,):
-            assert "a bond of pool db is passed over: VF11 (VF 0 at 0000:01:10.0) is not in the host" in answer.result.stderr
+            assert "cbond1 of pool db is passed over: VF11 (VF 0 at 0000:01:10.0) is not in the host" in answer.result.stderr
             assert product.states()[:2] == ["quarantined", "ready"]
             refused = product.ctl("release", "cbond1", check=False)
             assert (refused.status, "VF11 at 0000:01:10.0 is not in the host" in refused.stderr) == (1, True)

@@ -179,7 +179,7 @@ def test_a_bond_without_a_vf_is_set_aside_until_it_is_whole(product: Product) ->
     _unbind(product, port["pci"])
     try:
         with product.attached(config, "c1") as (answer,):
-            assert f"a bond of pool db is passed over: {reason}" in answer.result.stderr
+            assert f"cbond1 of pool db is passed over: {reason}" in answer.result.stderr
             first, second = product.status()["bonds"][:2]
             assert (first["state"], first["problem"], second["state"]) == ("quarantined", reason, "ready")
             assert "cbond1  quarantined" in product.ctl("status").stdout
