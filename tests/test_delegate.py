@@ -315,6 +315,15 @@ def test_every_mistake_is_told_with_its_path(tmp_path: Path) -> None:
     )
 
 
+def test_a_vlan_whose_subnet_is_wrong_is_not_said_to_have_none(tmp_path: Path) -> None:
+    """The subnet's own mistake is told, alone; beside a good one of another VLAN too."""
+    for others in ([], [{"vlan": 7, "subnet": "10.2.0.0/24"}]):
+        refused = ipam.call("ADD", ipam.network(tmp_path, subnets=[{"subnet": "10.1.0.1/24"}, *others]))
+        assert refused.said == (
+            "network 'net1': ipam.subnets[0]: subnet 10.1.0.1/24 has host bits set; its network is 10.1.0.0/24"
+        )
+
+
 def test_the_schema_is_one_and_says_what_our_check_says() -> None:
     """It is valid, every key is described, and the library's verdict on a thousand generated configs is ours."""
     jsonschema.Draft202012Validator.check_schema(NETWORK)

@@ -201,8 +201,8 @@ def _read(request: Request, value: "dict[str, Any]", reader: _Reader, strict: bo
         read = [reader.read(at, ranges.Range, part) for at, part in zip(paths, one, strict=True)]
         if None not in read:
             request.sets.append(ranges.RangeSet(str(number), read))
-    _read_subnets(request, ipam.get("subnets") or [], reader)
-    if strict and ipam.get("subnets") and not request.sets:
+    whole = _read_subnets(request, ipam.get("subnets") or [], reader)
+    if strict and whole and ipam.get("subnets") and not request.sets:
         have = ", ".join(request.others)
         reader.wrong(f"ipam.subnets has none of {_vlan(request.vlan)}, which the attachment is on; it has those of {have}")
     if not sources and not ipam.get("subnets"):
@@ -222,15 +222,20 @@ def _read_requested(request: Request, value: "dict[str, Any]", words: dict[str, 
             request.requested.append(address)
 
 
-def _read_subnets(request: Request, subnets: "list[dict[str, Any]]", reader: _Reader) -> None:
-    """Make one set of each family of the attachment's VLAN."""
+def _read_subnets(request: Request, subnets: "list[dict[str, Any]]", reader: _Reader) -> bool:
+    """Make one set of each family of the attachment's VLAN.
+
+    :return: whether each subnet could be read.
+    """
     mine: dict[int, list[ranges.Range]] = {}
+    whole = True
     for place, one in enumerate(subnets):
         path, vlan = f"ipam.subnets[{place}]", one.get("vlan") or 0
         found = reader.read(path, ranges.Range, one)
         for number, route in enumerate(one.get("routes") or ()):
             reader.read(f"{path}.routes[{number}]", _check_route, route)
         if found is None:
+            whole = False
             continue
         if vlan == request.vlan:
             mine.setdefault(found.family, []).append(found)
@@ -239,6 +244,7 @@ def _read_subnets(request: Request, subnets: "list[dict[str, Any]]", reader: _Re
             request.others.setdefault(_vlan(vlan), []).append(found)
     for family, members in mine.items():
         request.sets.append(ranges.RangeSet(f"vlan{request.vlan}.{family}", members))
+    return whole
 
 
 def _vlan(vlan: int) -> str:
