@@ -221,12 +221,7 @@ def _result(call: "Call", network: "Network", site: _Site, said: "dict[str, Any]
     if network.vlan is not None:
         interface["vlan"] = network.vlan
     site.lease.record["asked"]["mtu"] = link.mtu
-    return {
-        "interfaces": [interface],
-        "ips": [{**ip, "interface": 0} for ip in said["ips"]],
-        "routes": said["routes"],
-        "dns": network.dns or said["dns"],
-    }
+    return result.of_interface(interface, said, network.dns)
 
 
 def _prev_result(network: "Network") -> "dict[str, Any] | None":

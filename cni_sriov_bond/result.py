@@ -149,6 +149,19 @@ def _from_old(value: "dict[str, Any]") -> "dict[str, Any]":
     return {"ips": ips, "routes": routes, "dns": value.get("dns")}
 
 
+def of_interface(interface: "dict[str, Any]", said: "dict[str, Any]", dns: "dict[str, Any]") -> "dict[str, Any]":
+    """Give the result of one interface that has what the delegate said.
+
+    :param dns: the config's, which stands for all that the delegate said of it; empty where it says nothing.
+    """
+    return {
+        "interfaces": [interface],
+        "ips": [{**ip, "interface": 0} for ip in said["ips"]],
+        "routes": said["routes"],
+        "dns": dns or said["dns"],
+    }
+
+
 def join(before: "dict[str, Any] | None", ours: "dict[str, Any]") -> "dict[str, Any]":
     """Append our interface, addresses and routes to the result of the plugin before us in the chain."""
     if before is None:

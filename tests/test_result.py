@@ -139,6 +139,32 @@ def test_what_is_built_can_be_read_again(version: str) -> None:
     assert found["dns"] == VALUE["dns"]
 
 
+@pytest.mark.parametrize(
+    ("config", "told"),
+    [({}, {"nameservers": ["10.0.0.2"], "search": ["a.b"]}), ({"nameservers": ["10.0.0.3"]}, {"nameservers": ["10.0.0.3"]})],
+)
+@pytest.mark.parametrize("version", VERSIONS)
+def test_dns_is_the_configs_else_the_delegates(version: str, config: dict[str, Any], told: dict[str, Any]) -> None:
+    """The config's stands for the delegate's as a whole; the addresses are of our interface, the routes as they were (A11)."""
+    said = parsed(
+        {
+            "cniVersion": "1.0.0",
+            "ips": [{"address": "10.0.0.5/24", "gateway": "10.0.0.1"}],
+            "routes": [{"dst": "10.9.8.7/16"}],
+            "dns": {"nameservers": ["10.0.0.2"], "search": ["a.b"]},
+        }
+    )
+    interface = {"name": "eth0", "sandbox": SANDBOX}
+    ours = result.of_interface(interface, said, config)
+    assert ours == {
+        "interfaces": [interface],
+        "ips": [{"address": "10.0.0.5/24", "gateway": "10.0.0.1", "interface": 0}],
+        "routes": [{"dst": "10.9.8.7/16"}],
+        "dns": told,
+    }
+    assert built(version, ours)["dns"] == told
+
+
 # -- reading what a delegate or a plugin before us said
 
 

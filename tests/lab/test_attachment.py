@@ -115,6 +115,34 @@ def test_routes_and_gateway_are_as_the_delegate_says(product: Product) -> None:
         assert {route["dst"] for route in answer.document["routes"]} == {"0.0.0.0/0", "10.9.0.0/16", "::/0"}
 
 
+@pytest.mark.parametrize("version", ["0.1.0", "0.2.0", "0.3.0", "0.3.1"])
+def test_old_versions_have_results_of_their_form(product: Product, version: str) -> None:
+    """An ADD of the plugin and of its delegate, host-local, both at the config's version (V2, R1, R2); the DEL as well."""
+    with product.attached(network(cniVersion=version), "c1") as (answer,):
+        assert product.pings("c1", PEER) == 3
+        found = answer.document
+        if version in ("0.1.0", "0.2.0"):
+            for family, subnet, gateway in (("ip4", "10.100.0.", PEER), ("ip6", "fd00:100::", PEER6)):
+                address = found[family].pop("ip")
+                assert address.startswith(subnet) and address.endswith("/24" if family == "ip4" else "/64")
+                assert found[family] == {"gateway": gateway}
+            assert sorted(found) == ["cniVersion", "dns", "ip4", "ip6"]
+            assert (found["cniVersion"], found["dns"]) == (version, {})
+            return
+        four, six = (ip.pop("address") for ip in found["ips"])
+        assert four.startswith("10.100.0.") and four.endswith("/24")
+        assert six.startswith("fd00:100::") and six.endswith("/64")
+        (bond,) = (one for one in product.status()["bonds"] if one["state"] == "ready")
+        assert found == {
+            "cniVersion": version,
+            "interfaces": [{"name": "eth0", "mac": bond["mac"], "sandbox": "/run/netns/c1", "vlan": 100}],
+            "ips": [
+                {"version": "4", "gateway": PEER, "interface": 0},
+                {"version": "6", "gateway": PEER6, "interface": 0},
+            ],
+        }
+
+
 def test_without_a_delegate_the_bond_has_no_address(product: Product) -> None:
     with product.attached(network(ipam=None, vlan=None), "c1") as (answer,):
         assert "ips" not in answer.document

@@ -135,6 +135,22 @@ def test_a_delegate_finds_the_bond_up(product: Product) -> None:
         product.guest.sh("rm -f /opt/cni/bin/looks /run/looks.json")
 
 
+def test_dns_is_the_configs_else_the_delegates(product: Product) -> None:
+    """host-local tells what is in a file; a network that has dns of its own tells that alone."""
+    path = "/run/lab-resolv.conf"
+    ipam = {**network()["ipam"], "resolvConf": path}
+    product.guest.write(path, "nameserver 10.100.0.2\nsearch a.b\n")
+    try:
+        for own, told in (
+            (None, {"nameservers": ["10.100.0.2"], "search": ["a.b"]}),
+            ({"nameservers": ["10.100.0.3"]}, {"nameservers": ["10.100.0.3"]}),
+        ):
+            with product.attached(network(ipam=ipam, dns=own), "c1") as (answer,):
+                assert answer.document["dns"] == told
+    finally:
+        product.guest.sh(f"rm -f {path}")
+
+
 def test_gc_frees_what_is_not_listed(product: Product) -> None:
     """The container that is listed keeps its network; the other's VFs go home though its namespace lives."""
     config = network(ipam=None)
