@@ -32,7 +32,7 @@ tar -C / -xzf dist/sriov-bond-*.tar.gz
 cp conf/sriov-bond.toml /etc/cni/            # then set pfs = [NIC on switch A, NIC on switch B]
 sriov-bondctl up && sriov-bondctl status
 cp conf/db.conflist /etc/cni/net.d/          # then set vlan and ipam
-ctr run --rm --cni IMAGE NAME                # or nerdctl run --net db, cnitool add db /run/netns/...
+ctr run --rm --cni IMAGE NAME                # or nerdctl run --net db, CNI_PATH=/opt/cni/bin cnitool add db /run/netns/...
 """
 
 
