@@ -191,23 +191,26 @@ def _check_since(version: str, command: str) -> None:
 def valid_attachments(network: Network) -> "set[tuple[str, str]] | None":
     """Give the (container id, interface name) of every attachment that GC must keep, or None where there is no list.
 
+    What either list has is kept, should there be two.
+
     :raises CniError: INVALID_CONFIG for a list of another shape: nothing may be freed by what we do not understand.
     """
-    key = next((name for name in _LISTS if name in network.document), None)
-    if key is None:
-        return None
-    listed = network.document[key]
+    lists = [_attachments(key, network.document[key]) for key in _LISTS if key in network.document]
+    return set().union(*lists) if lists else None
+
+
+def _attachments(key: str, listed: "Any") -> "set[tuple[str, str]]":
     if listed is None:  # Go writes a list without entries so
         return set()
     if not isinstance(listed, list):
         raise CniError(INVALID_CONFIG, f"{key} must be a list, not {type(listed).__name__}")
-    kept = set()
+    found = set()
     for place, one in enumerate(listed):
         names = [one.get(part) for part in ("containerID", "ifname")] if isinstance(one, dict) else [None]
         if not all(isinstance(name, str) and name for name in names):
             raise CniError(INVALID_CONFIG, f"{key}[{place}] must have a containerID and an ifname that are strings")
-        kept.add((str(names[0]), str(names[-1])))
-    return kept
+        found.add((str(names[0]), str(names[-1])))
+    return found
 
 
 def with_attachments(network: Network, more: "set[tuple[str, str]]") -> bytes:

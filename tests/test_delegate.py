@@ -576,6 +576,19 @@ def test_gc_with_a_list_that_is_none_frees_nothing(tmp_path: Path, listed: objec
     assert len(ipam.reserved(tmp_path)) == 1
 
 
+def test_gc_keeps_what_either_list_has(tmp_path: Path) -> None:
+    """The list has two names; a bad one beside a good one frees nothing (G5, G8)."""
+    value = ipam.network(tmp_path, subnet=V4)
+    for container_id in ("a", "b", "c"):
+        ipam.call("ADD", value, container_id)
+    newer, older = ([{"containerID": one, "ifname": "eth0"}] for one in ("a", "b"))
+    lists = {**value, "cni.dev/valid-attachments": newer, "cni.dev/attachments": older}
+    assert ipam.call("GC", {**lists, "cni.dev/attachments": 5}).code == DECODING_FAILURE
+    assert len(ipam.reserved(tmp_path)) == 3
+    assert ipam.call("GC", lists).code == 0
+    assert len(ipam.reserved(tmp_path)) == 2
+
+
 # -- many at once, and killed
 
 

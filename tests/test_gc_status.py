@@ -92,6 +92,21 @@ def test_gc_frees_nothing_by_a_list_that_it_does_not_understand(plugin: Plugin, 
     assert holders(where) == [("net1", "a")]
 
 
+@pytest.mark.parametrize("wrong", [5, "x", [5]])
+def test_gc_checks_both_lists_and_keeps_what_either_has(plugin: Plugin, wrong: Any) -> None:
+    """By one list nothing is freed that the other has, nor by a good list beside a bad one (G8)."""
+    where = make_pool(plugin.state)
+    for container_id in ("a", "b", "c"):
+        ready(where, container_id)
+    kept = {"cni.dev/attachments": [{"containerID": "b", "ifname": "eth0"}], VALID: [{"containerID": "a", "ifname": "eth0"}]}
+    for older, newer in ((wrong, kept[VALID]), (kept["cni.dev/attachments"], wrong)):
+        answer = plugin.run("GC", plugin.config(cniVersion="1.1.0", **{"cni.dev/attachments": older, VALID: newer}))
+        assert "attachments" in answer.error(INVALID_CONFIG, "1.1.0")
+        assert len(holders(where)) == 3
+    assert plugin.run("GC", plugin.config(cniVersion="1.1.0", **kept)).status == 0
+    assert holders(where) == [("net1", "a"), ("net1", "b")]
+
+
 def test_gc_goes_on_after_a_failure_and_tells_all(plugin: Plugin, tmp_path: Path) -> None:
     """Every lease is tried, the delegate is asked at the end, and each failure is in the error (G7, G9)."""
     where = make_pool(plugin.state)

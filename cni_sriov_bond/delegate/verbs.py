@@ -157,30 +157,34 @@ def _can_make(path: str) -> None:
 def collect(value: "dict[str, Any]") -> None:
     """Free what belongs to no attachment that the runtime lists.
 
-    Without a list nothing is freed: an address that is in use must not be given again.
+    Without a list nothing is freed: an address that is in use must not be given again. What either list has is kept, should
+    there be two.
 
     :raises CniError: DECODING_FAILURE for a list that is none, and then nothing is freed.
     """
-    for key in ("cni.dev/valid-attachments", "cni.dev/attachments"):
-        if key in value:
-            break
-    else:
+    lists = [_attachments(key, value[key]) for key in ("cni.dev/valid-attachments", "cni.dev/attachments") if key in value]
+    if not lists:
         return
-    listed = [] if value[key] is None else value[key]  # Go writes a list without entries as null
-    try:
-        valid = {(one["containerID"], one["ifname"]) for one in listed}
-        wrong = not isinstance(listed, list) or not all(part and isinstance(part, str) for one in valid for part in one)
-    except (KeyError, TypeError):
-        wrong = True
-    if wrong:
-        raise CniError(DECODING_FAILURE, f"{key} must be a list of objects with a containerID and an ifname")
     kept = reservations.locked(*where(value), make=False)
     if kept is None:
         return
     try:
-        kept.free_all_but(valid)
+        kept.free_all_but(set().union(*lists))
     finally:
         kept.close()
+
+
+def _attachments(key: str, listed: "Any") -> "set[tuple[str, str]]":
+    if listed is None:  # Go writes a list without entries so
+        return set()
+    try:
+        found = {(one["containerID"], one["ifname"]) for one in listed}
+        wrong = not isinstance(listed, list) or not all(part and isinstance(part, str) for one in found for part in one)
+    except (KeyError, TypeError):
+        wrong = True
+    if wrong:
+        raise CniError(DECODING_FAILURE, f"{key} must be a list of objects with a containerID and an ifname")
+    return found
 
 
 def _resolv_conf(path: str) -> "dict[str, Any]":
