@@ -43,13 +43,14 @@ def put(inside: "Netlink", target: Netns, link: wire.Link, answer: "dict[str, An
 
 
 def _owner(inside: "Netlink", new: wire.NewRoute) -> str:
-    """Give the name of another device that has a route to the same network, or ""."""
-    wanted = (new.family, new.dst if new.prefix else b"", new.prefix, new.table)
-    for found in inside.routes():
-        if (found.family, found.dst, found.prefix, found.table) == wanted and found.index != new.index:
-            link = inside.link(index=found.index)
-            return link.name if link else "another device"
-    return ""
+    """Give the name of what has a route to the same network when the new one's device has none, or ""."""
+    wanted = (new.family, new.dst if new.prefix else b"", new.prefix, new.table or wire.RT_TABLE_MAIN)
+    have = [found.index for found in inside.routes() if (found.family, found.dst, found.prefix, found.table) == wanted]
+    if not have or new.index in have:
+        return ""
+    # A blackhole, or a route over several devices, has none of its own: 0.
+    link = inside.link(index=have[0]) if have[0] else None
+    return link.name if link else "another route"
 
 
 def _allow_ipv6(target: Netns, ifname: str) -> None:

@@ -37,6 +37,14 @@ def test_a_second_networks_default_route_is_told() -> None:
         assert default.get("gateway") == "10.1.0.1"
 
 
+def test_a_route_without_a_device_is_no_failure() -> None:
+    """A container may have a blackhole in the place of a route; the ADD is done, and it is told."""
+    with cable() as (where, _):
+        where.theirs.route("add", dst="10.9.0.0/16", type="blackhole")
+        [told] = put(where, "a", said("10.1.0.5/24", "", "10.9.0.0/16"))
+        assert told.endswith("is not added to a: another route has it already")
+
+
 def test_a_route_that_the_device_has_is_nothing_to_tell() -> None:
     """A delegate may list the subnet's own route, which the address brought."""
     with cable() as (where, _):
