@@ -12,7 +12,7 @@ from tests.support import REPOSITORY
 PACKAGE = REPOSITORY / "cni_sriov_bond"
 # From the bottom up. A module imports from levels below its own, never sideways and never up.
 LEVELS: tuple[tuple[str, ...], ...] = (
-    ("", "errors"),
+    ("", "errors", "ports"),
     ("jsontext", "wire", "log", "schema", "store"),
     ("bonding",),
     ("bondrules", "overrides"),
