@@ -17,9 +17,12 @@ def main() -> int:
 
 def _run(version: list[str]) -> None:
     """Read the call and run its verb; ``version`` becomes the one that answers must have."""
-    from cni_sriov_bond import config, ipam, plugin
+    from cni_sriov_bond import config, plugin
+    from cni_sriov_bond.context import Context
+    from cni_sriov_bond.deadline import SECONDS, Deadline
     from cni_sriov_bond.edge import read_call
     from cni_sriov_bond.errors import INVALID_ENVIRONMENT, CniError
+    from cni_sriov_bond.ipam import Delegates
     from cni_sriov_bond.log import Log
 
     call, data, value = read_call()
@@ -41,13 +44,16 @@ def _run(version: list[str]) -> None:
     log = Log(network.log_level, network.log_file, f"sriov-bond {call.command} {call.container_id} {call.ifname}".rstrip())
     for mistake in ignored:
         log.warn(f"not used at {call.command}: {mistake}; correct network {network.name!r}")
-    ipam.inherit(call.environ)
-    if getattr(sys, "frozen", False):
-        ipam.adopt(_own_delegate)
-    if call.command == "ADD":
-        plugin.add(call, network, log, answer)
-    else:
-        verbs[call.command](call, network, log)
+    delegates = Delegates(call.environ, _own_delegate if getattr(sys, "frozen", False) else None)
+    context = Context(log, Deadline(SECONDS[call.command]), delegates)
+    try:
+        if call.command == "ADD":
+            plugin.add(call, network, context, answer)
+        else:
+            verbs[call.command](call, network, context)
+    except CniError as failed:
+        failed.details = "; ".join(filter(None, (failed.details, context.deadline.waits())))
+        raise
 
 
 def _own_delegate(environ: dict[str, str], streams: list[int]) -> "NoReturn":

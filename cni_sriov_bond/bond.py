@@ -11,8 +11,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from cni_sriov_bond.inventory import Port
     from cni_sriov_bond.netlink import Netlink
+    from cni_sriov_bond.ports import Port
 
 # Drivers of VFs whose carrier follows their PF's cable, by their sources in Linux 6.12: ixgbevf asks the PF's link register
 # (vf.c, ixgbevf_check_mac_link_vf), iavf gets VIRTCHNL_EVENT_LINK_CHANGE, mlx5 follows its vport's admin state ("auto"),

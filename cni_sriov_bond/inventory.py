@@ -14,46 +14,11 @@ FILE = "pool.json"
 LEAVING = "leaving"
 
 
-class Port:
-    """One VF of a bond; ``vf`` is its number at its PF, from 0."""
-
-    __slots__ = ("name", "pci", "pf", "vf")
-
-    def __init__(self, pci: str, name: str, pf: str, vf: int) -> None:
-        self.pci = pci
-        self.name = name
-        self.pf = pf
-        self.vf = vf
-
-
-class Bond:
-    """A bond: its name, its MAC and its ports in the order of the pool's NICs."""
-
-    __slots__ = ("mac", "name", "ports")
-
-    def __init__(self, name: str, mac: str, ports: list[Port]) -> None:
-        self.name = name
-        self.mac = mac
-        self.ports = ports
-
-
-def bond(value: "dict[str, Any]") -> Bond:
-    """Give a bond of an inventory or of a lease as a value."""
-    ports = [Port(port["pci"], port["name"], port["pf"], port["vf"]) for port in value["ports"]]
-    return Bond(value["name"], value["mac"], ports)
-
-
 def stable_mac(text: str) -> str:
     """Give the MAC that a text always gives: locally administered and unicast (IEEE 802: bits 1 and 0 of the first octet)."""
     octets = bytearray(store.digest(text)[:6])
     octets[0] = octets[0] & 0xFC | 0x02
     return octets.hex(":")
-
-
-def described(one: Bond) -> "dict[str, Any]":
-    """Give a bond as an inventory or a lease has it."""
-    ports = [{"pci": port.pci, "name": port.name, "pf": port.pf, "vf": port.vf} for port in one.ports]
-    return {"name": one.name, "mac": one.mac, "ports": ports}
 
 
 def read(path: str, pool: str) -> "dict[str, Any]":

@@ -1,4 +1,4 @@
-"""Run the IPAM delegate as the contract has it: the untouched config, our environment, its own words in an error."""
+"""Run an IPAM delegate as the contract has it: the untouched config, our environment, its own error passed on."""
 
 import posix as os  # os itself costs an ADD 4 million instructions
 from _signal import SIGINT, SIGKILL, SIGPIPE, SIGXFSZ
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from typing import NoReturn
 
-# Below the shortest time that a runtime gives an ADD or a DEL (CRI-O's DEL: 60 s), so that it is we who tell.
+# The longest that one delegate may take; the call's deadline may be nearer.
 SECONDS = 45.0
 # How long to wait for an executable that is being written, as libcni does (pkg/invoke/raw_exec.go: "text file busy").
 _BUSY_SECONDS = 5.0
@@ -27,39 +27,9 @@ _MOST_CODE = 0xFFFFFFFF  # runtimes read a code into an unsigned int
 _OURS = "sriov-bond-ipam"
 _HEAD, _ELF_HEADER = 1024, 64
 
-_own: "Callable[[dict[str, str], list[int]], NoReturn] | None" = None
-_caller: "Mapping[str, str]" = {}
-
-
-def adopt(entry: "Callable[[dict[str, str], list[int]], NoReturn]") -> None:
-    """Have our own delegate run by a function instead of by its executable.
-
-    :param entry: called in a forked process with an environment and the descriptors of three standard streams.
-    """
-    global _own
-    _own = entry
-
-
-def inherit(environ: "Mapping[str, str]") -> None:
-    """Have delegates of calls that a lease recorded run in this process's environment, which a lease does not keep."""
-    global _caller
-    _caller = environ
-
-
-def again(recorded: "Mapping[str, str]", netns: str) -> dict[str, str]:
-    """Give the environment for another call about an attachment, from the CNI_* variables of its ADD.
-
-    Plugins are where the caller has them, and else where they were then: a runtime's directory of plugins may move.
-
-    :param netns: the path of the attachment's namespace if it is known to be there, or "": others may have its path by now.
-    """
-    around = {name: value for name, value in _caller.items() if not name.startswith("CNI_")}
-    paths = f"{_caller.get('CNI_PATH', '')}:{recorded['CNI_PATH']}".split(":")
-    return {**around, **recorded, "CNI_PATH": ":".join(dict.fromkeys(filter(None, paths))), "CNI_NETNS": netns}
-
 
 def find(kind: str, cni_path: str) -> str:
-    """Give the delegate's executable: the first regular file of that name in CNI_PATH, and nowhere else.
+    """Return the delegate's executable: the first regular file of that name in CNI_PATH, and nowhere else.
 
     :raises CniError: INVALID_CONFIG for a name that is a path or our own, or when there is none.
     """
@@ -77,44 +47,88 @@ def find(kind: str, cni_path: str) -> str:
     raise CniError(INVALID_CONFIG, f"failed to find plugin {kind!r} in path [{cni_path.replace(':', ' ')}]; install it there")
 
 
-def run(
-    executable: str, command: str, environ: "Mapping[str, str]", config: bytes, seconds: float = SECONDS, lock: int = -1
-) -> str:
-    """Run the delegate for one verb and give what it printed.
+class Delegates:
+    """How this process runs other plugins.
 
-    :param environ: our own environment as the runtime gave it; only CNI_COMMAND is replaced.
-    :param config: the network config's untouched bytes.
-    :param lock: the descriptor of a lock that the delegate keeps until its end: should we be killed, nobody else touches
-        what is locked while it still works.
-    :raises DelegateError: with the delegate's own code and words when it gave them.
-    :raises CniError: DELEGATE_FAILED or TRY_AGAIN_LATER when it did not.
+    :param environ: the environment of the process, which a lease does not keep.
+    :param own: our own delegate's entry, where it is built into this process: called in a forked child with an environment
+        and the descriptors of its standard streams. Every other delegate is executed.
     """
-    name = executable.rpartition("/")[2]
-    start = _fork if _is_ours(executable) else _spawn
-    pid, to, out, err = _start(start, executable, {**environ, "CNI_COMMAND": command}, lock, min(seconds, _BUSY_SECONDS))
-    talk = _Talk(pid, to, config, out, err)
-    finished = False
-    try:
-        finished = talk.until(monotonic() + seconds)
-    finally:
-        if not finished:  # also when we were interrupted
-            os.kill(pid, SIGKILL)
-        talk.close()
-        _, status = os.waitpid(pid, 0)
-    if talk.errors:
+
+    __slots__ = ("_environ", "_own")
+
+    def __init__(
+        self, environ: "Mapping[str, str]", own: "Callable[[dict[str, str], list[int]], NoReturn] | None" = None
+    ) -> None:
+        self._environ = environ
+        self._own = own
+
+    def environment_for_replay(self, recorded: "Mapping[str, str]", netns: str) -> dict[str, str]:
+        """Return the environment for another call about an attachment, from the CNI_* variables of its ADD.
+
+        Plugins are sought where our caller has them, then where they were then: a runtime's plugin directory may move.
+
+        :param netns: the path of the attachment's namespace, or "" if it is not known to be there: another may have the path.
+        """
+        others = {name: value for name, value in self._environ.items() if not name.startswith("CNI_")}
+        paths = f"{self._environ.get('CNI_PATH', '')}:{recorded.get('CNI_PATH', '')}".split(":")
+        return {**others, **recorded, "CNI_PATH": ":".join(dict.fromkeys(filter(None, paths))), "CNI_NETNS": netns}
+
+    def run(
+        self,
+        executable: str,
+        command: str,
+        environ: "Mapping[str, str]",
+        config: bytes,
+        seconds: float = SECONDS,
+        lock: int = -1,
+    ) -> str:
+        """Run a delegate for one verb and return what it printed.
+
+        :param environ: our own environment as the runtime gave it; only CNI_COMMAND is replaced.
+        :param config: the network config's untouched bytes.
+        :param seconds: how long it may take.
+        :param lock: the descriptor of a lock that the delegate keeps until its end: should we be killed, no other process
+            touches what is locked while the delegate still works.
+        :raises DelegateError: with the delegate's own code and message when it returned them.
+        :raises CniError: DELEGATE_FAILED or TRY_AGAIN_LATER when it did not.
+        """
+        name = executable.rpartition("/")[2]
+        start = self._fork if self._own is not None and _is_ours(executable) else _spawn
+        pid, to, out, err = _start(start, executable, {**environ, "CNI_COMMAND": command}, lock, min(seconds, _BUSY_SECONDS))
+        talk = _Talk(pid, to, config, out, err)
+        finished = False
         try:
-            os.write(2, talk.errors)
-        except OSError:
-            pass  # that nobody takes them is no reason to lose a container's network
-    if not finished:
-        if talk.size > _MOST_OUTPUT:
-            raise CniError(DELEGATE_FAILED, f"the IPAM plugin {name} printed more than 1 MiB at {command} and was killed")
-        reason = f"did not answer within {seconds:.0f} s"
-        raise CniError(TRY_AGAIN_LATER, f"the IPAM plugin {name} {reason} at {command} and was killed")
-    text = talk.output.decode("utf-8", "replace")
-    if status:
-        raise _failure(name, command, os.waitstatus_to_exitcode(status), text, talk.errors)
-    return text
+            finished = talk.until(monotonic() + seconds)
+        finally:
+            if not finished:  # also when we were interrupted
+                os.kill(pid, SIGKILL)
+            talk.close()
+            _, status = os.waitpid(pid, 0)
+        if talk.errors:
+            try:
+                os.write(2, talk.errors)
+            except OSError:
+                pass  # a closed standard error is no reason to lose a container's network
+        if not finished:
+            if talk.size > _MOST_OUTPUT:
+                raise CniError(DELEGATE_FAILED, f"the IPAM plugin {name} printed more than 1 MiB at {command} and was killed")
+            reason = f"did not answer within {seconds:.0f} s"
+            raise CniError(TRY_AGAIN_LATER, f"the IPAM plugin {name} {reason} at {command} and was killed")
+        text = talk.output.decode("utf-8", "replace")
+        if status:
+            raise _failure(name, command, os.waitstatus_to_exitcode(status), text, talk.errors)
+        return text
+
+    def _fork(self, executable: str, environ: "dict[str, str]", streams: list[int]) -> int:
+        """Run our own delegate in a child of this process, which saves the start of an interpreter.
+
+        The child speaks the same protocol as a program of its own, and a crash in it ends the child alone.
+        """
+        pid = os.fork()
+        if pid == 0 and self._own:
+            self._own(environ, streams)
+        return pid
 
 
 def _start(
@@ -122,13 +136,13 @@ def _start(
     executable: str,
     environ: "dict[str, str]",
     lock: int,
-    patience: float,
+    busy_seconds: float,
 ) -> tuple[int, int, int, int]:
-    """Start a process on three pipes and give its pid and our ends.
+    """Start a process on three pipes and return its pid and our ends of them.
 
-    :param patience: how many seconds to wait for an executable that somebody writes.
+    :param busy_seconds: how long to wait for an executable that is being written.
     """
-    deadline = monotonic() + patience
+    deadline = monotonic() + busy_seconds
     pipes = [os.pipe2(os.O_CLOEXEC) for _ in range(3)]
     theirs = [pipes[0][0], pipes[1][1], pipes[2][1]]
     mine = [pipes[0][1], pipes[1][0], pipes[2][0]]
@@ -161,12 +175,12 @@ def _spawn(executable: str, environ: "dict[str, str]", streams: list[int]) -> in
 
 
 def _is_ours(executable: str) -> bool:
-    """Tell whether an executable is the delegate of our own build, which is in this process already.
+    """Return whether an executable is the delegate of our own build.
 
-    Both are the same bootloader with another archive behind it: all that is near its head, the linker's build id among it, is
-    equal but for the ELF header, which says where the archive begins.
+    All programs of a build are one bootloader with different archives behind it. So all near its head is equal, the linker's
+    build id among it, but for the ELF header, which says where the archive begins.
     """
-    return _own is not None and executable.endswith(f"/{_OURS}") and _head(executable) == _head("/proc/self/exe")
+    return executable.endswith(f"/{_OURS}") and _head(executable) == _head("/proc/self/exe")
 
 
 def _head(path: str) -> bytes:
@@ -180,21 +194,10 @@ def _head(path: str) -> bytes:
         os.close(fd)
 
 
-def _fork(executable: str, environ: "dict[str, str]", streams: list[int]) -> int:
-    """Run our own delegate in a child of this process, which saves the start of an interpreter.
-
-    The child speaks the same protocol as a program of its own, and a crash of it stays its own.
-    """
-    pid = os.fork()
-    if pid == 0 and _own:
-        _own(environ, streams)
-    return pid
-
-
 class _Talk:
-    """Feed a process its input while its output is read: either alone would stop it once a pipe is full.
+    """Write a process's input while its output is read: either alone would block once a pipe is full.
 
-    It ends with the process, not with its pipes: a daemon that it left behind may hold those open for ever.
+    It ends with the process, not with its pipes: a daemon that the process left behind may hold those open for ever.
     """
 
     def __init__(self, pid: int, to: int, data: bytes, out: int, err: int) -> None:
@@ -219,7 +222,7 @@ class _Talk:
         return b"".join(self._parts[self._err])
 
     def until(self, deadline: float) -> bool:
-        """Talk until the process has ended and all it printed is read; tell whether that was before the deadline."""
+        """Exchange data until the process has ended and all it printed is read; return whether that was before the deadline."""
         while (left := deadline - monotonic()) > 0 and self.size <= _MOST_OUTPUT:
             ready = {fd for fd, _ in self._poll.poll(left * 1000)}
             if self._to in ready:
@@ -240,7 +243,7 @@ class _Talk:
         except BlockingIOError:
             return
         except BrokenPipeError:
-            self._data = self._data[:0]  # it does not want to read: its right
+            self._data = self._data[:0]  # the delegate closed its input unread, which is allowed
         if not self._data:
             self._end(self._to)
 
@@ -258,18 +261,18 @@ class _Talk:
 
 
 def _failure(name: str, command: str, status: int, text: str, errors: bytes) -> CniError:
-    """Give the error of a delegate that failed: its own where it is one, at least its code where it has no words."""
+    """Return the error of a delegate that failed: its own if it returned one, with our message if it has no message."""
     how = f"died of signal {-status}" if status < 0 else f"failed with status {status}"
     last = (errors.decode("utf-8", "replace").strip() or text.strip())[-400:]
-    ours = f"the IPAM plugin {name} {how} at {command}" + (f": {last}" if last else "")
+    message = f"the IPAM plugin {name} {how} at {command}" + (f": {last}" if last else "")
     try:
-        said = jsontext.loads(text)
+        document = jsontext.loads(text)
     except ValueError:
-        said = None
-    code = said.get("code") if isinstance(said, dict) else None
-    if not isinstance(said, dict) or type(code) is not int or not 0 < code <= _MOST_CODE:
-        return CniError(DELEGATE_FAILED, ours)
-    msg, details = said.get("msg"), said.get("details")
+        document = None
+    code = document.get("code") if isinstance(document, dict) else None
+    if not isinstance(document, dict) or type(code) is not int or not 0 < code <= _MOST_CODE:
+        return CniError(DELEGATE_FAILED, message)
+    msg, details = document.get("msg"), document.get("details")
     if not isinstance(msg, str) or not msg.strip():
-        msg = ours
+        msg = message
     return DelegateError(code, msg, details if isinstance(details, str) else "")

@@ -1,32 +1,37 @@
 """A lease on disk: the record that a bond belongs to an attachment, and how far its life is.
 
 A lease's state is a part of its file's name, so one rename changes it and one listing of the directory tells which
-bonds are free, without opening 63 files.
+bonds are free, without opening 63 files. This module is the only reader and the only writer of a record's JSON.
 """
 
 import posix as os  # os itself costs an ADD 4 million instructions
+from time import time
 
 from cni_sriov_bond import jsontext, store
 from cni_sriov_bond.errors import IO_FAILURE, POOL_UNUSABLE, CniError
+from cni_sriov_bond.ports import Bond, VfSettings, VfState
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from cni_sriov_bond.ports import Port
+
+    # The bonding options that a network asks for, by kernel name: numbers, and lists of addresses.
+    BondOptions = dict[str, int | list[str]]
+
 VERSION = 1
-OWED = "owed"
+PENDING = "pending"
 ADDING, READY, RELEASING, DRAINING = "adding", "ready", "releasing", "draining"
-# What every lease has from its first writing on; what is named later is looked for before it is used.
-_KEYS = ("bond", "boot_id", "network", "container_id", "ifname")
-# A name's states in the order in which they count, should a crash leave two files of one lease.
+# The order in which states count, should a crash leave two files of one lease.
 STATES = (DRAINING, RELEASING, READY, ADDING)
-# States of which the owner will not come back to finish them, when nobody works on the bond: an ADD or a DEL that died.
-# Whoever finds one may enter the container's namespace; with draining, whose container may go on living, nobody may.
+# States that mean an interrupted ADD or DEL when the bond is unlocked. Recovery may then enter the container's namespace. It
+# never may with draining: that DEL came without a namespace, and its container may go on living.
 INTERRUPTED = (ADDING, RELEASING)
 
 
 class Attachment:
-    """Whom a lease serves: (network name, container id, interface name)."""
+    """What a lease serves: (network name, container id, interface name)."""
 
     __slots__ = ("container_id", "ifname", "network")
 
@@ -37,11 +42,219 @@ class Attachment:
 
     @property
     def key(self) -> str:
-        """A hash for file names: the three are foreign strings and as long as they like."""
+        """A hash for file names: the three are foreign strings of any length."""
         return store.digest("\0".join((self.network, self.container_id, self.ifname))).hex()[:32]
+
+    @property
+    def owner(self) -> str:
+        """The container and interface, as tables and messages name the owner of a bond."""
+        return f"{self.container_id} {self.ifname}"
 
     def __str__(self) -> str:
         return f"container {self.container_id} interface {self.ifname} of network {self.network!r}"
+
+
+class NetnsIdentity:
+    """Which network namespace a lease was made for: its path, and the device and inode that tell it from a later one there."""
+
+    __slots__ = ("dev", "ino", "path")
+
+    def __init__(self, path: str, dev: int, ino: int) -> None:
+        self.path = path
+        self.dev = dev
+        self.ino = ino
+
+
+class DelegateCall:
+    """The delegate's ADD as it was made: its DEL may have to be sent by a process that has nothing but the lease.
+
+    :param kind: the delegate's name, ``ipam.type``.
+    :param environ: the CNI_* variables of the ADD.
+    :param config: the network config's own text; bytes that are not UTF-8 are surrogate escapes in it.
+    """
+
+    __slots__ = ("config", "environ", "kind")
+
+    def __init__(self, kind: str, environ: dict[str, str], config: str) -> None:
+        self.kind = kind
+        self.environ = environ
+        self.config = config
+
+
+class Requested:
+    """What the network asks of the bond, as CHECK compares it.
+
+    :param mtu: in bytes; the bond's own one once it is known.
+    :param primary: the PCI address of the port to prefer, or "".
+    """
+
+    __slots__ = ("mtu", "options", "primary", "vf")
+
+    def __init__(
+        self, options: "BondOptions | None" = None, vf: VfSettings | None = None, mtu: int | None = None, primary: str = ""
+    ) -> None:
+        self.options = options or {}
+        self.vf = vf or VfSettings()
+        self.mtu = mtu
+        self.primary = primary
+
+
+class LeaseRecord:
+    """What is known of a leased bond: all that its release needs.
+
+    Known from the first writing on: ``pool``, ``bond``, ``attachment``, ``netns``, ``requested``, ``delegate``, ``boot_id``,
+    ``pid`` and ``created`` (seconds since 1970). Optional, because they come later:
+
+    - ``mac`` and ``port_macs`` (by PCI address): what the bond and its ports are given; "" and empty before.
+    - ``before``: each VF's state before the lease, by PCI address. The kernel is not touched while it is empty.
+    - ``addresses``: the delegate's, with prefix length; None until it has answered.
+
+    A record that is reconstructed from a damaged file has ``damage``, the reason, and knows neither attachment, namespace nor
+    delegate; its bond has no ports where the inventory does not know it either. A record is never written with ``damage``.
+    """
+
+    __slots__ = (
+        "addresses", "attachment", "before", "bond", "boot_id", "created", "damage", "delegate", "mac", "netns", "pid", "pool",
+        "port_macs", "requested",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        pool: str,
+        bond: Bond,
+        attachment: Attachment | None = None,
+        netns: NetnsIdentity | None = None,
+        requested: Requested | None = None,
+        delegate: DelegateCall | None = None,
+    ) -> None:
+        self.pool = pool
+        self.bond = bond
+        self.attachment = attachment
+        self.netns = netns
+        self.requested = requested or Requested()
+        self.delegate = delegate
+        self.boot_id = store.boot_id()
+        self.pid = os.getpid()
+        self.created = int(time())
+        self.mac = ""
+        self.port_macs: dict[str, str] = {}
+        self.before: dict[str, VfState] = {}
+        self.addresses: list[str] | None = None
+        self.damage = ""
+
+    @property
+    def ports(self) -> "list[Port]":
+        """The ports of the bond; none where they are not known."""
+        return self.bond.ports
+
+    @property
+    def owner(self) -> str:
+        """The container and interface, or "" where they are not known."""
+        return self.attachment.owner if self.attachment else ""
+
+    def to_json(self) -> str:
+        """Return the record's text on disk."""
+        requested = self.requested
+        value: dict[str, object] = {
+            "version": VERSION,
+            "pool": self.pool,
+            "bond": self.bond.name,
+            "ports_of": self.bond.to_json(),
+            "boot_id": self.boot_id,
+            "pid": self.pid,
+            "created": self.created,
+            "asked": {
+                "options": requested.options,
+                "vf": requested.vf.to_json(),
+                "mtu": requested.mtu,
+                "primary": requested.primary,
+            },
+            "mac": self.mac,
+            "macs": self.port_macs,
+            "before": {pci: state.to_json() for pci, state in self.before.items()},
+        }
+        if self.attachment:
+            value.update({name: getattr(self.attachment, name) for name in Attachment.__slots__})
+        if self.netns:
+            value["netns"] = {"path": self.netns.path, "id": [self.netns.dev, self.netns.ino]}
+        if self.delegate:
+            call = self.delegate
+            value["delegate"] = {"type": call.kind, "environ": call.environ, "config": call.config}
+        if self.addresses is not None:
+            value["ips"] = self.addresses
+        return jsontext.dumps(value)
+
+    @classmethod
+    def from_json(cls, text: str, path: str) -> "LeaseRecord":
+        """Read a record.
+
+        :param path: its file, for errors.
+        :raises DamagedLeaseError: when it is not a whole record.
+        :raises CniError: POOL_UNUSABLE when another version of ours wrote it.
+        """
+        try:
+            value = jsontext.loads(text)
+        except ValueError as damage:
+            raise DamagedLeaseError(path, str(damage)) from None
+        if not isinstance(value, dict) or not isinstance(value.get("version"), int):
+            raise DamagedLeaseError(path, "it is not a lease record")
+        if value["version"] != VERSION:
+            raise CniError(
+                POOL_UNUSABLE,
+                f"the lease {path} is of version {value['version']}, and this sriov-bond knows version {VERSION} alone; "
+                "install the sriov-bond that wrote it",
+            )
+        try:
+            return cls._of(value)
+        except KeyError as missing:
+            raise DamagedLeaseError(path, f"it has no {missing.args[0]}") from None
+        except (TypeError, ValueError, AttributeError):
+            raise DamagedLeaseError(path, "a value in it is of the wrong type") from None
+
+    @classmethod
+    def _of(cls, value: "dict[str, Any]") -> "LeaseRecord":
+        attachment = Attachment(*(_string(value, name) for name in ("network", "container_id", "ifname")))
+        # Versions before 0.2 wrote the ports only when the VFs had been looked at.
+        bond = Bond.from_json(value["ports_of"]) if "ports_of" in value else Bond(_string(value, "bond"), "", [])
+        record = cls(value.get("pool", ""), bond, attachment)
+        record.boot_id = _string(value, "boot_id")
+        record.pid = value.get("pid", 0)
+        record.created = int(value["created"])
+        place = value["netns"]
+        record.netns = NetnsIdentity(_string(place, "path"), *map(int, place["id"]))
+        asked = value["asked"]
+        record.requested = Requested(
+            dict(asked.get("options") or {}),
+            VfSettings.from_json(asked.get("vf") or {}),
+            asked.get("mtu"),
+            asked.get("primary") or "",
+        )
+        record.mac = value.get("mac") or ""
+        record.port_macs = dict(value.get("macs") or {})
+        record.before = {pci: VfState.from_json(state) for pci, state in (value.get("before") or {}).items()}
+        if record.before and not (record.mac and bond.ports):
+            raise KeyError("mac" if bond.ports else "ports_of")
+        if "delegate" in value:
+            call = value["delegate"]
+            environ = {str(name): str(word) for name, word in call["environ"].items()}
+            record.delegate = DelegateCall(_string(call, "type"), environ, _string(call, "config"))
+        if "ips" in value:
+            record.addresses = [str(address) for address in value["ips"]]
+        return record
+
+
+def _string(value: "dict[str, Any]", key: str) -> str:
+    text = value[key]
+    if not isinstance(text, str):
+        raise TypeError(key)
+    return text
+
+
+class DamagedLeaseError(CniError):
+    """A lease's file is not a whole record; the message names the file and the damage."""
+
+    def __init__(self, path: str, damage: str) -> None:
+        super().__init__(POOL_UNUSABLE, f"the lease {path} is damaged ({damage})")
 
 
 class Entry:
@@ -63,18 +276,17 @@ class Entry:
 class Lease:
     """A locked lease. Close it to unlock the bond.
 
-    ``record`` is what is on disk; ``save`` writes it. Its keys are named where they are set: ``pool.acquire`` and
-    ``claim``. ``lock`` is the descriptor of the bond's lock, -1 when it is closed.
+    ``record`` is what is on disk once ``save`` has written it. ``lock`` is the descriptor of the bond's lock, -1 when closed.
 
     :param pool_path: the directory of the pool ``pool``.
     """
 
-    __slots__ = ("_leases", "_owed", "entry", "lock", "pool", "record")
+    __slots__ = ("_leases", "_pending", "entry", "lock", "pool", "record")
 
-    def __init__(self, pool: str, pool_path: str, entry: Entry, record: "dict[str, Any]", lock: int) -> None:
+    def __init__(self, pool: str, pool_path: str, entry: Entry, record: LeaseRecord, lock: int) -> None:
         self.pool = pool
         self._leases = f"{pool_path}/leases"
-        self._owed = f"{pool_path}/{OWED}"
+        self._pending = f"{pool_path}/{PENDING}"
         self.entry = entry
         self.record = record
         self.lock = lock
@@ -96,10 +308,10 @@ class Lease:
 
         :raises CniError: IO_FAILURE, as above.
         """
-        store.write(self._leases, self.entry.file, jsontext.dumps(self.record), durable)
+        store.write(self._leases, self.entry.file, self.record.to_json(), durable)
 
     def mark(self, state: str) -> None:
-        """Change the state. What a power cut takes of it does not matter: after a boot a lease is history in any state.
+        """Change the state. It need not be durable: after a boot a lease is released in whatever state it is.
 
         :raises CniError: IO_FAILURE.
         """
@@ -109,26 +321,26 @@ class Lease:
         self._rename(f"{self._leases}/{after.file}", f"mark the lease of {self} as {state}")
         self.entry = after
 
-    def owe(self) -> None:
-        """Give the bond back while the delegate has still to be told: the lease becomes a debt, in one step.
+    def make_pending(self) -> None:
+        """Free the bond while the delegate's DEL is still to be sent: one rename makes the lease a pending DEL.
 
         :raises CniError: IO_FAILURE.
         """
-        store.make_directory(self._owed)
-        self._rename(f"{self._owed}/{self.entry.key}", f"keep what is owed to the delegate for {self}")
-        drop_leftovers(self._leases, self.entry.bond)  # whoever writes holds the bond's lock: these are of the dead
-        store.sync(self._owed)
-        store.sync(self._owed.rpartition("/")[0])  # it may be new
+        store.make_directory(self._pending)
+        self._rename(f"{self._pending}/{self.entry.key}", f"keep the pending IPAM DEL of {self}")
+        drop_leftovers(self._leases, self.entry.bond)  # writers hold the bond's lock, so these were left by dead processes
+        store.sync(self._pending)
+        store.sync(self._pending.rpartition("/")[0])  # the directory may be new
         store.sync(self._leases)
 
     def erase(self) -> None:
-        """Give the bond back: the last thing done for an attachment.
+        """Free the bond: the last step of a release.
 
         :raises CniError: IO_FAILURE when a file stays.
         """
-        for state in reversed(STATES):  # a crash may have left two, and the one that counts goes last
+        for state in reversed(STATES):  # a crash may have left two files, and the one that counts goes last
             store.unlink(f"{self._leases}/{Entry(self.entry.bond, self.entry.key, state).file}")
-        drop_leftovers(self._leases, self.entry.bond)  # whoever writes holds the bond's lock: these are of the dead
+        drop_leftovers(self._leases, self.entry.bond)  # writers hold the bond's lock, so these were left by dead processes
         store.sync(self._leases)
 
     def close(self) -> None:
@@ -144,54 +356,33 @@ class Lease:
             raise CniError(IO_FAILURE, f"cannot {what}: {failed.strerror}") from None
 
 
-def load(path: str) -> "tuple[dict[str, Any] | None, str]":
-    """Read a lease's record: give it, or None when it is gone, and what is wrong when it is damaged.
+def read(path: str) -> LeaseRecord | None:
+    """Read a lease's record, or return None when its file is gone.
 
+    :raises DamagedLeaseError: when it is not a whole record.
     :raises CniError: IO_FAILURE when it cannot be read, POOL_UNUSABLE when another version of ours wrote it.
     """
     try:
         with open(path, encoding="utf-8") as file:
-            value = jsontext.loads(file.read())
+            text = file.read()
     except FileNotFoundError:
-        return None, ""
+        return None
     except IsADirectoryError:
-        return None, f"the lease {path} is a directory; remove it"
+        raise DamagedLeaseError(path, "it is a directory; remove it") from None
+    except UnicodeDecodeError as damage:
+        raise DamagedLeaseError(path, str(damage)) from None
     except OSError as failed:
         raise CniError(IO_FAILURE, f"cannot read the lease {path}: {failed.strerror}") from None
-    except ValueError as damaged:
-        return None, f"the lease {path} is damaged ({damaged})"
-    if not isinstance(value, dict) or not isinstance(value.get("version"), int):
-        return None, f"the lease {path} is damaged (it is no record of ours)"
-    if value["version"] != VERSION:
-        raise CniError(
-            POOL_UNUSABLE,
-            f"the lease {path} is of version {value['version']}, and this sriov-bond knows version {VERSION} alone; install "
-            "the sriov-bond that wrote it",
-        )
-    missing = [key for key in _KEYS if not isinstance(value.get(key), str)]
-    if missing:
-        return None, f"the lease {path} is damaged (it has no {missing[0]})"
-    return value, ""
-
-
-def whole(path: str) -> "dict[str, Any] | None":
-    """Read a lease's record, or give None when it is gone.
-
-    :raises CniError: what ``load`` raises, and POOL_UNUSABLE when it is damaged, naming the file.
-    """
-    value, damage = load(path)
-    if damage:
-        raise CniError(POOL_UNUSABLE, damage)
-    return value
+    return LeaseRecord.from_json(text, path)
 
 
 def leftover_of(file: str) -> str:
-    """Give the bond of a temporary file's name, or "" for any other file: a writer's begin with ``.BOND.``."""
+    """Return the bond of a temporary file's name, or "" for any other file: a writer's begin with ``.BOND.``."""
     return file.split(".")[1] if file.startswith(".") else ""
 
 
 def drop_leftovers(directory: str, bond: str) -> int:
-    """Delete the temporary files of a bond whose lock the caller holds, and say how many.
+    """Delete the temporary files of a bond whose lock the caller holds, and return how many there were.
 
     :raises CniError: IO_FAILURE when one stays.
     """

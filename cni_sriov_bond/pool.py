@@ -1,4 +1,4 @@
-"""The file-locked pool of bonds: acquire, find, take, quarantine. It knows files, not the kernel.
+"""The file-locked pool of bonds: acquire, find and take leases. It knows files, not the kernel.
 
 On disk, below the state directory::
 
@@ -6,26 +6,29 @@ On disk, below the state directory::
     POOL/lock                      flock, held to choose and record, never across kernel work or a delegate
     POOL/bonds/BOND                flock of one bond, held through all work on it; the file is empty and stays
     POOL/leases/BOND.KEY.STATE     one lease; KEY is a hash of the attachment, STATE is adding, ready, releasing or draining
-    POOL/quarantine/BOND           why a bond is not handed out
-    POOL/owed/KEY                  a lease whose bond is free again, but whose delegate could not be told
-    POOL/owed/lock                 flock, held while delegates are told
+    POOL/quarantine/BOND           why a bond is not leased
+    POOL/pending/KEY               a released lease whose IPAM DEL is still to be sent
+    POOL/pending/lock              flock, held while such DELs are sent
 
-Lock files are never unlinked: a process that waits for an unlinked file would lock what nobody else sees.
+Lock files are never unlinked: a process that waits for an unlinked file would lock what no other process sees.
 """
 
 import posix as os  # os itself costs an ADD 4 million instructions
-from time import monotonic, sleep, time
+from time import sleep
 
 from cni_sriov_bond import inventory, leases, quarantine, store
+from cni_sriov_bond.deadline import Deadline
 from cni_sriov_bond.errors import INVALID_CONFIG, IO_FAILURE, POOL_UNUSABLE, TRY_AGAIN_LATER, CniError
-from cni_sriov_bond.leases import ADDING, STATES, Attachment, Entry, Lease
+from cni_sriov_bond.leases import ADDING, STATES, Attachment, DamagedLeaseError, Entry, Lease, LeaseRecord
+from cni_sriov_bond.pending import PendingDels
+from cni_sriov_bond.ports import Bond
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Collection
     from typing import Any
 
-    from cni_sriov_bond.inventory import Bond
+    from cni_sriov_bond.leases import DelegateCall, NetnsIdentity, Requested
 
 _BUSY_POLL = 0.02
 
@@ -38,6 +41,7 @@ class Pool:
         self.state_dir = state_dir
         self.path = f"{state_dir}/{name}"
         self.leases = f"{self.path}/leases"
+        self.pending = PendingDels(self.path)
 
     def inventory(self) -> "dict[str, Any]":
         """Read the inventory as ``up`` wrote it.
@@ -87,7 +91,7 @@ class Pool:
 
     def _bonds(self, value: "dict[str, Any]") -> "list[Bond]":
         try:
-            return [inventory.bond(one) for one in value["bonds"]]
+            return [Bond.from_json(bond) for bond in value["bonds"]]
         except (KeyError, TypeError):
             raise inventory.foreign(self.path) from None
 
@@ -104,8 +108,8 @@ class Pool:
         return list(found.values())
 
     def is_used(self) -> bool:
-        """Tell whether there are leases, or delegates that have still to be told."""
-        return bool(self.entries() or set(store.listed(f"{self.path}/{leases.OWED}")) - {"lock"})
+        """Return whether there are leases or pending IPAM DELs."""
+        return bool(self.entries() or self.pending.listed())
 
     def drop_leftovers(self) -> int:
         """Delete what killed writers left, and say how many files; what somebody may still be writing stays."""
@@ -156,93 +160,76 @@ class Pool:
     # -- acquiring
 
     def acquire(
-        self, who: Attachment, record: "dict[str, Any]", unusable: "Collection[str]" = (), wish: str = ""
-    ) -> "tuple[Lease, Bond]":
+        self,
+        attachment: Attachment,
+        netns: "NetnsIdentity | None" = None,
+        requested: "Requested | None" = None,
+        delegate: "DelegateCall | None" = None,
+        *,
+        unusable: "Collection[str]" = (),
+        device: str = "",
+        deadline: Deadline | None = None,
+    ) -> Lease:
         """Lease the first free bond, locked; the record is on disk when this returns, but not yet durable.
 
+        :param netns, requested, delegate: what the record is to say.
         :param unusable: names of bonds to pass over, beside those in quarantine.
-        :param wish: the only bond that will do, by its name or the PCI address of a port.
+        :param device: the only bond that will do, by its name or the PCI address of a port.
+        :param deadline: until when to wait for locks; ``store.LOCK_SECONDS`` from now if not given.
         :raises CniError: INVALID_CONFIG when there is no such bond.
-        :raises CniError: TRY_AGAIN_LATER when no bond is free, saying who has them, or the attachment's earlier one is not
-            given back yet; POOL_UNUSABLE when the attachment has a bond, or the pool was not made since the host booted.
+        :raises CniError: TRY_AGAIN_LATER when no bond is free, naming who has them, or the attachment's earlier one is not
+            released yet; POOL_UNUSABLE when the attachment has a bond, or the pool was not made since the host booted.
         """
-        deadline = monotonic() + store.LOCK_SECONDS
-        while True:
-            bonds = self._wished(wish) if wish else self.bonds_of_this_boot()  # each time: `up` may have been waited for
-            entries, busy, got = self._acquire_now(who, record, unusable, bonds)
-            if got:
-                return got
-            if not busy:
-                raise CniError(TRY_AGAIN_LATER, self._none_left(bonds, entries, wish))
-            if monotonic() > deadline:
-                os.close(self.lock_bond(busy, 0))  # says who holds it
-            sleep(_BUSY_POLL)
+        deadline = (deadline or Deadline(store.LOCK_SECONDS)).part(store.LOCK_SECONDS)
+        with deadline.wait(f"a bond of pool {self.name}"):
+            while True:
+                # Re-read: `up` may have rewritten the inventory while we waited.
+                bonds = self._of_device(device) if device else self.bonds_of_this_boot()
+                entries, busy, chosen = self._lock_first_free(attachment, bonds, unusable, deadline, netns, requested, delegate)
+                if chosen:
+                    return chosen
+                if not busy:
+                    raise CniError(TRY_AGAIN_LATER, self._none_left(bonds, entries, device))
+                if not deadline.left():
+                    os.close(self.lock_bond(busy, 0))  # raises, naming the holder
+                sleep(_BUSY_POLL)
 
-    def _acquire_now(
-        self, who: Attachment, record: "dict[str, Any]", unusable: "Collection[str]", bonds: "list[Bond]"
-    ) -> "tuple[list[Entry], str, tuple[Lease, Bond] | None]":
-        """Lease a bond if one is free now; give also the leases there are and a free bond that somebody works on."""
+    def _lock_first_free(
+        self,
+        attachment: Attachment,
+        bonds: "list[Bond]",
+        unusable: "Collection[str]",
+        deadline: Deadline,
+        netns: "NetnsIdentity | None",
+        requested: "Requested | None",
+        delegate: "DelegateCall | None",
+    ) -> "tuple[list[Entry], str, Lease | None]":
+        """Lease a bond if one is free now; return also all leases, and the name of a free bond that is locked, or ""."""
         busy = ""
-        lock = self.lock()
+        lock = self.lock(deadline.left())
         try:
-            entries = self._entries_without(who)
+            entries = self._entries_without(attachment)
             taken = {entry.bond for entry in entries}.union(unusable, quarantine.bonds(self.path))
-            for candidate in bonds:
-                if candidate.name in taken:
+            for bond in bonds:
+                if bond.name in taken:
                     continue
-                # Who holds a free bond has just erased its lease, is a delegate that outlived its ADD, or is `up`.
-                held = self._try_bond(candidate.name)
+                # A free bond may be locked by a release that has just erased its lease, a delegate that outlived its ADD,
+                # or `up`.
+                held = self._try_bond(bond.name)
                 if held is None:
-                    busy = busy or candidate.name
+                    busy = busy or bond.name
                     continue
-                if quarantine.holds(self.path, candidate.name):  # since the list was made: that is done under its lock
+                if quarantine.holds(self.path, bond.name):  # since the list was made; it is added under the bond's lock
                     os.close(held)
                     continue
-                return entries, "", (self._leased(who, record, candidate, held), candidate)
+                record = LeaseRecord(self.name, bond, attachment, netns, requested, delegate)
+                return entries, "", self._write_new(record, attachment, held)
         finally:
             os.close(lock)
         return entries, busy, None
 
-    def refuse_second(self, who: Attachment) -> None:
-        """See that an attachment has no bond of this pool.
-
-        :raises CniError: TRY_AGAIN_LATER, POOL_UNUSABLE as ``acquire``.
-        """
-        self._entries_without(who)
-
-    def _entries_without(self, who: Attachment) -> list[Entry]:
-        """Give every lease's entry, of which none is the attachment's."""
-        entries = self.entries()
-        for entry in entries:
-            if entry.key == who.key:
-                raise CniError(*self._had_already(who, entry))
-        # After the leases: one becomes a debt by one rename, and would be seen in neither place.
-        if store.exists(f"{self.path}/{leases.OWED}/{who.key}"):
-            raise CniError(TRY_AGAIN_LATER, f"{who} was here before, and its IPAM plugin has still to be told; try again later")
-        return entries
-
-    def _had_already(self, who: Attachment, entry: Entry) -> tuple[int, str]:
-        """Give the code and the words for an attachment that has a bond."""
-        words = f"{who} has the bond {entry.bond} of pool {self.name}"
-        if entry.state == leases.READY:
-            return POOL_UNUSABLE, f"{words} already; DEL it first"
-        if entry.state == ADDING:
-            return TRY_AGAIN_LATER, f"{words} by an ADD that has not ended; try again later"
-        return TRY_AGAIN_LATER, f"{words} still: it is {entry.state}, until its VFs are home; try again later"
-
-    def _leased(self, who: Attachment, record: "dict[str, Any]", bond: "Bond", held: int) -> Lease:
-        record.update(
-            version=leases.VERSION,
-            pool=self.name,
-            bond=bond.name,
-            network=who.network,
-            container_id=who.container_id,
-            ifname=who.ifname,
-            boot_id=store.boot_id(),
-            pid=os.getpid(),
-            created=int(time()),
-        )
-        lease = Lease(self.name, self.path, Entry(bond.name, who.key, ADDING), record, held)
+    def _write_new(self, record: LeaseRecord, attachment: Attachment, held: int) -> Lease:
+        lease = Lease(self.name, self.path, Entry(record.bond.name, attachment.key, ADDING), record, held)
         try:
             lease.write(durable=False)
         except CniError:
@@ -250,42 +237,72 @@ class Pool:
             raise
         return lease
 
-    def _wished(self, wish: str) -> "list[Bond]":
-        for candidate in self.bonds_of_this_boot():
-            if wish == candidate.name or wish.lower() in [port.pci for port in candidate.ports]:
-                return [candidate]
+    def refuse_second(self, attachment: Attachment) -> None:
+        """Refuse an attachment that has a bond of this pool, or a pending IPAM DEL in it.
+
+        :raises CniError: TRY_AGAIN_LATER, POOL_UNUSABLE as ``acquire``.
+        """
+        self._entries_without(attachment)
+
+    def _entries_without(self, attachment: Attachment) -> list[Entry]:
+        """Return every lease's entry; raise if one of them is the attachment's."""
+        entries = self.entries()
+        for entry in entries:
+            if entry.key == attachment.key:
+                raise CniError(*self._has_bond(attachment, entry))
+        # After the leases: a lease becomes a pending DEL by one rename, and in the other order would be seen in neither place.
+        if self.pending.holds(attachment.key):
+            raise CniError(
+                TRY_AGAIN_LATER, f"an earlier IPAM DEL of {attachment} is still pending in pool {self.name}; try again later"
+            )
+        return entries
+
+    def _has_bond(self, attachment: Attachment, entry: Entry) -> tuple[int, str]:
+        """Return the error's code and message for an attachment that has a bond."""
+        message = f"{attachment} has the bond {entry.bond} of pool {self.name}"
+        if entry.state == leases.READY:
+            return POOL_UNUSABLE, f"{message} already; DEL it first"
+        if entry.state == ADDING:
+            return TRY_AGAIN_LATER, f"{message} by an ADD that has not ended; try again later"
+        return TRY_AGAIN_LATER, f"{message} still: it is {entry.state} until its VFs are in the host; try again later"
+
+    def _of_device(self, device: str) -> "list[Bond]":
+        for bond in self.bonds_of_this_boot():
+            if device == bond.name or device.lower() in [port.pci for port in bond.ports]:
+                return [bond]
         raise CniError(
             INVALID_CONFIG,
-            f"deviceID {wish!r} is no bond of pool {self.name}, nor the PCI address of a VF of one; see `sriov-bondctl status`",
+            f"deviceID {device!r} is neither a bond of pool {self.name} nor the PCI address of one of its VFs; see "
+            "`sriov-bondctl status`",
         )
 
-    def _none_left(self, bonds: "list[Bond]", entries: list[Entry], wish: str) -> str:
-        if wish:
-            return self._taken(bonds[0].name, entries)
-        holders = []
+    def _none_left(self, bonds: "list[Bond]", entries: list[Entry], device: str) -> str:
+        if device:
+            return self._not_free(bonds[0].name, entries)
+        owners = []
         for entry in entries[:3]:
             record = self._readable(entry)
             if record:
-                holders.append(f"{entry.bond} by {_short(record['container_id'])} {record['ifname']}")
-        more = f", and {len(entries) - len(holders)} more" if len(entries) > len(holders) else ""
+                owners.append(f"{entry.bond} by {_owner(record)}")
+        more = f", and {len(entries) - len(owners)} more" if len(entries) > len(owners) else ""
         leased = {entry.bond for entry in entries}
-        aside = [bond.name for bond in bonds if bond.name not in leased]
-        words = f"all {len(bonds)} bonds are leased" if not aside else f"{len(leased)} of {len(bonds)} bonds are leased"
-        kept = f", and {', '.join(aside[:3])} cannot be used (see `sriov-bondctl status`)" if aside else ""
-        full = f"pool {self.name} is empty: {words} ({', '.join(holders)}{more}){kept}"
-        return f"{full}; remove a container or give the pool more VFs"
+        unusable = [bond.name for bond in bonds if bond.name not in leased]
+        count = f"all {len(bonds)} bonds are leased" if not unusable else f"{len(leased)} of {len(bonds)} bonds are leased"
+        rest = f", and {', '.join(unusable[:3])} cannot be used (see `sriov-bondctl status`)" if unusable else ""
+        empty = f"pool {self.name} is empty: {count} ({', '.join(owners)}{more}){rest}"
+        return f"{empty}; remove a container or give the pool more VFs"
 
-    def _taken(self, name: str, entries: list[Entry]) -> str:
+    def _not_free(self, name: str, entries: list[Entry]) -> str:
         entry = next((entry for entry in entries if entry.bond == name), None)
         record = self._readable(entry) if entry else None
         if record:
-            state = f"is leased to {_short(record['container_id'])} {record['ifname']}"
+            state = f"is leased to {_owner(record)}"
         else:
             state = f"cannot be used: {quarantine.reasons(self.path).get(name, 'its VFs are not there')}"
         return f"bond {name} of pool {self.name}, which deviceID asks for, {state}; try again later"
 
-    def _readable(self, entry: Entry) -> "dict[str, Any] | None":
-        """Read a record for the words of an error, which a damaged one must not replace."""
+    def _readable(self, entry: Entry) -> LeaseRecord | None:
+        """Read a record for an error's message, which a damaged record must not replace."""
         try:
             return self.read(entry)
         except CniError:
@@ -293,25 +310,24 @@ class Pool:
 
     # -- leases that are there
 
-    def read(self, entry: Entry) -> "dict[str, Any] | None":
-        """Read a lease's record without its lock, or None when it is gone by now.
+    def read(self, entry: Entry) -> LeaseRecord | None:
+        """Read a lease's record without its lock, or return None when it is gone by now.
 
         :raises CniError: POOL_UNUSABLE when it is damaged, or of a newer version, naming the file.
         """
-        return leases.whole(f"{self.leases}/{entry.file}")
+        return leases.read(f"{self.leases}/{entry.file}")
 
-    def take(self, entry: Entry, seconds: float = store.LOCK_SECONDS, rebuild: bool = False) -> Lease | None:
-        """Lock a lease and read it, or give None when it was erased meanwhile.
+    def take(self, entry: Entry, seconds: float = store.LOCK_SECONDS, reconstruct: bool = False) -> Lease | None:
+        """Lock a lease and read it, or return None when it was erased meanwhile.
 
-        :param rebuild: take a damaged lease too, with a record made of what the inventory says: ``rebuilt`` is the reason, and
-            neither its network nor its delegate are known.
-        :raises CniError: TRY_AGAIN_LATER when another process works on the bond for all of ``seconds``; what ``read`` raises.
+        :param reconstruct: take a damaged lease too, with a record made from the inventory.
+        :raises CniError: TRY_AGAIN_LATER when another process has the bond locked for all of ``seconds``; what ``read`` raises.
         """
         held = self.lock_bond(entry.bond, seconds)
         try:
             # Under the lock only: the state may have changed while we waited, and the bond may have a new owner.
             now = next((other for other in self.entries() if (other.bond, other.key) == (entry.bond, entry.key)), None)
-            record = self._read_locked(now, rebuild) if now else None
+            record = self._read_locked(now, reconstruct) if now else None
         except CniError:
             os.close(held)
             raise
@@ -320,25 +336,26 @@ class Pool:
             return None
         return Lease(self.name, self.path, now, record, held)
 
-    def _read_locked(self, entry: Entry, rebuild: bool) -> "dict[str, Any] | None":
-        """Read a lease's record under its lock; erase one of an ADD that a power cut stopped before it was durable.
+    def _read_locked(self, entry: Entry, reconstruct: bool) -> LeaseRecord | None:
+        """Read a lease's record under its lock.
 
-        The kernel is not touched before the record is durable, so such a lease holds nothing.
+        A damaged one in state adding is that of an ADD which a power cut stopped before the record was durable. The kernel is
+        not touched before that, so such a lease holds nothing and is erased.
         """
-        path = f"{self.leases}/{entry.file}"
-        record, damage = leases.load(path)
-        if not damage:
+        try:
+            return self.read(entry)
+        except DamagedLeaseError as damaged:
+            if entry.state == ADDING:
+                store.unlink(f"{self.leases}/{entry.file}")
+                return None
+            if not reconstruct:
+                raise
+            bonds = self._bonds_if_of_this_boot()
+            bond = next((bond for bond in bonds if bond.name == entry.bond), Bond(entry.bond, "", []))
+            record = LeaseRecord(self.name, bond)
+            record.mac = bond.mac
+            record.damage = damaged.msg
             return record
-        if entry.state == ADDING:
-            store.unlink(path)
-            return None
-        if not rebuild:
-            raise CniError(POOL_UNUSABLE, damage)
-        record = {"version": leases.VERSION, "pool": self.name, "bond": entry.bond, "boot_id": store.boot_id(), "asked": {}}
-        bond = next((bond for bond in self._bonds_if_of_this_boot() if bond.name == entry.bond), None)
-        if bond is not None:
-            record.update(mac=bond.mac, ports_of=inventory.described(bond))
-        return {**record, "rebuilt": damage}
 
 
 def names(state_dir: str) -> list[str]:
@@ -347,7 +364,7 @@ def names(state_dir: str) -> list[str]:
 
 
 def known(state_dir: str) -> list[str]:
-    """Give the names of all pools of which there is anything: an inventory, or leases and debts whose inventory is lost."""
+    """Return the names of all pools of which anything is left: an inventory, or leases and pending DELs without one."""
     made = names(state_dir)
     return [name for name in directories(state_dir) if name in made or Pool(state_dir, name).is_used()]
 
@@ -366,19 +383,22 @@ def directories(state_dir: str) -> list[str]:
     return sorted(name for name in found if store.exists(f"{state_dir}/{name}/leases"))
 
 
-def find(state_dir: str, who: Attachment) -> Lease | None:
-    """Give an attachment's lease, locked, in whichever pool it is; its config may name another one by now.
+def find(state_dir: str, attachment: Attachment, deadline: Deadline | None = None) -> Lease | None:
+    """Return an attachment's lease, locked, in whichever pool it is; its config may name another one by now.
 
-    A damaged lease is found too: its file's name says whose it is.
+    A damaged lease is found too: its file's name holds the attachment's key.
 
+    :param deadline: until when to wait for the bond's lock; ``store.LOCK_SECONDS`` from now if not given.
     :raises CniError: TRY_AGAIN_LATER when another process works on the bond for too long.
     """
-    key = who.key
+    deadline = deadline or Deadline(store.LOCK_SECONDS)
+    key = attachment.key
     for name in directories(state_dir):
         pool = Pool(state_dir, name)
         for entry in pool.entries():
             if entry.key == key:
-                lease = pool.take(entry, rebuild=True)
+                with deadline.wait(f"the lock of bond {entry.bond}"):
+                    lease = pool.take(entry, deadline.left(store.LOCK_SECONDS), reconstruct=True)
                 if lease:
                     return lease
         pool.drop_leftovers()
@@ -396,5 +416,10 @@ def make_directories(pool: Pool) -> None:
         store.make_directory(path)
 
 
-def _short(container_id: str) -> str:
-    return container_id if len(container_id) <= 24 else container_id[:21] + "..."
+def _owner(record: LeaseRecord) -> str:
+    """Return the owner of a lease for a message, with a container id that is cut."""
+    if record.attachment is None:
+        return "an unknown container"
+    container_id = record.attachment.container_id
+    short = container_id if len(container_id) <= 24 else f"{container_id[:21]}..."
+    return f"{short} {record.attachment.ifname}"

@@ -1,4 +1,4 @@
-"""Bonds that are not handed out: one file for each below a pool's directory, which says why."""
+"""Bonds that are not leased to anybody: one file for each below a pool's directory, which holds the reason."""
 
 from time import time
 
@@ -12,7 +12,7 @@ DIRECTORY = "quarantine"
 
 
 def bonds(pool_path: str) -> list[str]:
-    """Give the names of a pool's bonds in quarantine.
+    """Return the names of a pool's bonds in quarantine.
 
     :raises CniError: IO_FAILURE when it cannot be listed.
     """
@@ -20,12 +20,12 @@ def bonds(pool_path: str) -> list[str]:
 
 
 def holds(pool_path: str, bond: str) -> bool:
-    """Tell whether a bond is in quarantine; certain for one that the caller has locked."""
+    """Return whether a bond is in quarantine; certain only while the caller has the bond locked."""
     return store.exists(f"{pool_path}/{DIRECTORY}/{bond}")
 
 
-def begin(pool_path: str, bond: str, reason: str) -> None:
-    """Keep a bond, which the caller has locked, from being handed out.
+def add(pool_path: str, bond: str, reason: str) -> None:
+    """Put a bond, which the caller has locked, into quarantine.
 
     :raises CniError: IO_FAILURE.
     """
@@ -34,7 +34,7 @@ def begin(pool_path: str, bond: str, reason: str) -> None:
 
 
 def reasons(pool_path: str) -> dict[str, str]:
-    """Give the reason of each bond in quarantine, by name; a file that cannot be read keeps its bond there all the same."""
+    """Return the reason of each bond in quarantine, by name; a file that cannot be read still keeps its bond there."""
     return {name: _reason(f"{pool_path}/{DIRECTORY}/{name}") for name in bonds(pool_path)}
 
 
@@ -47,8 +47,8 @@ def _reason(path: str) -> str:
         return f"the reason in {path} cannot be read"
 
 
-def end(pool_path: str, bond: str) -> None:
-    """Let a bond be handed out again; one that is not in quarantine is no error.
+def remove(pool_path: str, bond: str) -> None:
+    """Take a bond out of quarantine; one that is not in it is no error.
 
     :raises CniError: IO_FAILURE.
     """

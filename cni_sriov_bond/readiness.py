@@ -7,7 +7,7 @@ from cni_sriov_bond.errors import LIMITED_CONNECTIVITY, POOL_UNUSABLE, CniError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from cni_sriov_bond.inventory import Bond
+    from cni_sriov_bond.ports import Bond
 
 
 def require(where: pool.Pool) -> None:
@@ -67,4 +67,4 @@ def _could_be_taken_back(where: pool.Pool, entry: leases.Entry) -> bool:
         record = where.read(entry) if entry.state != leases.ADDING else None
     except CniError:
         return False
-    return record is not None and release.is_over(record)
+    return record is not None and release.is_unused(record)

@@ -1,31 +1,76 @@
-"""Give a bond back: the one way home, for DEL, for an ADD that failed, and for whoever finds an unfinished lease.
+"""Release a bond: for a DEL, for an ADD that failed, and for recovery.
 
-It works from the lease alone, so that it needs no netns, no prevResult and no config of the network.
+It works from the lease alone, so it needs no netns, no prevResult and no config of the network. Three steps, in this order:
+
+1. Return the VFs to the host and restore them. While that is not done the lease stays, and so do the addresses.
+2. Send the delegate its DEL. The container cannot use the addresses any more.
+3. Free the bond: erase the lease, or make it a pending DEL if the delegate could not be asked.
 """
 
-from cni_sriov_bond import inventory, ipam, netns, sriov, store
-from cni_sriov_bond.errors import IO_FAILURE, CniError
-from cni_sriov_bond.leases import DRAINING, READY, RELEASING, Lease
+from cni_sriov_bond import ipam, netns, sriov, store
+from cni_sriov_bond.errors import IO_FAILURE, TRY_AGAIN_LATER, CniError
+from cni_sriov_bond.leases import DRAINING, READY, RELEASING, Lease, LeaseRecord
 from cni_sriov_bond.netlink import Netlink
 from cni_sriov_bond.netns import Entered, Netns
 from cni_sriov_bond.wire import Link
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from collections.abc import Callable
 
-    from cni_sriov_bond.inventory import Port
-    from cni_sriov_bond.log import Log
+    from cni_sriov_bond.context import Context
+    from cni_sriov_bond.ports import Port
 
-# How long the VFs of a dead container may take to come home before the lease is left draining, in seconds.
-HOME_SECONDS = 2.0
-# The same where nobody waits for this bond alone. VFs that a process had in a temporary namespace when it died need a moment;
-# those that the container gave to a namespace of its own may take for ever, and every ADD comes by here.
-_UNATTENDED_SECONDS = 0.5
+# How long a delegate must have left to be asked at all: less would kill it half way for nothing.
+_LEAST_DELEGATE_SECONDS = 3.0
+
+
+class Policy:
+    """What differs between releases.
+
+    :param vf_seconds: how long to wait for VFs that are on their way from a namespace that was entered.
+    :param idle_vf_seconds: the same when no namespace was entered.
+    :param delegate_seconds: the longest that the delegate may take.
+    :param send_del: whether the delegate may have allocated addresses.
+    :param keep_del: whether a DEL that fails is kept as pending.
+    """
+
+    __slots__ = ("delegate_seconds", "idle_vf_seconds", "keep_del", "send_del", "vf_seconds")
+
+    def __init__(
+        self,
+        vf_seconds: float,
+        idle_vf_seconds: float,
+        delegate_seconds: float,
+        *,
+        send_del: bool = True,
+        keep_del: bool = True,
+    ) -> None:
+        self.vf_seconds = vf_seconds
+        self.idle_vf_seconds = idle_vf_seconds
+        self.delegate_seconds = delegate_seconds
+        self.send_del = send_del
+        self.keep_del = keep_del
+
+
+# A runtime, or an operator, waits for this bond alone; the VFs of a namespace that was just deleted need a moment.
+DEL = Policy(2.0, 2.0, ipam.SECONDS)
+# One of many. VFs in a temporary namespace of a process that died need a moment. VFs that a container gave to a namespace of
+# its own may never come, and every ADD waits here. A delegate that hangs is asked again later.
+RECOVERY = Policy(0.5, 0.0, 10.0)
+
+
+def undo_policy(asked: bool, refused: bool) -> Policy:
+    """Return the policy for undoing an ADD.
+
+    :param asked: whether the delegate's ADD was started.
+    :param refused: whether it returned a CNI error. Then it allocated nothing, and its DEL may fail for ever in the same way.
+    """
+    return Policy(DEL.vf_seconds, DEL.idle_vf_seconds, DEL.delegate_seconds, send_del=asked, keep_del=not refused)
 
 
 class Outcome:
-    """What became of a release: whether the bond is free, which VFs are not home, and every failure on the way."""
+    """The result of a release: whether the bond is free, which VFs are not in the host, and every failure on the way."""
 
     __slots__ = ("free", "missing", "problems")
 
@@ -35,7 +80,7 @@ class Outcome:
         self.problems: list[CniError] = []
 
     def raise_any(self) -> None:
-        """Raise one error that tells all failures, with the code of the first.
+        """Raise one error that reports all failures, with the code of the first.
 
         :raises CniError: when there was one.
         """
@@ -44,10 +89,10 @@ class Outcome:
         if self.problems:
             raise CniError(self.problems[0].code, "; ".join(problem.msg for problem in self.problems))
 
-    def attempt(self, action: "Any") -> bool:
-        """Do one step and tell whether it was done; a failure is kept and the next step is done."""
+    def run_step(self, step: "Callable[..., object]", *arguments: object) -> bool:
+        """Run one step and return whether it was done; a failure is kept, so that the next step is done too."""
         try:
-            action()
+            step(*arguments)
         except CniError as problem:
             self.problems.append(problem)
         except OSError as problem:
@@ -57,186 +102,202 @@ class Outcome:
         return False
 
 
-def open_inside(target: Netns) -> Netlink:
-    """Give a netlink socket of a container's namespace."""
+def open_netlink(target: Netns) -> Netlink:
+    """Return a netlink socket of a container's namespace."""
     with Entered(target):
         return Netlink(f"the container's namespace {target.path}")
 
 
-def release(
-    lease: Lease,
-    log: "Log",
-    target: Netns | None = None,
-    delegate: bool = True,
-    seconds: float = HOME_SECONDS,
-    delegate_seconds: float = ipam.SECONDS,
-    owe: bool = True,
-) -> Outcome:
-    """Take the bond apart, put its VFs back as they were, tell the delegate, and erase the lease.
+def release(lease: Lease, context: "Context", policy: Policy, target: Netns | None = None) -> Outcome:
+    """Release a bond.
 
-    :param target: the container's namespace if the runtime gave one; it is entered only if it is the recorded one.
-    :param delegate: whether the delegate may have given addresses.
-    :param seconds: how long to wait for VFs that are not home; after that the lease stays.
-    :param delegate_seconds: how long the delegate may take; 0 not to ask it now.
-    :param owe: whether a delegate that cannot be told must be told later.
+    :param target: a namespace that may be entered; it is used only if it is the recorded one.
     """
     outcome = Outcome()
-    record = lease.record
-    inside = target if target is not None and _is_its(target, record) else None
-    if _touched(record):
-        outcome.attempt(lambda: _bring_home(outcome, lease, log, inside, seconds))
-        if outcome.missing or outcome.problems:
-            # Not handed out as it is: whoever looks next tries again, and `sriov-bondctl status` shows it. An ADD that could
-            # not be undone stays one, so that the namespace may be entered for it.
-            if lease.entry.state == READY or (outcome.missing and lease.entry.state != RELEASING):
-                outcome.attempt(lambda: lease.mark(RELEASING if inside else DRAINING))
-            if outcome.missing:
-                log.warn(f"{lease} is {lease.entry.state}: {', '.join(outcome.missing)} still to come home")
-                return outcome
+    container = target if target is not None and _is_recorded(target, lease.record) else None
+    if _may_be_changed(lease.record) and not _return_vfs(outcome, lease, context, policy, container):
+        return outcome
+    # A VF that could not be restored keeps the bond, but not the addresses: it is in the host.
     outcome.free = not outcome.problems
-    told = True
-    if delegate and record.get("delegate"):
-        where = inside.path if inside else ""
-        told = delegate_seconds > 0 and outcome.attempt(lambda: tell_delegate(record, delegate_seconds, lease.lock, where))
-        log.step("told the delegate")
+    sent = _send_del(outcome, lease, context, policy, container)
     if outcome.free:
-        outcome.free = outcome.attempt(lease.erase if told or not owe else lease.owe)
+        outcome.free = outcome.run_step(lease.erase if sent or not policy.keep_del else lease.make_pending)
     return outcome
 
 
-def unattended(lease: Lease, log: "Log", enter: bool, *, seconds: float = 0, delegate_seconds: float = ipam.SECONDS) -> Outcome:
+def release_unattended(lease: Lease, context: "Context", policy: Policy, *, enter: bool) -> Outcome:
     """Release a bond for which no runtime gave a namespace.
 
-    :param enter: whether the namespace that the lease was made for may be entered, if its path still leads there.
-    :param seconds: how long at least to wait for VFs that are not home. 0 for one of many: they are home or on their way, and
-        one wait for each of 63 would be too long.
-    :param delegate_seconds: how long the delegate may take; 0 not to ask it now.
+    :param enter: whether the recorded namespace may be entered, if its path still leads to it.
     """
-    target = _recorded_netns(lease.record) if enter else None
+    target = recorded_netns(lease.record) if enter else None
     try:
-        seconds = max(seconds, _UNATTENDED_SECONDS if target else 0)
-        return release(lease, log, target, seconds=seconds, delegate_seconds=delegate_seconds)
+        return release(lease, context, policy, target)
     finally:
         if target is not None:
             target.close()
 
 
-def _touched(record: "dict[str, Any]") -> bool:
-    """Tell whether the kernel may have something of a lease: not before the VFs' state was recorded, nor after a reboot."""
-    return record["boot_id"] == store.boot_id() and bool(record.get("before") or "rebuilt" in record) and "ports_of" in record
+def _may_be_changed(record: LeaseRecord) -> bool:
+    """Return whether the kernel may have something of a lease: not before the VFs' state was recorded, nor after a reboot."""
+    return record.boot_id == store.boot_id() and bool(record.before or record.damage) and bool(record.ports)
 
 
-def _bring_home(outcome: Outcome, lease: Lease, log: "Log", inside: Netns | None, seconds: float) -> None:
-    """Get the VFs home and put them back as they were before the lease.
+# -- step 1: the VFs
 
-    :param inside: the container's namespace, if it is there.
-    """
+
+def _return_vfs(outcome: Outcome, lease: Lease, context: "Context", policy: Policy, container: Netns | None) -> bool:
+    """Return the VFs to the host and restore them; return whether all are in the host."""
+    seconds = policy.vf_seconds if container else policy.idle_vf_seconds
+    outcome.run_step(lambda: _restore_vfs(outcome, lease, context, seconds, container))
+    if outcome.missing or outcome.problems:
+        # Keep the lease until its VFs are restored; the next ADD, GC or `sriov-bondctl gc` retries. A failed ADD stays
+        # adding, so that the retry may enter its namespace.
+        if lease.entry.state == READY or (outcome.missing and lease.entry.state != RELEASING):
+            outcome.run_step(lambda: lease.mark(RELEASING if container else DRAINING))
+        if outcome.missing:
+            context.log.warn(f"{lease} is {lease.entry.state}: {', '.join(outcome.missing)} not yet in the host")
+    return not outcome.missing
+
+
+def _restore_vfs(outcome: Outcome, lease: Lease, context: "Context", seconds: float, container: Netns | None) -> None:
     record = lease.record
     ports = []
-    for port in inventory.bond(record["ports_of"]).ports:
+    for port in record.ports:
         if sriov.exists(port.pci):
             ports.append(port)
         else:
-            log.warn(f"{lease}: there is no VF at {port.pci} any more, so nothing of {port.name} is put back")
-    if inside is not None:
-        # First, so that whoever finds the lease after our death knows that the container's namespace may be entered.
-        outcome.attempt(lambda: lease.mark(RELEASING))
-        outcome.attempt(lambda: _take_apart(inside, record, ports))
-    outcome.missing = [port.name for port in sriov.wait_home(ports, seconds)]
-    log.step("took the bond apart")
+            context.log.warn(f"{lease}: there is no VF at {port.pci} any more, so nothing of {port.name} is restored")
+    if container is not None:
+        # First: the state tells a later process that it may enter the namespace, should we be killed in it.
+        outcome.run_step(lambda: lease.mark(RELEASING))
+        outcome.run_step(lambda: _remove_bond(container, record, ports))
+    outcome.missing = [port.name for port in sriov.wait_for_vfs(ports, context.deadline.part(seconds))]
+    context.log.step("returned the VFs")
     if outcome.missing:
         return
     host = sriov.Host()
     for port in ports:
-        outcome.attempt(lambda port=port: host.restore(port, _before(host, port, record)))
+        outcome.run_step(_restore, host, port, record)
     for port in ports:
-        # The kernel may have brought one VF home under the other's name, which the first could not have then.
+        # The kernel may have returned one VF under the name of the other, which the first could not have then.
         if sriov.netdev(port.pci) not in ("", port.name):
-            outcome.attempt(lambda port=port: host.name(port))
-    log.step("restored the VFs")
+            outcome.run_step(host.name, port)
+    context.log.step("restored the VFs")
 
 
-def _before(host: sriov.Host, port: "Port", record: "dict[str, Any]") -> "dict[str, Any]":
-    found: dict[str, Any] | None = record.get("before", {}).get(port.pci)
-    return found or host.plain_state(port, record["mac"])
+def _restore(host: sriov.Host, port: "Port", record: LeaseRecord) -> None:
+    host.restore(port, record.before.get(port.pci) or host.default_state(port, record.mac))
 
 
-def _is_its(target: Netns, record: "dict[str, Any]") -> bool:
-    """Tell whether a namespace is the one that a lease was made for. A damaged lease does not say: only our VFs are touched."""
-    return "rebuilt" in record or [target.dev, target.ino] == record["netns"]["id"]
+def _remove_bond(target: Netns, record: LeaseRecord, ports: "list[Port]") -> None:
+    """Move the VFs that are in the container to the host, and delete the bond that they were ports of.
+
+    The kernel reuses inodes of namespaces, so the namespace alone proves nothing: a bond is deleted only if it has one of our
+    VFs, or has no port and carries the lease's MAC or name. (A bond whose last port leaves takes a random MAC: bond_main.c,
+    __bond_release_one.)
+    """
+    container = open_netlink(target)
+    try:
+        links = container.links()
+        vfs = [link for link in links if link.parent in {port.pci for port in ports}]
+        for link in links:
+            # A VLAN or macvlan that the container put on a VF would stay on it, and receive the next container's traffic.
+            if link.lower in {vf.index for vf in vfs}:
+                container.delete_link(link)
+        for link in links:
+            if link.kind == "bond" and _is_leased_bond(link, links, vfs, record):
+                # Deleting it also removes its ports: removing them one by one, a crash between would hide the bond from us.
+                container.delete_link(link)
+        names = {port.pci: port.name for port in ports}
+        for link in vfs:
+            fresh = container.link(index=link.index)
+            if fresh is not None:
+                sriov.move_out(container, fresh, names[link.parent])
+    finally:
+        container.close()
 
 
-def tell_delegate(record: "dict[str, Any]", seconds: float, lock: int = -1, where: str = "") -> None:
-    """Send the delegate its DEL, from what the lease recorded.
+def _is_leased_bond(bond: Link, links: list[Link], vfs: list[Link], record: LeaseRecord) -> bool:
+    if any(link.master == bond.index for link in vfs):
+        return True
+    named = record.attachment is not None and bond.name == record.attachment.ifname
+    return (named or bond.mac == record.mac) and not any(link.master == bond.index for link in links)
+
+
+# -- step 2: the delegate
+
+
+def _send_del(outcome: Outcome, lease: Lease, context: "Context", policy: Policy, container: Netns | None) -> bool:
+    """Send the delegate its DEL; return whether that was done, or there is none to send."""
+    record = lease.record
+    if record.delegate is None or not policy.send_del:
+        return True
+    seconds = context.deadline.left(policy.delegate_seconds)
+    if seconds < _LEAST_DELEGATE_SECONDS:
+        if policy is not RECOVERY:  # which asks as many as it can, and leaves the others for later
+            message = f"no time was left to send the IPAM plugin {record.delegate.kind} its DEL; it is pending"
+            outcome.problems.append(CniError(TRY_AGAIN_LATER, message))
+        return False
+    path = container.path if container else ""
+    sent = outcome.run_step(lambda: send_del(record, context, seconds, lease.lock, path))
+    context.log.step("sent the IPAM DEL")
+    return sent
+
+
+def send_del(record: LeaseRecord, context: "Context", seconds: float, lock: int = -1, netns_path: str = "") -> None:
+    """Send a delegate its DEL, from what the lease recorded; without a recorded delegate do nothing.
 
     :param seconds: how long it may take.
-    :param lock: the descriptor of a lock that the delegate keeps until its end, should we die before it.
-    :param where: the path of the attachment's namespace, if that is known to be there.
-    :raises CniError: with the delegate's own words, or when it is not there any more.
+    :param lock: the descriptor of a lock that the delegate keeps until its end, should we be killed before it.
+    :param netns_path: the path of the attachment's namespace, if that is known to be there.
+    :raises CniError: with the delegate's own message, or when it is not installed any more.
     """
-    kept = record["delegate"]
-    environ = ipam.again(kept["environ"], where)
-    executable = ipam.find(kept["type"], environ["CNI_PATH"])
-    ipam.run(executable, "DEL", environ, kept["config"].encode("utf-8", "surrogateescape"), seconds, lock)
+    call = record.delegate
+    if call is None:
+        return
+    environ = context.delegates.environment_for_replay(call.environ, netns_path)
+    executable = ipam.find(call.kind, environ["CNI_PATH"])
+    config = call.config.encode("utf-8", "surrogateescape")
+    with context.deadline.wait(f"the IPAM plugin {call.kind} at DEL"):
+        context.delegates.run(executable, "DEL", environ, config, seconds, lock)
 
 
-def lives(record: "dict[str, Any]") -> bool:
-    """Tell whether the namespace that a lease was made for is at its path still."""
-    found = _recorded_netns(record)
-    if found is not None:
-        found.close()
-    return found is not None
+# -- what a lease was made for
 
 
-def _recorded_netns(record: "dict[str, Any]") -> Netns | None:
-    """Give the namespace that a lease was made for, if its path still leads there; the caller closes it."""
-    if "netns" not in record:
+def _is_recorded(target: Netns, record: LeaseRecord) -> bool:
+    """Return whether a namespace is the one of a lease. A damaged lease does not say; only our VFs are touched in it then."""
+    if record.netns is None:
+        return bool(record.damage)
+    return (target.dev, target.ino) == (record.netns.dev, record.netns.ino)
+
+
+def recorded_netns(record: LeaseRecord) -> Netns | None:
+    """Return the namespace of a lease, if its path still leads there; the caller closes it."""
+    if record.netns is None:
         return None
-    target = netns.find(record["netns"]["path"])
-    if target is not None and [target.dev, target.ino] != record["netns"]["id"]:
+    target = netns.find(record.netns.path)
+    if target is not None and not _is_recorded(target, record):
         target.close()
         return None
     return target
 
 
-def is_over(record: "dict[str, Any]") -> bool:
-    """Tell whether a lease that was ready serves nobody: it is of an earlier boot, or its VFs are all in the host.
+def has_netns(record: LeaseRecord) -> bool:
+    """Return whether the namespace of a lease is still at its path."""
+    target = recorded_netns(record)
+    if target is not None:
+        target.close()
+    return target is not None
 
-    They come home by themselves when the container's namespace dies, as after a runtime that sends no DEL.
+
+def is_unused(record: LeaseRecord) -> bool:
+    """Return whether a lease that is ready serves no container: it is of an earlier boot, or its VFs are all in the host.
+
+    The kernel returns them when the container's namespace ends, as after a runtime that sends no DEL.
     """
-    if record["boot_id"] != store.boot_id():
+    if record.boot_id != store.boot_id():
         return True
-    return "ports_of" in record and all(sriov.netdev(port.pci) for port in inventory.bond(record["ports_of"]).ports)
-
-
-def _take_apart(target: Netns, record: "dict[str, Any]", ports: "list[Port]") -> None:
-    """Send the VFs that are in the container home, and delete the bond that they were ports of.
-
-    Inodes of namespaces are used again: a bond is deleted only if it had one of our VFs, or has no port and is what the lease
-    made by its MAC or its name. (A bond whose last port leaves takes a random MAC: bond_main.c, __bond_release_one.)
-    """
-    inside = open_inside(target)
-    try:
-        links = inside.links()
-        mine = [link for link in links if link.parent in {port.pci for port in ports}]
-        for link in links:
-            # A VLAN or macvlan that the container put on a VF would stay on it, and hear the next container's traffic.
-            if link.lower in {one.index for one in mine}:
-                inside.delete_link(link)
-        for link in links:
-            if link.kind == "bond" and _is_ours(link, links, mine, record):
-                inside.delete_link(link)  # which also takes its ports out: done one by one, a crash between would hide it
-        names = {port.pci: port.name for port in ports}
-        for link in mine:
-            fresh = inside.link(index=link.index)
-            if fresh is not None:
-                sriov.move_out(inside, fresh, names[link.parent])
-    finally:
-        inside.close()
-
-
-def _is_ours(bond: Link, links: list[Link], mine: list[Link], record: "dict[str, Any]") -> bool:
-    if any(link.master == bond.index for link in mine):
-        return True
-    known = bond.mac == record["mac"] or bond.name == record.get("ifname")
-    return known and not any(link.master == bond.index for link in links)
+    # A record of an ADD that has not looked at its VFs yet says nothing of them.
+    return bool(record.before or record.damage) and bool(record.ports) and all(sriov.netdev(port.pci) for port in record.ports)

@@ -5,31 +5,30 @@ VFs are known by PCI address. Their names change: a VF comes home under the name
 
 import posix as os  # os itself costs an ADD 4 million instructions
 from errno import EEXIST, ENODEV, ENOENT, ENOTDIR
-from time import monotonic, sleep
+from time import sleep
 
 from cni_sriov_bond import store, wire
 from cni_sriov_bond.errors import IO_FAILURE, POOL_UNUSABLE, CniError, KernelError
 from cni_sriov_bond.netlink import Netlink
 from cni_sriov_bond.netns import Entered, Temporary, own
+from cni_sriov_bond.ports import VfSettings, VfState
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from collections.abc import Callable
 
-    from cni_sriov_bond.inventory import Port
+    from cni_sriov_bond.deadline import Deadline
+    from cni_sriov_bond.ports import Port
 
 PCI_DEVICES = "/sys/bus/pci/devices"
 NO_MAC = "00:00:00:00:00:00"
 _VLAN_8021Q = 0x8100
-# What one lease may change on a VF through its PF, and so what is read before and put back after.
-_SETTINGS = ("vlan", "vlan_qos", "vlan_proto", "spoofchk", "trust", "link_state", "min_tx_rate", "max_tx_rate")
-# What they are on a VF that its driver has just made.
-_PLAIN = {
-    "vlan": 0, "vlan_qos": 0, "vlan_proto": _VLAN_8021Q, "spoofchk": 1, "trust": 0, "link_state": 0, "min_tx_rate": 0,
-    "max_tx_rate": 0,
-}  # fmt: skip
-_PLAIN_MTU = 1500
-_HOME_POLL = 0.02
+# The settings of a VF that its driver has just made.
+_DEFAULTS = VfSettings(
+    vlan=0, vlan_qos=0, vlan_proto=_VLAN_8021Q, spoofchk=1, trust=0, link_state=0, min_tx_rate=0, max_tx_rate=0
+)
+_DEFAULT_MTU = 1500
+_RETURN_POLL = 0.02
 
 
 def netdev(pci: str) -> str:
@@ -139,8 +138,8 @@ class Host:
         name = netdev(port.pci)
         return self.netlink.link(name) if name else None
 
-    def state(self, port: "Port") -> "dict[str, Any]":
-        """Give what must be put back after the lease: the netdev's MTU and MAC, and every setting of the PF.
+    def state(self, port: "Port") -> VfState:
+        """Return what must be put back after the lease: the netdev's MTU and MAC, and every setting of the PF.
 
         :raises CniError: POOL_UNUSABLE when the VF is not in the host.
         """
@@ -151,42 +150,37 @@ class Host:
                 f"{port.name} (VF {port.vf} at {port.pci}) is not in the host: {absence(port.pci)}",
             )
         vf = self.vf(port)
-        settings = {name: getattr(vf, name) for name in _SETTINGS}
-        return {"mtu": link.mtu, "mac": link.mac, "admin_mac": vf.mac, "vf": settings}
+        return VfState(link.mtu, link.mac, vf.mac or "", vf.settings)
 
-    def plain_state(self, port: "Port", mac: str) -> "dict[str, Any]":
-        """Give the state of a VF that nobody has used, with the pool's MAC: for one whose own state was lost.
+    def default_state(self, port: "Port", mac: str) -> VfState:
+        """Return the state of a VF that was never used, with the pool's MAC: for one whose own state is not known.
 
-        What its driver does not know (None) is left out of it.
+        A setting that its driver does not know is None in it.
         """
-        vf = self.vf(port)
-        settings = {name: None if getattr(vf, name) is None else plain for name, plain in _PLAIN.items()}
-        return {"mtu": _PLAIN_MTU, "mac": mac, "admin_mac": mac, "vf": settings}
+        present = self.vf(port).settings
+        known = {name: _DEFAULTS.get(name) for name in VfSettings.NAMES if present.get(name) is not None}
+        return VfState(_DEFAULT_MTU, mac, mac, VfSettings(**known))
 
-    def apply(self, port: "Port", wanted: "dict[str, Any]") -> None:
+    def apply(self, port: "Port", wanted: VfSettings) -> None:
         """Make a VF's settings the wanted ones, changing only what differs, and read them back.
 
-        :param wanted: any of ``_SETTINGS`` to its number; None is left alone.
         :raises KernelError: when the kernel refuses one, naming it.
         :raises CniError: POOL_UNUSABLE when the kernel took a setting and shows another.
         """
         pf, vf = self.pf(port.pf), self.vf(port)
-        differing = self._differing(vf, wanted)
+        differing = wanted.differing(vf.settings)
         if not differing:
             return
-        for setting, words in _requests(port.vf, vf, wanted, differing):
+        for setting, words in _requests(port.vf, vf.settings, wanted, differing):
             self.netlink.set_vf(pf, port.vf, setting, words)
-        left = self._differing(self.vf(port, fresh=True), wanted)
+        # Drivers have accepted a VLAN and not set it, so what the PF shows is what counts.
+        left = wanted.differing(self.vf(port, fresh=True).settings)
         if left:
             raise CniError(
                 POOL_UNUSABLE,
-                f"{pf.name} took {', '.join(f'{name} {wanted[name]}' for name in left)} for VF {port.vf} but does not show "
+                f"{pf.name} took {', '.join(f'{name} {wanted.get(name)}' for name in left)} for VF {port.vf} but does not show "
                 "it; its driver does not support this",
             )
-
-    @staticmethod
-    def _differing(vf: wire.Vf, wanted: "dict[str, Any]") -> list[str]:
-        return [name for name, value in wanted.items() if value is not None and getattr(vf, name) != value]
 
     def set_macs(self, port: "Port", link: wire.Link, mac: str) -> None:
         """Give a VF one MAC, its own and the PF's for it (the admin MAC).
@@ -218,22 +212,22 @@ class Host:
         self.netlink.set_vf(pf, vf, wire.vf_mac(vf, mac), f"the MAC {mac}")
 
     @staticmethod
-    def _try(action: "Any") -> bool:
+    def _try(action: "Callable[[], None]") -> bool:
         try:
             action()
         except KernelError:
             return False
         return True
 
-    def restore(self, port: "Port", before: "dict[str, Any]") -> None:
-        """Put a VF that is home back as it was: down, not promiscuous, name, altnames, MTU, MACs and every setting of the PF.
+    def restore(self, port: "Port", before: VfState) -> None:
+        """Put a VF back as it was: down, not promiscuous, with its name, no altnames, MTU, MACs and every setting of the PF.
 
-        :param before: what ``state`` gave before the lease.
-        :raises CniError: when it is not home or the kernel refuses.
+        :param before: what ``state`` returned before the lease.
+        :raises CniError: when it is not in the host or the kernel refuses.
         """
         link = self.netdev(port)
         if link is None:
-            raise CniError(POOL_UNUSABLE, f"{port.name} at {port.pci} is not home")
+            raise CniError(POOL_UNUSABLE, f"{port.name} at {port.pci} is not in the host")
         if link.master:
             self.netlink.set_port(link, None)
         if link.up:
@@ -241,41 +235,44 @@ class Host:
         if link.nosy:
             self.netlink.make_quiet(link)
         link = self.name(port, link)
-        if link.mtu != before["mtu"]:
-            self.netlink.set_mtu(link, before["mtu"])
+        if link.mtu != before.mtu:
+            self.netlink.set_mtu(link, before.mtu)
         vf = self.vf(port, fresh=True)
-        if link.mac != before["mac"]:
-            self.set_macs(port, link, before["mac"])
+        if link.mac != before.mac:
+            self.set_macs(port, link, before.mac)
             vf = self.vf(port, fresh=True)
-        if vf.mac != before["admin_mac"]:
-            self.set_admin_mac(port, before["admin_mac"])
-        self.apply(port, before["vf"])
+        if vf.mac != before.admin_mac:
+            self.set_admin_mac(port, before.admin_mac)
+        self.apply(port, before.settings)
 
-    def make_plain(self, ports: "list[Port]", mac: str) -> None:
-        """Put the VFs of a bond into the state of those that nobody has used.
+    def reset(self, ports: "list[Port]", mac: str) -> None:
+        """Put the VFs of a bond into the state of VFs that were never used.
 
-        :raises CniError: when one is not home or the kernel refuses.
+        :raises CniError: when one is not in the host or the kernel refuses.
         """
         for port in ports:
-            self.restore(port, self.plain_state(port, mac))
+            self.restore(port, self.default_state(port, mac))
 
-    def differences(self, port: "Port", asked: "dict[str, Any]") -> list[str]:
-        """Say which of a VF's settings are not as asked, through its PF; what is None is not looked at."""
+    def differences(self, port: "Port", wanted: VfSettings, mac: str | None) -> list[str]:
+        """Return which of a VF's settings are not as wanted, and its MAC if it is not ``mac``, as its PF shows them."""
         pf, vf = self.pf(port.pf), self.vf(port)
-        left = self._differing(vf, asked)
-        return [f"VF {port.vf} of {pf.name} has {name} {getattr(vf, name)}, not {asked[name]}" for name in left]
+        differing = [(name, vf.settings.get(name), wanted.get(name)) for name in wanted.differing(vf.settings)]
+        shown = [(name, str(present), str(value)) for name, present, value in differing]
+        if mac is not None and vf.mac != mac:
+            shown.append(("mac", str(vf.mac), mac))
+        return [f"VF {port.vf} of {pf.name} has {name} {present}, not {value}" for name, present, value in shown]
 
     def name(self, port: "Port", link: wire.Link | None = None) -> wire.Link:
-        """Give a VF that is down its name, if it can have it, and no other; give its device as it is then.
+        """Rename a VF that is down to the pool's name for it, if that is free, and drop its altnames; return its device then.
 
-        :raises CniError: POOL_UNUSABLE when it is not home.
+        :raises CniError: POOL_UNUSABLE when it is not in the host.
         """
         link = link or self.netdev(port)
         if link is not None and (link.name != port.name or link.altnames):
             self._rename(link, port.name)
             link = self.netdev(port)
         if link is None:
-            raise CniError(POOL_UNUSABLE, f"{port.name} at {port.pci} is not home")
+            raise CniError(POOL_UNUSABLE, f"{port.name} at {port.pci} is not in the host")
         return link
 
     def _rename(self, link: wire.Link, name: str) -> None:
@@ -323,26 +320,25 @@ def move_out(inside: Netlink, link: wire.Link, name: str) -> None:
         host.close()
 
 
-def wait_home(ports: "list[Port]", seconds: float) -> "list[Port]":
-    """Wait until every VF has its netdev in the host and give those that have not by then.
+def wait_for_vfs(ports: "list[Port]", deadline: "Deadline") -> "list[Port]":
+    """Wait until every VF has its netdev in the host, and return those that have none when the deadline is over.
 
-    The kernel takes a deleted namespace apart in a worker of its own and moves the NICs home last.
+    The kernel takes a deleted namespace apart in a worker of its own and moves the NICs to the host last.
     """
-    deadline = monotonic() + seconds
-    while True:
-        missing = [port for port in ports if not netdev(port.pci)]
-        if not missing or monotonic() >= deadline:
-            return missing
-        sleep(_HOME_POLL)
+    with deadline.wait(f"{' and '.join(port.name for port in ports)} to return to the host"):
+        while True:
+            missing = [port for port in ports if not netdev(port.pci)]
+            if not missing or not deadline.left():
+                return missing
+            sleep(_RETURN_POLL)
 
 
-def _requests(number: int, vf: wire.Vf, wanted: "dict[str, Any]", differing: list[str]) -> "list[tuple[bytes, str]]":
-    """Give the requests for the settings that differ, each with its words for an error."""
+def _requests(number: int, present: VfSettings, wanted: VfSettings, differing: list[str]) -> "list[tuple[bytes, str]]":
+    """Return the requests for the settings that differ, each with its words for an error."""
 
     def value(name: str) -> int:
-        asked = wanted.get(name)
-        present = getattr(vf, name)
-        return int(asked if asked is not None else present or 0)
+        wish = wanted.get(name)
+        return wish if wish is not None else present.get(name) or 0
 
     found = []
     if {"vlan", "vlan_qos", "vlan_proto"} & set(differing):

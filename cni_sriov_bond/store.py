@@ -94,38 +94,20 @@ def _open_lock(path: str) -> int:
 
 
 def _holder(inode: int) -> str:
-    """Say who holds a lock: who took it or, where that process is dead, who inherited it, such as its delegate."""
+    """Return the words for the process that took a lock; it may have ended and left the lock to a child that inherited it."""
     pid = _taker(inode)
-    if not exists(f"/proc/{pid or '-'}"):
-        pid = _heir(inode)
     if not pid:
         return "another process"
     name = _text(f"/proc/{pid}/comm").strip()
-    return f"process {pid} ({name})" if name else f"process {pid}"
+    return f"process {pid} ({name})" if name else f"a process that process {pid}, which has ended, has started"
 
 
 def _taker(inode: int) -> str:
-    """Give the pid that /proc/locks has for a flock: ``N: FLOCK ADVISORY WRITE PID MAJOR:MINOR:INODE 0 EOF``."""
+    """Return the pid that /proc/locks has for a flock: ``N: FLOCK ADVISORY WRITE PID MAJOR:MINOR:INODE 0 EOF``."""
     for line in _text("/proc/locks").splitlines():
         words = line.split()
         if len(words) > 5 and words[1] == "FLOCK" and words[5].endswith(f":{inode}"):
             return words[4]
-    return ""
-
-
-def _heir(inode: int) -> str:
-    """Give the pid of a process that has a file open through which a flock is held; its fdinfo has the line of /proc/locks."""
-    for pid in listed("/proc"):
-        if not pid.isdigit():
-            continue
-        try:
-            files = os.listdir(f"/proc/{pid}/fdinfo")
-        except OSError:
-            continue  # it has ended, or is not ours to look at
-        for fd in files:
-            text = _text(f"/proc/{pid}/fdinfo/{fd}")
-            if "FLOCK" in text and f":{inode} " in text:
-                return pid
     return ""
 
 

@@ -6,9 +6,11 @@ compared byte for byte with pyroute2 by tests/test_wire.py.
 
 import _struct as struct
 
+from cni_sriov_bond.ports import VfSettings
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK, RTM_SETLINK = 16, 17, 18, 19
 RTM_NEWADDR, RTM_GETADDR, RTM_NEWROUTE, RTM_GETROUTE = 20, 22, 24, 26
@@ -20,11 +22,11 @@ IFF_UP, IFF_PROMISC, IFF_ALLMULTI = 0x1, 0x100, 0x200
 IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_MASTER, IFLA_LINKINFO = 1, 3, 4, 10, 18
 IFLA_LINK, IFLA_LINK_NETNSID = 5, 37
 IFLA_VFINFO_LIST, IFLA_NET_NS_FD, IFLA_EXT_MASK, IFLA_CARRIER = 22, 28, 29, 33
-IFLA_MAX_MTU, IFLA_PROP_LIST, IFLA_ALT_IFNAME, IFLA_PERM_ADDRESS, IFLA_PARENT_DEV = 51, 52, 53, 54, 56
-IFLA_INFO_KIND, IFLA_INFO_DATA, IFLA_INFO_SLAVE_DATA = 1, 2, 5
+IFLA_PROP_LIST, IFLA_ALT_IFNAME, IFLA_PERM_ADDRESS, IFLA_PARENT_DEV = 52, 53, 54, 56
+IFLA_INFO_KIND, IFLA_INFO_DATA = 1, 2
 EXT_VF, EXT_SKIP_STATS = 0x1, 0x8
 
-VF_MAC, VF_VLAN, VF_SPOOFCHK, VF_LINK_STATE, VF_RATE, VF_TRUST, VF_VLAN_LIST = 1, 2, 4, 5, 6, 9, 12
+VF_MAC, VF_SPOOFCHK, VF_LINK_STATE, VF_RATE, VF_TRUST, VF_VLAN_LIST = 1, 4, 5, 6, 9, 12
 
 IFA_ADDRESS, IFA_LOCAL, IFA_BROADCAST, IFA_FLAGS = 1, 2, 4, 8
 IFA_F_NODAD = 0x2
@@ -41,7 +43,7 @@ class Link:
 
     __slots__ = (
         "altnames", "bond_data", "carrier", "index", "kind", "lower", "mac", "master",
-        "max_mtu", "mtu", "name", "nosy", "parent", "perm_mac", "port_data", "up", "vfs",
+        "mtu", "name", "nosy", "parent", "perm_mac", "up", "vfs",
     )  # fmt: skip
 
     def __init__(self, index: int, flags: int) -> None:
@@ -52,7 +54,6 @@ class Link:
         self.mac = ""
         self.perm_mac = ""
         self.mtu = 0
-        self.max_mtu = 0
         self.master = 0
         self.lower = 0  # the device that a VLAN or macvlan is on, -1 for one in another netns
         self.carrier = False
@@ -60,27 +61,18 @@ class Link:
         self.parent = ""  # PCI address; Linux 5.14 and later tell it in any netns
         self.altnames: list[str] = []
         self.bond_data: dict[int, bytes] = {}
-        self.port_data: dict[int, bytes] = {}
         self.vfs: dict[int, Vf] = {}
 
 
 class Vf:
-    """A VF's settings as its PF tells them; every setting that the driver does not know is None."""
+    """A VF as its PF shows it; the MAC and every setting that the driver does not know are None."""
 
-    __slots__ = ("index", "link_state", "mac", "max_tx_rate", "min_tx_rate", "spoofchk", "trust", "vlan", "vlan_proto",
-                 "vlan_qos")  # fmt: skip
+    __slots__ = ("index", "mac", "settings")
 
     def __init__(self, index: int) -> None:
         self.index = index
         self.mac: str | None = None
-        self.vlan: int | None = None
-        self.vlan_qos: int | None = None
-        self.vlan_proto: int | None = None
-        self.spoofchk: int | None = None
-        self.trust: int | None = None
-        self.link_state: int | None = None
-        self.min_tx_rate: int | None = None
-        self.max_tx_rate: int | None = None
+        self.settings = VfSettings()
 
 
 class Address:
@@ -298,9 +290,11 @@ def parse_link(body: bytes) -> Link:
     index, flags = struct.unpack_from("=4xiI", body)
     link = Link(index, flags)
     for kind, value in attributes(body, 16):
-        reader = _LINK_READERS.get(kind)
-        if reader:
-            reader(link, value)
+        if kind in _FIELDS:
+            name, decode = _FIELDS[kind]
+            setattr(link, name, decode(value))
+        elif kind in _READERS:
+            _READERS[kind](link, value)
     return link
 
 
@@ -312,44 +306,12 @@ def _string(value: bytes) -> str:
     return value.rstrip(b"\0").decode("utf-8", "surrogateescape")
 
 
-def _read_name(link: Link, value: bytes) -> None:
-    link.name = _string(value)
-
-
-def _read_mac(link: Link, value: bytes) -> None:
-    link.mac = mac_text(value)
-
-
-def _read_perm_mac(link: Link, value: bytes) -> None:
-    link.perm_mac = mac_text(value)
-
-
-def _read_mtu(link: Link, value: bytes) -> None:
-    link.mtu = _number(value)
-
-
-def _read_max_mtu(link: Link, value: bytes) -> None:
-    link.max_mtu = _number(value)
-
-
-def _read_master(link: Link, value: bytes) -> None:
-    link.master = _number(value)
-
-
 def _read_lower(link: Link, value: bytes) -> None:
     link.lower = link.lower or _number(value)
 
 
 def _read_lower_netns(link: Link, value: bytes) -> None:
     link.lower = -1  # its index is of that netns, and says nothing here
-
-
-def _read_carrier(link: Link, value: bytes) -> None:
-    link.carrier = value != b"\0"
-
-
-def _read_parent(link: Link, value: bytes) -> None:
-    link.parent = _string(value)
 
 
 def _read_properties(link: Link, value: bytes) -> None:
@@ -362,8 +324,6 @@ def _read_info(link: Link, value: bytes) -> None:
             link.kind = _string(part)
         elif kind == IFLA_INFO_DATA and link.kind == "bond":
             link.bond_data = dict(attributes(part))
-        elif kind == IFLA_INFO_SLAVE_DATA:
-            link.port_data = dict(attributes(part))
 
 
 def _read_vfs(link: Link, value: bytes) -> None:
@@ -372,17 +332,19 @@ def _read_vfs(link: Link, value: bytes) -> None:
         link.vfs[vf.index] = vf
 
 
-_LINK_READERS = {
-    IFLA_IFNAME: _read_name,
-    IFLA_ADDRESS: _read_mac,
-    IFLA_PERM_ADDRESS: _read_perm_mac,
-    IFLA_MTU: _read_mtu,
-    IFLA_MAX_MTU: _read_max_mtu,
-    IFLA_MASTER: _read_master,
+# Attributes that are one value each: the field of Link, and how its bytes are read.
+_FIELDS: "dict[int, tuple[str, Callable[[bytes], object]]]" = {
+    IFLA_IFNAME: ("name", _string),
+    IFLA_ADDRESS: ("mac", mac_text),
+    IFLA_PERM_ADDRESS: ("perm_mac", mac_text),
+    IFLA_MTU: ("mtu", _number),
+    IFLA_MASTER: ("master", _number),
+    IFLA_CARRIER: ("carrier", lambda value: value != b"\0"),
+    IFLA_PARENT_DEV: ("parent", _string),
+}
+_READERS: "dict[int, Callable[[Link, bytes], None]]" = {
     IFLA_LINK: _read_lower,
     IFLA_LINK_NETNSID: _read_lower_netns,
-    IFLA_CARRIER: _read_carrier,
-    IFLA_PARENT_DEV: _read_parent,
     IFLA_PROP_LIST: _read_properties,
     IFLA_LINKINFO: _read_info,
     IFLA_VFINFO_LIST: _read_vfs,
@@ -392,19 +354,20 @@ _LINK_READERS = {
 def parse_vf(data: bytes) -> Vf:
     """Read one IFLA_VF_INFO. A driver says -1 for what it does not know (rtnetlink.c, rtnl_fill_vfinfo)."""
     vf = Vf(0)
+    settings = vf.settings
     for kind, value in attributes(data):
         if kind == VF_MAC:
             vf.index = struct.unpack_from("=I", value)[0]
             vf.mac = mac_text(value[4:10])
         elif kind == VF_VLAN_LIST:
             for _, entry in attributes(value):
-                _, vf.vlan, vf.vlan_qos = struct.unpack_from("=III", entry)
-                vf.vlan_proto = int.from_bytes(entry[12:14], "big")
+                _, settings.vlan, settings.vlan_qos = struct.unpack_from("=III", entry)
+                settings.vlan_proto = int.from_bytes(entry[12:14], "big")
         elif kind == VF_RATE:
-            _, vf.min_tx_rate, vf.max_tx_rate = struct.unpack_from("=III", value)
+            _, settings.min_tx_rate, settings.max_tx_rate = struct.unpack_from("=III", value)
         elif kind in _VF_NUMBERS:
             number = struct.unpack_from("=4xI", value)[0]
-            setattr(vf, _VF_NUMBERS[kind], None if number == 0xFFFFFFFF else number)
+            setattr(settings, _VF_NUMBERS[kind], None if number == 0xFFFFFFFF else number)
     return vf
 
 
