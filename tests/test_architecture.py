@@ -28,7 +28,8 @@ LEVELS: tuple[tuple[str, ...], ...] = (
 )
 ADMIN_LEVELS: tuple[tuple[str, ...], ...] = (
     ("",),
-    ("hostfile", "nic", "recover", "screen", "status", "udevrules"),
+    ("hostfile", "nic", "provisioned", "recover", "screen", "status", "udevrules"),
+    ("refusals", "vfs"),
     ("provision",),
     ("__main__",),
 )

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from cni_sriov_bond import sriov
-from cni_sriov_bond.admin.nic import Nic
+from cni_sriov_bond.admin.nic import PhysicalFunction
 from cni_sriov_bond.errors import IO_FAILURE, POOL_UNUSABLE, CniError
 
 PF = "0000:01:00.0"
@@ -48,8 +48,8 @@ def make_vfs(devices: Path, pf: Path, addresses: list[str], drivers: int = 99) -
 def test_a_nic_is_known_by_its_pci_address(devices: Path) -> None:
     """Name, number of VFs and how many there could be are read from its directory."""
     add_pf(devices, total=63)
-    nic = Nic(PF, 2)
-    assert (nic.pci, nic.name, nic.number, nic.total, nic.count) == (PF, "enp1s0", 2, 63, 0)
+    pf = PhysicalFunction(PF, 2)
+    assert (pf.address, pf.name, pf.number, pf.total_vfs, pf.vf_count) == (PF, "enp1s0", 2, 63, 0)
 
 
 def test_its_vfs_are_listed_in_their_order(devices: Path) -> None:
@@ -57,7 +57,7 @@ def test_its_vfs_are_listed_in_their_order(devices: Path) -> None:
     pf = add_pf(devices, total=12)
     addresses = [f"0000:01:{16 + number // 4:02x}.{number % 4 * 2}" for number in range(12)]
     make_vfs(devices, pf, addresses)
-    assert Nic(PF, 1).vfs() == addresses
+    assert PhysicalFunction(PF, 1).vfs() == addresses
 
 
 @pytest.mark.parametrize(
@@ -77,36 +77,42 @@ def test_addresses_of_vfs_are_known_before_they_are_made(
 ) -> None:
     """First VF offset and VF stride give each VF's address, as PCI's SR-IOV chapter has it."""
     add_pf(devices, pf, offset=offset, stride=stride)
-    assert Nic(pf, 1).expected_vfs(5) == expected
+    assert PhysicalFunction(pf, 1).expected_vfs(5) == expected
 
 
 def test_the_number_of_vfs_is_written(devices: Path) -> None:
-    """Setting the count writes the number where the kernel reads it."""
+    """Creating VFs writes their number where the kernel reads it, and removing them writes 0."""
     path = add_pf(devices)
-    Nic(PF, 1).count = 5
+    pf = PhysicalFunction(PF, 1)
+    pf.create_vfs(5)
     assert (path / "sriov_numvfs").read_text() == "5"
+    pf.remove_vfs()
+    assert (path / "sriov_numvfs").read_text() == "0"
 
 
 def test_a_number_that_the_kernel_refuses_is_told(devices: Path) -> None:
     """The error names NIC, number, reason, and what the NIC offers."""
     path = add_pf(devices, total=7)
-    nic = Nic(PF, 1)
+    pf = PhysicalFunction(PF, 1)
     (path / "sriov_numvfs").unlink()
     (path / "sriov_numvfs").mkdir()
     with pytest.raises(CniError, match=r"enp1s0 cannot have 9 VFs: Is a directory; it offers 7") as refused:
-        nic.count = 9
+        pf.create_vfs(9)
+    assert refused.value.code == IO_FAILURE
+    with pytest.raises(CniError, match=r"the VFs of enp1s0 cannot be removed: Is a directory") as refused:
+        pf.remove_vfs()
     assert refused.value.code == IO_FAILURE
 
 
 def test_vfs_without_a_network_device_are_told_after_the_wait(devices: Path) -> None:
     """The wait ends when all have one, or with those that have none."""
-    pf = add_pf(devices)
+    path = add_pf(devices)
     addresses = ["0000:01:10.0", "0000:01:10.2", "0000:01:10.4"]
-    make_vfs(devices, pf, addresses, drivers=2)
-    nic = Nic(PF, 1)
-    assert nic.wait_for_vfs(0, set()) == ["0000:01:10.4"]
+    make_vfs(devices, path, addresses, drivers=2)
+    pf = PhysicalFunction(PF, 1)
+    assert pf.wait_for_vfs(0, set()) == ["0000:01:10.4"]
     (devices / "0000:01:10.4" / "net" / "eth7").mkdir(parents=True)
-    assert nic.wait_for_vfs(30, set()) == []
+    assert pf.wait_for_vfs(30, set()) == []
 
 
 def test_a_nic_that_is_not_there_is_told_with_those_that_are(devices: Path) -> None:
@@ -115,7 +121,7 @@ def test_a_nic_that_is_not_there_is_told_with_those_that_are(devices: Path) -> N
     add_device(devices, "0000:02:00.0", "eth9", "e1000")
     for asked in ("enp9s0", "0000:09:00.0"):
         with pytest.raises(CniError, match=rf"{asked}.*NICs with SR-IOV here: enp1s0 \({PF}\)$") as refused:
-            Nic(asked, 1)
+            PhysicalFunction(asked, 1)
         assert refused.value.code == POOL_UNUSABLE
 
 
@@ -123,14 +129,14 @@ def test_a_nic_without_sriov_is_told_so(devices: Path) -> None:
     """A NIC that has none, or has it off in the firmware, says so rather than that a file is missing."""
     add_device(devices, "0000:02:00.0", "eth9", "e1000")
     with pytest.raises(CniError, match=r"eth9 \(0000:02:00.0\) has no SR-IOV, or it is off.*no NIC with SR-IOV is here"):
-        Nic("0000:02:00.0", 1)
+        PhysicalFunction("0000:02:00.0", 1)
 
 
 def test_a_nic_without_a_driver_is_told_so(devices: Path) -> None:
     """A PCI device that is there but has no network device here is not taken."""
     add_device(devices, PF)
     with pytest.raises(CniError, match=f"the NIC {PF} has no network device here"):
-        Nic(PF, 1)
+        PhysicalFunction(PF, 1)
 
 
 def test_an_attribute_that_cannot_be_read_is_told(devices: Path) -> None:
@@ -138,7 +144,7 @@ def test_an_attribute_that_cannot_be_read_is_told(devices: Path) -> None:
     path = add_pf(devices)
     (path / "sriov_offset").unlink()
     with pytest.raises(CniError, match="cannot read sriov_offset of enp1s0: No such file or directory"):
-        Nic(PF, 1).expected_vfs(1)
+        PhysicalFunction(PF, 1).expected_vfs(1)
 
 
 def test_a_driver_and_a_device_are_found_by_pci_address(devices: Path) -> None:
@@ -164,10 +170,10 @@ def test_why_a_vf_is_not_in_the_host(devices: Path) -> None:
 @pytest.mark.parametrize("written", ["01:00.0", "0000:01:00.0", "0000:01:00.0".upper()])
 def test_an_address_may_be_written_as_lspci_does(devices: Path, written: str) -> None:
     add_pf(devices)
-    assert Nic(written, 1).pci == PF
+    assert PhysicalFunction(written, 1).address == PF
 
 
 def test_a_device_that_is_no_pci_nic_is_told(devices: Path) -> None:
     """lo is there, and so it would be wrong to say that it is not."""
     with pytest.raises(CniError, match="lo is not a PCI NIC; no NIC with SR-IOV is here"):
-        Nic("lo", 1)
+        PhysicalFunction("lo", 1)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from cni_sriov_bond import inventory, leases, pool, release, sriov
-from cni_sriov_bond.admin import provision
+from cni_sriov_bond.admin import provision, provisioned
 from cni_sriov_bond.admin.hostfile import PoolPlan
 from cni_sriov_bond.errors import POOL_UNUSABLE, CniError
 from cni_sriov_bond.log import Log
@@ -71,15 +71,17 @@ def test_the_pool_of_an_earlier_boot_has_no_nics(tmp_path: Path, devices: Path) 
     assert "enp2s0 offers 0" in refusal(tmp_path, "up", "web")
 
 
-def test_a_pool_whose_delegates_have_still_to_be_told_stays(tmp_path: Path, devices: Path) -> None:
-    """With it would go what says which addresses to free; once they are told it can go."""
+def test_a_pool_with_pending_ipam_dels_stays(tmp_path: Path, devices: Path) -> None:
+    """The records of the DELs would be removed with it; once they are sent it can be removed."""
     where = make_pool(tmp_path / "state", "db")
     program(tmp_path, "ipam", "exit 3")
     delegate = {"type": "ipam", "environ": {"CNI_PATH": str(tmp_path)}, "config": "{}"}
     taken = lease(where, delegate=delegate)
     release.release(taken, QUIET)
     taken.close()
-    assert "IPAM plugins have still to be told of 1 released bonds" in refusal(tmp_path / "state", "down", "db")
+    assert "pool db cannot be removed while IPAM DELs are pending: 1; `sriov-bondctl gc db` sends them" in refusal(
+        tmp_path / "state", "down", "db"
+    )
     assert where.inventory()["bonds"]
     program(tmp_path, "ipam", "exit 0")
     provision.down(str(tmp_path / "state"), "db", QUIET)
@@ -100,13 +102,13 @@ def test_a_vf_that_somebody_else_has_is_not_pulled_out(tmp_path: Path, devices: 
 
 
 def test_a_nic_that_is_gone_does_not_keep_its_pool(tmp_path: Path, devices: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    """It took its VFs along; what there is of the other is taken back."""
+    """Its VFs are gone with it; those of the other are removed."""
     where = make_pool(tmp_path, "db")
     owned(where, made_vfs=True)
     os.rename(devices / NICS[1], devices / "ffff:03:00.0")
     (devices / NICS[0] / "sriov_numvfs").write_text("0\n")
     provision.down(str(tmp_path), "db", Log())
-    assert "nothing is taken back of enp2s0: the NIC ffff:02:00.0 has no network device" in capfd.readouterr().err
+    assert "nothing of enp2s0 is removed: the NIC ffff:02:00.0 has no network device" in capfd.readouterr().err
     assert not Path(where.path).exists()
 
 
@@ -130,3 +132,37 @@ def test_a_vf_is_known_by_its_place_on_the_nic(devices: Path) -> None:
     (devices / NICS[0] / "virtfn0").unlink()
     (devices / NICS[0] / "virtfn0").symlink_to("../ffff:01:10.7")
     assert not sriov.is_vf(port)
+
+
+def test_vfs_are_not_replaced_under_a_lease(tmp_path: Path, devices: Path) -> None:
+    """Another number of VFs would remove those of the container, and the refusal changes no NIC."""
+    where = make_pool(tmp_path, "db")
+    owned(where)
+    taken = lease(where)
+    taken.save(leases.READY)
+    try:
+        (devices / NICS[0] / "sriov_numvfs").write_text("0\n")
+        (devices / NICS[1] / "sriov_numvfs").write_text("3\n")
+        words = "enp2s0 has 3 VFs, not 7; they cannot be replaced while bonds are leased: cbond1 by container c1 eth0 (ready)"
+        assert words in refusal(tmp_path, "up", "db")
+        assert [(devices / pci / "sriov_numvfs").read_text() for pci in NICS] == ["0\n", "3\n"]
+    finally:
+        taken.close()
+
+
+def test_an_inventory_without_its_parts_is_one_of_another_version(tmp_path: Path, devices: Path) -> None:
+    """What `down` has to undo cannot be known then; the answer is a sentence, and `up` writes it anew."""
+    where = make_pool(tmp_path, "db")
+    inventory.write(where.path, {**where.inventory(), "nics": [{"pci": NICS[0]}]})
+    assert f"the inventory {where.path}/pool.json is not one of this version; run `sriov-bondctl up`" in refusal(
+        tmp_path, "down", "db"
+    )
+
+
+def test_an_inventory_is_written_as_it_was_read(tmp_path: Path) -> None:
+    """The file's form stays, so that an earlier version of ours reads it too."""
+    where = make_pool(tmp_path, "db")
+    owned(where, made_vfs=True)
+    for more in ({}, {inventory.LEAVING: True}):
+        inventory.write(where.path, {**where.inventory(), **more})
+        assert provisioned.read(where).to_json() == where.inventory()

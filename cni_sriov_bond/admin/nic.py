@@ -1,4 +1,4 @@
-"""A NIC as sysfs tells it: its PF, how many VFs it has and could have, and where they are on the bus."""
+"""A physical function in sysfs: how many VFs it has and can have, and where they are on the bus."""
 
 import os
 import re
@@ -12,66 +12,83 @@ _SHORT = re.compile(r"^(?=[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]\Z)")
 _POLL = 0.05
 
 
-class Nic:
-    """A physical function.
+class PhysicalFunction:
+    """The PF of a NIC. Its VFs are changed by ``create_vfs`` and ``remove_vfs`` alone.
 
-    :raises CniError: POOL_UNUSABLE when there is no such NIC or it has no SR-IOV, saying what there is.
+    :param number: the NIC's number over the whole host file, from 1.
+    :raises CniError: POOL_UNUSABLE when there is no such NIC or it has no SR-IOV, naming the NICs that have.
     """
 
     def __init__(self, name_or_pci: str, number: int) -> None:
         self.asked = name_or_pci
         self.number = number
         address = _SHORT.sub("0000:", name_or_pci.lower())  # as lspci writes it
-        self.pci = address if _PCI.match(address) else _pci_of(name_or_pci)
-        self.path = f"{sriov.PCI_DEVICES}/{self.pci}"
-        self.name = sriov.netdev(self.pci)
+        self.address = address if _PCI.match(address) else _pci_of(name_or_pci)
+        self.path = f"{sriov.PCI_DEVICES}/{self.address}"
+        self.name = sriov.netdev(self.address)
         if not self.name:
             raise CniError(POOL_UNUSABLE, f"the NIC {name_or_pci} has no network device here; {_nics_here()}")
         if not os.path.exists(f"{self.path}/sriov_totalvfs"):
             raise CniError(
                 POOL_UNUSABLE,
-                f"the NIC {self.name} ({self.pci}) has no SR-IOV, or it is off in BIOS or firmware; {_nics_here()}",
+                f"the NIC {self.name} ({self.address}) has no SR-IOV, or it is off in BIOS or firmware; {_nics_here()}",
             )
 
     @property
-    def total(self) -> int:
+    def total_vfs(self) -> int:
         """How many VFs the NIC can have."""
         return int(self._read("sriov_totalvfs"))
 
     @property
-    def count(self) -> int:
+    def vf_count(self) -> int:
         """How many VFs it has now."""
         return int(self._read("sriov_numvfs"))
 
-    @count.setter
-    def count(self, number: int) -> None:
+    def create_vfs(self, number: int) -> None:
+        """Create VFs. The NIC must have none: the kernel refuses to change one number into another (EBUSY).
+
+        :raises CniError: IO_FAILURE when the kernel refuses the number.
+        """
+        self._write_vf_count(
+            number,
+            f"{self.name} cannot have {number} VFs",
+            f"it offers {self.total_vfs} (`dmesg` may say more: IOMMU, memory or bus numbers)",
+        )
+
+    def remove_vfs(self) -> None:
+        """Remove all VFs, wherever they are: a container that has one loses it.
+
+        :raises CniError: IO_FAILURE when the kernel refuses.
+        """
+        self._write_vf_count(0, f"the VFs of {self.name} cannot be removed", "`dmesg` may say more")
+
+    def _write_vf_count(self, number: int, problem: str, advice: str) -> None:
         try:
             with open(f"{self.path}/sriov_numvfs", "w", encoding="ascii") as file:
                 file.write(str(number))
         except OSError as failed:
-            raise CniError(
-                IO_FAILURE,
-                f"{self.name} cannot have {number} VFs: {failed.strerror}; it offers {self.total} "
-                "(`dmesg` may say more: IOMMU, memory or bus numbers)",
-            ) from None
+            raise CniError(IO_FAILURE, f"{problem}: {failed.strerror}; {advice}") from None
 
     def vfs(self) -> list[str]:
-        """Give the PCI addresses of its VFs, in their order, as the kernel lists them."""
-        return [os.path.basename(os.readlink(f"{self.path}/virtfn{number}")) for number in range(self.count)]
+        """Return the PCI addresses of its VFs in the kernel's order."""
+        return [os.path.basename(os.readlink(f"{self.path}/virtfn{number}")) for number in range(self.vf_count)]
 
     def expected_vfs(self, number: int) -> list[str]:
-        """Give the PCI addresses that VFs will have once they are made (PCI SR-IOV, "VF Routing ID").
+        """Return the PCI addresses that VFs should get when they are created (PCI SR-IOV, "VF Routing ID").
 
-        So that udev's rules are there before the VFs.
+        udev's rules must exist before the VFs do, so they are written for these addresses.
         """
         offset, stride = int(self._read("sriov_offset")), int(self._read("sriov_stride"))
-        domain, bus, slot, function = re.split("[:.]", self.pci)
+        domain, bus, slot, function = re.split("[:.]", self.address)
         own = int(bus, 16) << 8 | int(slot, 16) << 3 | int(function)
-        ids = [own + offset + stride * place for place in range(number)]
-        return [f"{domain}:{one >> 8:02x}:{one >> 3 & 31:02x}.{one & 7}" for one in ids]
+        ids = [own + offset + stride * index for index in range(number)]
+        return [f"{domain}:{rid >> 8:02x}:{rid >> 3 & 31:02x}.{rid & 7}" for rid in ids]
 
     def wait_for_vfs(self, seconds: float, away: set[str]) -> list[str]:
-        """Wait until every VF that is not away has a network device, and give those that have none by then."""
+        """Wait until every VF but those in ``away`` has a network device, and return those that still have none.
+
+        :param away: addresses of VFs that containers have.
+        """
         deadline = monotonic() + seconds
         while True:
             missing = [pci for pci in self.vfs() if pci not in away and not sriov.netdev(pci)]
@@ -89,9 +106,9 @@ class Nic:
 
 def _pci_of(name: str) -> str:
     device = f"/sys/class/net/{name}"
-    found = os.path.basename(os.path.realpath(f"{device}/device"))
-    if _PCI.match(found):
-        return found
+    address = os.path.basename(os.path.realpath(f"{device}/device"))
+    if _PCI.match(address):
+        return address
     raise CniError(
         POOL_UNUSABLE,
         f"{name} is not a PCI NIC; {_nics_here()}" if os.path.exists(device) else f"there is no NIC {name}; {_nics_here()}",
@@ -99,10 +116,10 @@ def _pci_of(name: str) -> str:
 
 
 def _nics_here() -> str:
-    """Say which NICs of this host have SR-IOV."""
-    found = []
-    for pci in sorted(os.listdir(sriov.PCI_DEVICES)) if os.path.isdir(sriov.PCI_DEVICES) else ():
-        name = sriov.netdev(pci)
-        if name and os.path.exists(f"{sriov.PCI_DEVICES}/{pci}/sriov_totalvfs"):
-            found.append(f"{name} ({pci})")
-    return f"NICs with SR-IOV here: {', '.join(found)}" if found else "no NIC with SR-IOV is here"
+    """Return which NICs of this host have SR-IOV."""
+    nics = []
+    for address in sorted(os.listdir(sriov.PCI_DEVICES)) if os.path.isdir(sriov.PCI_DEVICES) else ():
+        name = sriov.netdev(address)
+        if name and os.path.exists(f"{sriov.PCI_DEVICES}/{address}/sriov_totalvfs"):
+            nics.append(f"{name} ({address})")
+    return f"NICs with SR-IOV here: {', '.join(nics)}" if nics else "no NIC with SR-IOV is here"

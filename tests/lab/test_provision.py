@@ -57,7 +57,7 @@ def test_bonds_are_not_called_otherwise_under_a_lease(bare: Product) -> None:
     with bare.attached(network(ipam=None), "c1"):
         bare.guest.write(HOST_FILE, POOL.format(vfs=2) + 'bond_name = "db{n}"\n')
         said = bare.ctl("up", check=False)
-        assert "the bonds of pool db cannot be called or paired otherwise while bonds are leased: cbond1 by" in said.stderr
+        assert "the bonds of pool db cannot be named or paired differently while bonds are leased: cbond1 by" in said.stderr
     bare.ctl("up")
     assert [bond["name"] for bond in bare.status()["bonds"]] == ["db1", "db2"]
 
