@@ -15,6 +15,7 @@ from cni_sriov_bond.errors import (
     CniError,
 )
 from cni_sriov_bond.overrides import choose, is_mac, vlan_range
+from cni_sriov_bond.ports import VfSettings
 from cni_sriov_bond.schema import NETWORK, issues
 from cni_sriov_bond.store import is_path
 
@@ -99,7 +100,7 @@ class Network:
         self.prev_result: dict[str, Any] | None = value.get("prevResult")
         self.primary: str = value.get("primary", "")
         self.bond = _bond_options(value)
-        self.vf = _vf_settings(value)
+        self.vf = VfSettings(**_vf_settings(value))
 
 
 def parse_call(environ: "Mapping[str, str]") -> Call:

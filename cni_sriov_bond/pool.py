@@ -162,8 +162,8 @@ class Pool:
     def acquire(
         self,
         attachment: Attachment,
-        netns: "NetnsIdentity | None" = None,
-        requested: "Requested | None" = None,
+        netns: "NetnsIdentity",
+        requested: "Requested",
         delegate: "DelegateCall | None" = None,
         *,
         unusable: "Collection[str]" = (),
@@ -200,8 +200,8 @@ class Pool:
         bonds: "list[Bond]",
         unusable: "Collection[str]",
         deadline: Deadline,
-        netns: "NetnsIdentity | None",
-        requested: "Requested | None",
+        netns: "NetnsIdentity",
+        requested: "Requested",
         delegate: "DelegateCall | None",
     ) -> "tuple[list[Entry], str, Lease | None]":
         """Lease a bond if one is free now; return also all leases, and the name of a free bond that is locked, or ""."""

@@ -94,12 +94,12 @@ def _open_lock(path: str) -> int:
 
 
 def _holder(inode: int) -> str:
-    """Return the words for the process that took a lock; it may have ended and left the lock to a child that inherited it."""
+    """Return the words for the process that took a lock; if that has ended, another has inherited the descriptor."""
     pid = _taker(inode)
     if not pid:
         return "another process"
     name = _text(f"/proc/{pid}/comm").strip()
-    return f"process {pid} ({name})" if name else f"a process that process {pid}, which has ended, has started"
+    return f"process {pid} ({name})" if name else f"a process that inherited it from process {pid}, which has ended"
 
 
 def _taker(inode: int) -> str:

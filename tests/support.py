@@ -10,8 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cni_sriov_bond import inventory, leases, pool, store
+from cni_sriov_bond.context import Context
+from cni_sriov_bond.deadline import Deadline
+from cni_sriov_bond.ipam import Delegates
+from cni_sriov_bond.log import Log
 from cni_sriov_bond.netlink import Netlink
 from cni_sriov_bond.netns import Entered, Netns, Temporary, own
+from cni_sriov_bond.ports import VfSettings, VfState
 from tests import oracle
 
 if TYPE_CHECKING:
@@ -42,12 +47,38 @@ def make_pool(state_dir: Path, name: str = "db", size: int = 3) -> pool.Pool:
     return made
 
 
+NETNS = leases.NetnsIdentity("/run/netns/gone", 4, 1)
+
+
 def lease(
-    where: pool.Pool, container_id: str = "c1", network: str = "net1", ifname: str = "eth0", **record: Any
+    where: pool.Pool,
+    container_id: str = "c1",
+    network: str = "net1",
+    ifname: str = "eth0",
+    netns: leases.NetnsIdentity = NETNS,
+    delegate: leases.DelegateCall | None = None,
+    **values: Any,
 ) -> leases.Lease:
-    """Acquire a bond for an attachment; the caller closes the lease."""
-    taken, _ = where.acquire(leases.Attachment(network, container_id, ifname), record)
+    """Acquire a bond for an attachment; the caller closes the lease.
+
+    :param values: attributes of the record that an ADD sets later, e.g. ``before`` and ``mac``.
+    """
+    taken = where.acquire(leases.Attachment(network, container_id, ifname), netns, leases.Requested(), delegate)
+    for name, value in values.items():
+        setattr(taken.record, name, value)
+    if values:
+        taken.write(durable=False)
     return taken
+
+
+def vf_state(mac: str = "02:00:00:00:00:01") -> VfState:
+    """Return the state of a VF that was never used."""
+    return VfState(1500, mac, mac, VfSettings(vlan=0, spoofchk=1, trust=0))
+
+
+def context(seconds: float = 110.0, level: str = "warning") -> Context:
+    """Return the means of a call, in this process's own environment."""
+    return Context(Log(level=level), Deadline(seconds), Delegates(os.environ))
 
 
 def program(directory: Path, name: str, body: str, interpreter: str = "/bin/sh") -> Path:

@@ -12,15 +12,17 @@ from tests.support import REPOSITORY
 PACKAGE = REPOSITORY / "cni_sriov_bond"
 # From the bottom up. A module imports from levels below its own, never sideways and never up.
 LEVELS: tuple[tuple[str, ...], ...] = (
-    ("", "errors", "ports"),
+    ("", "errors", "ports", "deadline"),
     ("jsontext", "wire", "log", "schema", "store"),
     ("bonding",),
     ("bondrules", "overrides"),
     ("config", "result", "netns", "neighbour", "inventory", "leases", "quarantine"),
-    ("netlink", "debts", "pool"),
+    ("netlink", "pending"),
+    ("pool",),
     ("sriov", "bond", "ipam", "addresses"),
+    ("context",),
     ("release",),
-    ("reclaim", "readiness"),
+    ("recover", "readiness"),
     ("claim",),
     ("plugin", "admin", "edge"),
     ("delegate",),

@@ -38,7 +38,7 @@ def test_i2_what_was_leased_is_deleted_in_the_callers_surroundings(plugin: Plugi
     where = make_pool(plugin.state)
     program(plugin.cni_path, "ipam", f"env >{tmp_path}/said")
     recorded = {"CNI_PATH": "/opt/old/bin", "CNI_NETNS": "/proc/7/ns/net", "CNI_ARGS": "IP=10.0.0.5"}
-    taken = lease(where, delegate={"type": "ipam", "environ": recorded, "config": "{}"})
+    taken = lease(where, delegate=leases.DelegateCall("ipam", recorded, "{}"))
     taken.save(leases.READY)
     taken.close()
     around = {"CNI_NETNS": "/none", "CNI_ARGS": "FOO", "PATH": os.environ["PATH"], "TRACEPARENT": "00-1", "HOME": "/h"}
@@ -76,8 +76,8 @@ def test_k3_a_prevresult_of_no_version_of_ours_is_told(plugin: Plugin, before: d
 def test_k4_check_wants_our_interface_in_the_recorded_namespace(plugin: Plugin) -> None:
     where = make_pool(plugin.state)
     with space() as container, space() as other:
-        here = {"path": container.path, "id": [container.netns.dev, container.netns.ino]}
-        taken = lease(where, netns=here, asked={}, ports_of={})
+        here = leases.NetnsIdentity(container.path, container.netns.dev, container.netns.ino)
+        taken = lease(where, netns=here)
         taken.save(leases.READY)
         taken.close()
         before = files(plugin.state)
@@ -102,7 +102,7 @@ SPOILED: list[dict[str, Any]] = [
 def test_d10_a_spoiled_config_keeps_nothing(plugin: Plugin, verb: str, spoiled: dict[str, Any]) -> None:
     """Edited while containers run, or checked by a stricter version: what these verbs do not use is not looked at."""
     where = make_pool(plugin.state)
-    taken = lease(where, netns={"path": "/run/netns/gone", "id": [4, 1]})
+    taken = lease(where)
     taken.save(leases.READY)
     taken.close()
     answer = plugin.run(verb, plugin.config(cniVersion="1.1.0", **{"cni.dev/valid-attachments": []}, **spoiled))
@@ -177,8 +177,8 @@ def test_d10_another_config_at_del_frees_what_was_leased(plugin: Plugin, tmp_pat
     where = make_pool(plugin.state)
     program(plugin.cni_path, "ipam", f"cat >{tmp_path}/said; env | grep ^CNI_ARGS >>{tmp_path}/said")
     environ = {"CNI_PATH": str(plugin.cni_path), "CNI_ARGS": "IP=10.0.0.5"}
-    kept = {"type": "ipam", "environ": environ, "config": json.dumps({"name": "net1"})}
-    taken = lease(where, delegate=kept, netns={"path": "/run/netns/gone", "id": [4, 1]})
+    kept = leases.DelegateCall("ipam", environ, json.dumps({"name": "net1"}))
+    taken = lease(where, delegate=kept)
     taken.save(leases.READY)
     taken.close()
     stdin = plugin.config(pool="web", vlan=7, mode="802.3ad", ipam={"type": "another"})

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from cni_sriov_bond import leases
 from cni_sriov_bond.config import VERSIONS
 from cni_sriov_bond.errors import (
     DECODING_FAILURE,
@@ -335,7 +336,7 @@ def test_a_chosen_device_that_is_taken_names_its_holder(plugin: Plugin) -> None:
             words = plugin.run("ADD", stdin, CNI_NETNS=container.path).error(TRY_AGAIN_LATER)
             assert "bond cbond1 of pool db, which deviceID asks for, is leased to first eth0" in words
         stdin = plugin.config(deviceID="cbond9")
-        assert "deviceID 'cbond9' is no bond" in plugin.run("ADD", stdin, CNI_NETNS=container.path).error(INVALID_CONFIG)
+        assert "deviceID 'cbond9' is neither a bond" in plugin.run("ADD", stdin, CNI_NETNS=container.path).error(INVALID_CONFIG)
     assert files(plugin.state) == before
 
 
@@ -454,17 +455,17 @@ def test_an_empty_pool_names_its_holders(plugin: Plugin) -> None:
 
 
 @pytest.mark.root
-@pytest.mark.parametrize(("left", "code"), [("ready", POOL_UNUSABLE), ("draining", TRY_AGAIN_LATER), ("owed", TRY_AGAIN_LATER)])
+@pytest.mark.parametrize(
+    ("left", "code"), [("ready", POOL_UNUSABLE), ("draining", TRY_AGAIN_LATER), ("pending", TRY_AGAIN_LATER)]
+)
 def test_what_an_attachment_has_left_in_another_pool_is_seen(plugin: Plugin, left: str, code: int) -> None:
     """Its network may have named that pool before; a late DEL there would free the address that it is given here (A3)."""
     make_pool(plugin.state)
     program(plugin.cni_path, "ipam", "exit 3")
-    delegate = {"type": "ipam", "environ": {"CNI_PATH": str(plugin.cni_path)}, "config": "{}"}
-    taken = lease(
-        make_pool(plugin.state, "other"), netns={"path": "/none", "id": [4, 1]}, delegate=delegate, ips=["10.0.0.5/24"]
-    )
-    if left == "owed":
-        taken.owe()
+    delegate = leases.DelegateCall("ipam", {"CNI_PATH": str(plugin.cni_path)}, "{}")
+    taken = lease(make_pool(plugin.state, "other"), delegate=delegate, addresses=["10.0.0.5/24"])
+    if left == "pending":
+        taken.make_pending()
     else:
         taken.save(left)
     taken.close()
@@ -630,8 +631,7 @@ def test_a_delegates_complaints_without_a_reader_harm_nothing(plugin: Plugin, er
     where = make_pool(plugin.state, "db", 1)
     environ = {"CNI_PATH": str(plugin.cni_path), "PATH": os.environ["PATH"]}
     for container_id in ("c1", "c2"):
-        delegate = {"type": "ipam", "environ": environ, "config": "{}"}
-        taken = lease(where, container_id, netns={"path": "/none", "id": [4, 1]}, asked={}, delegate=delegate)
+        taken = lease(where, container_id, delegate=leases.DelegateCall("ipam", environ, "{}"))
         taken.save("ready")
         taken.close()
         program(plugin.cni_path, "ipam", "echo loud >&2")

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 VALID = "cni.dev/valid-attachments"
-GONE = {"path": "/run/netns/gone", "id": [4, 1]}
 NO_VARIABLES: dict[str, str | None] = dict.fromkeys(("CNI_CONTAINERID", "CNI_NETNS", "CNI_IFNAME", "CNI_ARGS"), "")
 
 
@@ -29,7 +28,7 @@ def plugin(request: pytest.FixtureRequest, tmp_path: Path) -> Plugin:
 
 
 def ready(where: pool.Pool, container_id: str, network: str = "net1", ifname: str = "eth0", **record: Any) -> None:
-    taken = lease(where, container_id, network, ifname, **{"netns": GONE, "asked": {}, **record})
+    taken = lease(where, container_id, network, ifname, **record)
     taken.save(leases.READY)
     taken.close()
 
@@ -37,7 +36,9 @@ def ready(where: pool.Pool, container_id: str, network: str = "net1", ifname: st
 def holders(where: pool.Pool) -> list[tuple[str, str]]:
     """Give (network, container) of every lease."""
     records = [where.read(entry) for entry in where.entries()]
-    return sorted((record["network"], record["container_id"]) for record in records if record)
+    return sorted(
+        (record.attachment.network, record.attachment.container_id) for record in records if record and record.attachment
+    )
 
 
 # -- GC
@@ -65,7 +66,7 @@ def test_gc_tells_interfaces_of_one_container_apart(plugin: Plugin) -> None:
     ready(where, "a", ifname="eth0")
     ready(where, "a", ifname="eth1")
     plugin.run("GC", plugin.config(cniVersion="1.1.0", **{VALID: [{"containerID": "a", "ifname": "eth1"}]}))
-    assert [record["ifname"] for entry in where.entries() if (record := where.read(entry))] == ["eth1"]
+    assert [record.owner for entry in where.entries() if (record := where.read(entry))] == ["a eth1"]
 
 
 @pytest.mark.root
@@ -73,9 +74,9 @@ def test_gc_without_a_list_frees_only_what_is_gone(plugin: Plugin) -> None:
     """Nobody said who lives: a lease whose namespace is there stays, and one whose path leads elsewhere goes (G4)."""
     where = make_pool(plugin.state)
     with space() as container:
-        here = {"path": container.path, "id": [container.netns.dev, container.netns.ino]}
+        here = leases.NetnsIdentity(container.path, container.netns.dev, container.netns.ino)
         ready(where, "alive", netns=here)
-        ready(where, "replaced", netns={**here, "id": [4, 1]})
+        ready(where, "replaced", netns=leases.NetnsIdentity(container.path, 4, 1))
         ready(where, "gone")
         assert plugin.run("GC", plugin.config(cniVersion="1.1.0"), changes=NO_VARIABLES).status == 0
     assert holders(where) == [("net1", "alive")]
@@ -111,7 +112,7 @@ def test_gc_goes_on_after_a_failure_and_tells_all(plugin: Plugin, tmp_path: Path
     """Every lease is tried, the delegate is asked at the end, and each failure is in the error (G7, G9)."""
     where = make_pool(plugin.state)
     for number in (1, 2):
-        delegate = {"type": f"missing{number}", "environ": {"CNI_PATH": str(plugin.cni_path)}, "config": "{}"}
+        delegate = leases.DelegateCall(f"missing{number}", {"CNI_PATH": str(plugin.cni_path)}, "{}")
         ready(where, f"c{number}", delegate=delegate)
     ready(where, "c3")
     script = f'echo $CNI_COMMAND >>{tmp_path}/said; cat >>{tmp_path}/said; echo \'{{"code":105,"msg":"the third"}}\'; exit 1'
@@ -127,7 +128,7 @@ def test_gc_goes_on_after_a_failure_and_tells_all(plugin: Plugin, tmp_path: Path
 def test_gc_leaves_alone_what_another_process_works_on(plugin: Plugin) -> None:
     """An ADD or DEL under way is not waited for, and is no failure."""
     where = make_pool(plugin.state)
-    busy = lease(where, "busy", netns=GONE, asked={})
+    busy = lease(where, "busy")
     answer = plugin.run("GC", plugin.config(cniVersion="1.1.0", **{VALID: []}))
     busy.close()
     assert (answer.status, answer.out) == (0, "")
@@ -138,7 +139,7 @@ def test_gc_leaves_alone_what_another_process_works_on(plugin: Plugin) -> None:
 def test_gc_keeps_the_address_of_a_bond_that_is_not_home(plugin: Plugin, tmp_path: Path) -> None:
     """The delegate is told of the attachment as if the runtime had listed it: its VFs, with the address, are out there yet."""
     where = make_pool(plugin.state)
-    busy = lease(where, "busy", netns=GONE, asked={})
+    busy = lease(where, "busy")
     program(plugin.cni_path, "ipam", f"cat >{tmp_path}/said")
     for kept, said in (
         ([], [("busy", "eth0")]),
@@ -246,7 +247,7 @@ def test_status_of_an_empty_pool(machine: Machine) -> None:
     entry = where.entries()[0]
     taken = where.take(entry)
     assert taken
-    taken.record["boot_id"] = "another"
+    taken.record.boot_id = "another"
     taken.save(leases.READY)
     assert machine.status().status == 0
     taken.erase()

@@ -14,6 +14,7 @@ import pytest
 
 from cni_sriov_bond import ipam
 from cni_sriov_bond.errors import DELEGATE_FAILED, INVALID_CONFIG, TRY_AGAIN_LATER, CniError
+from cni_sriov_bond.ipam import Delegates
 from tests.support import own_namespace, program
 
 CONFIG = b' {"name":"net1", "x":"\xff\xfe\x00","ipam":{"type":"ipam"}}\n'
@@ -21,7 +22,7 @@ ANSWER = '{"cniVersion":"1.0.0","ips":[{"address":"10.0.0.5/24"}]}'
 
 
 def run(path: Path, verb: str = "ADD", config: bytes = CONFIG, seconds: float = 20.0, **environ: str) -> str:
-    return ipam.run(str(path), verb, environ, config, seconds)
+    return Delegates({}).run(str(path), verb, environ, config, seconds)
 
 
 def failure(path: Path, **more: Any) -> CniError:
@@ -83,7 +84,7 @@ def test_it_has_our_environment_but_for_the_verb(tmp_path: Path) -> None:
     path = program(tmp_path, "ipam", "import os,json; print(json.dumps({k.decode('latin-1'): v.decode('latin-1') "
                    "for k, v in os.environb.items() if k != b'LC_CTYPE'}))", f"{sys.executable} -I")  # fmt: skip
     given = {"CNI_COMMAND": "ADD", "CNI_ARGS": "IgnoreUnknown=1;A=b=c", "TRACEPARENT": "00-1", "ODD": "\udcff\n=", "EMPTY": ""}
-    said = json.loads(ipam.run(str(path), "DEL", given, CONFIG))
+    said = json.loads(Delegates({}).run(str(path), "DEL", given, CONFIG))
     assert said == {**given, "CNI_COMMAND": "DEL", "ODD": "\xff\n="}
 
 
@@ -295,7 +296,7 @@ def test_it_keeps_the_lock_that_it_is_given(tmp_path: Path, locked: bool) -> Non
     other = os.open(tmp_path / "other", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC)
     listed = f"for fd in 3 4 5 6 7 8 9; do readlink /proc/$$/fd/$fd; done >>{tmp_path}/fds; echo '{ANSWER}'"
     path = program(tmp_path, "ipam", listed)
-    ipam.run(str(path), "ADD", {"PATH": os.environ["PATH"]}, CONFIG, 20.0, lock if locked else -1)
+    Delegates({}).run(str(path), "ADD", {"PATH": os.environ["PATH"]}, CONFIG, 20.0, lock if locked else -1)
     os.close(lock)
     os.close(other)
     # Not the shell's own script, nor what whoever started the tests has left open.

@@ -16,7 +16,7 @@ import pytest
 from cni_sriov_bond import inventory, leases, pool, quarantine, store
 from cni_sriov_bond.errors import INVALID_CONFIG, IO_FAILURE, POOL_UNUSABLE, TRY_AGAIN_LATER, CniError
 from tests.lab.waiting import wait_until
-from tests.support import REPOSITORY, lease, make_pool
+from tests.support import NETNS, REPOSITORY, lease, make_pool
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,12 +31,14 @@ from cni_sriov_bond.errors import CniError
 where = pool.Pool(sys.argv[1], "db")
 sys.stdin.readline()
 try:
-    taken, bond = where.acquire(leases.Attachment("net1", sys.argv[2], "eth0"), {})
+    taken = where.acquire(
+        leases.Attachment("net1", sys.argv[2], "eth0"), leases.NetnsIdentity("/none", 4, 1), leases.Requested()
+    )
 except CniError as refused:
     print(refused.code, refused.msg)
 else:
     taken.save(leases.READY)
-    print(0, bond.name)
+    print(0, taken.entry.bond)
 """
 
 # A process that holds a lock until its input ends.
@@ -61,11 +63,11 @@ def test_bonds_are_leased_in_their_order_until_none_is_left(tmp_path: Path) -> N
     where = make_pool(tmp_path, size=3)
     with contextlib.ExitStack() as kept:
         for number in (1, 2, 3):
-            taken, bond = where.acquire(leases.Attachment("net1", f"c{number}", "eth0"), {})
+            taken = where.acquire(leases.Attachment("net1", f"c{number}", "eth0"), NETNS, leases.Requested())
             kept.callback(taken.close)
-            assert bond.name == f"cbond{number}"
+            assert taken.entry.bond == f"cbond{number}"
         with pytest.raises(CniError) as refused:
-            where.acquire(leases.Attachment("net1", "c4", "eth0"), {})
+            where.acquire(leases.Attachment("net1", "c4", "eth0"), NETNS, leases.Requested())
     assert refused.value.code == TRY_AGAIN_LATER
     for words in ("pool db is empty", "all 3 bonds", "cbond1 by c1 eth0", "cbond2 by c2 eth0", "cbond3 by c3 eth0"):
         assert words in refused.value.msg
@@ -77,7 +79,7 @@ def test_a_long_list_of_holders_is_cut(tmp_path: Path) -> None:
     for number in range(63):
         lease(where, f"{number:064}").close()
     with pytest.raises(CniError, match="and 60 more") as refused:
-        where.acquire(WHO, {})
+        where.acquire(WHO, NETNS, leases.Requested())
     assert len(refused.value.msg) < 300
 
 
@@ -88,7 +90,7 @@ def test_an_attachment_is_not_given_a_second_bond(tmp_path: Path) -> None:
     taken.save(leases.READY)
     taken.close()
     with pytest.raises(CniError, match="container c1 interface eth0 of network 'net1' has the bond cbond1") as refused:
-        where.acquire(WHO, {})
+        where.acquire(WHO, NETNS, leases.Requested())
     assert refused.value.code == POOL_UNUSABLE
     assert len(names_of_leases(where)) == 1
 
@@ -97,16 +99,16 @@ def test_an_attachment_that_is_owed_a_del_is_given_no_bond(tmp_path: Path) -> No
     """Also if its lease has become a debt since the debts were looked at: the late DEL would free its new address (A3)."""
     where = make_pool(tmp_path)
     taken = lease(where)
-    taken.owe()
+    taken.make_pending()
     taken.close()
-    with pytest.raises(CniError, match="its IPAM plugin has still to be told") as refused:
-        where.acquire(WHO, {})
+    with pytest.raises(CniError, match=r"an earlier IPAM DEL of .* is still pending") as refused:
+        where.acquire(WHO, NETNS, leases.Requested())
     assert refused.value.code == TRY_AGAIN_LATER
     lease(where, "c2").close()
 
 
 @pytest.mark.parametrize(
-    ("state", "words"), [(leases.DRAINING, "until its VFs are home"), (leases.ADDING, "by an ADD that has not ended")]
+    ("state", "words"), [(leases.DRAINING, "until its VFs are in the host"), (leases.ADDING, "by an ADD that has not ended")]
 )
 def test_an_attachment_whose_bond_is_on_its_way_is_told_to_wait(tmp_path: Path, state: str, words: str) -> None:
     """A runtime that has deleted it, and attaches it anew, is to try again later (A6)."""
@@ -115,7 +117,7 @@ def test_an_attachment_whose_bond_is_on_its_way_is_told_to_wait(tmp_path: Path, 
     taken.save(state)
     taken.close()
     with pytest.raises(CniError, match=words) as refused:
-        where.acquire(WHO, {})
+        where.acquire(WHO, NETNS, leases.Requested())
     assert refused.value.code == TRY_AGAIN_LATER
 
 
@@ -124,9 +126,9 @@ def test_attachments_differ_in_each_of_their_parts(tmp_path: Path, other: tuple[
     """Another network, container or interface is another attachment."""
     where = make_pool(tmp_path)
     lease(where).close()
-    taken, bond = where.acquire(leases.Attachment(*other), {})
+    taken = where.acquire(leases.Attachment(*other), NETNS, leases.Requested())
     taken.close()
-    assert bond.name == "cbond2"
+    assert taken.entry.bond == "cbond2"
 
 
 def test_parts_of_an_attachment_do_not_run_together() -> None:
@@ -139,7 +141,7 @@ def test_foreign_names_do_not_become_paths(tmp_path: Path) -> None:
     """Names that would lead elsewhere, or are too long for a file, are hashed (contract 4, 9 and 14)."""
     where = make_pool(tmp_path)
     for who in (leases.Attachment("../../x", "/" * 5000, "\udcff"), leases.Attachment("n" * 300, "c", "e")):
-        where.acquire(who, {})[0].close()
+        where.acquire(who, NETNS, leases.Requested()).close()
     assert all(len(name) < 100 and "/" not in name for name in names_of_leases(where))
     assert os.listdir(tmp_path) == ["db"]
 
@@ -175,7 +177,7 @@ def test_a_freed_bond_is_leased_again(tmp_path: Path) -> None:
     first.erase()
     first.close()
     second = lease(where, "c2")
-    assert (second.entry.bond, second.record["container_id"]) == ("cbond1", "c2")
+    assert (second.entry.bond, second.record.owner) == ("cbond1", "c2 eth0")
     second.close()
 
 
@@ -183,16 +185,22 @@ def test_a_freed_bond_is_leased_again(tmp_path: Path) -> None:
 
 
 def test_a_lease_says_whose_it_is_and_when_it_was_made(tmp_path: Path) -> None:
-    """What DEL needs is on disk before acquire returns: bond, attachment, boot and what the caller added."""
+    """What DEL needs is on disk before acquire returns: bond, ports, attachment, namespace, delegate and boot."""
     where = make_pool(tmp_path)
-    taken = lease(where, extra={"é": [1, "\udcff"]})
-    taken.close()
+    delegate = leases.DelegateCall("host-local", {"CNI_ARGS": "é"}, '{"name":"\udcff"}')
+    lease(where, delegate=delegate).close()
     [entry] = where.entries()
     record = where.read(entry)
-    assert record is not None
-    assert (record["pool"], record["bond"], record["extra"]) == ("db", "cbond1", {"é": [1, "\udcff"]})
-    assert (record["network"], record["container_id"], record["ifname"]) == ("net1", "c1", "eth0")
-    assert (record["boot_id"], record["pid"]) == (store.boot_id(), os.getpid())
+    assert record is not None and record.attachment and record.netns and record.delegate
+    assert (record.pool, record.bond.name, [port.name for port in record.ports]) == ("db", "cbond1", ["VF11", "VF21"])
+    assert (record.attachment.network, record.owner) == ("net1", "c1 eth0")
+    assert (record.netns.path, record.netns.dev, record.netns.ino) == (NETNS.path, NETNS.dev, NETNS.ino)
+    assert (record.delegate.kind, record.delegate.environ, record.delegate.config) == (
+        delegate.kind,
+        delegate.environ,
+        delegate.config,
+    )
+    assert (record.boot_id, record.pid, record.before, record.addresses) == (store.boot_id(), os.getpid(), {}, None)
 
 
 def test_the_state_is_in_the_files_name(tmp_path: Path) -> None:
@@ -210,15 +218,15 @@ def test_the_state_is_in_the_files_name(tmp_path: Path) -> None:
 def test_draining_keeps_record_and_bond(tmp_path: Path) -> None:
     """A lease whose VFs are not home stays as it was written, and nobody gets its bond."""
     where = make_pool(tmp_path, size=1)
-    taken = lease(where, extra=1)
+    taken = lease(where, addresses=["10.0.0.1/24"])
     taken.mark(leases.DRAINING)
     taken.close()
     found = pool.find(str(tmp_path), WHO)
     assert found is not None
-    assert (found.entry.state, found.record["extra"]) == (leases.DRAINING, 1)
+    assert (found.entry.state, found.record.addresses) == (leases.DRAINING, ["10.0.0.1/24"])
     found.close()
     with pytest.raises(CniError, match="pool db is empty"):
-        where.acquire(leases.Attachment("net1", "c2", "eth0"), {})
+        where.acquire(leases.Attachment("net1", "c2", "eth0"), NETNS, leases.Requested())
 
 
 def test_what_is_saved_is_for_root_alone(tmp_path: Path) -> None:
@@ -346,8 +354,8 @@ def name_of(pid: int) -> str:
     return Path(f"/proc/{pid}/comm").read_text().strip()
 
 
-def test_a_lock_that_outlives_its_taker_names_who_inherited_it(tmp_path: Path) -> None:
-    """An ADD that is killed leaves the bond's lock to its delegate, and that is the process to look for."""
+def test_a_lock_that_was_inherited_names_the_process_that_took_it(tmp_path: Path) -> None:
+    """An ADD that is killed leaves the bond's lock to its delegate, which was its child."""
     where = make_pool(tmp_path)
     script = f"exec 7>{where.path}/bonds/cbond1; flock 7; sleep 60 & echo $!; kill -9 $$"
     with subprocess.Popen(["bash", "-c", script], stdout=subprocess.PIPE, text=True) as taker:
@@ -357,7 +365,8 @@ def test_a_lock_that_outlives_its_taker_names_who_inherited_it(tmp_path: Path) -
         try:
             wait_until(lambda: name_of(heir) == "sleep", "the heir to run")
             with pytest.raises(
-                CniError, match=rf"bond cbond1 of pool db is in use by process {heir} \(sleep\); try again later"
+                CniError,
+                match=r"bond cbond1 of pool db is in use by a process that inherited it from process \d+, which has ended; try",
             ):
                 where.lock_bond("cbond1", seconds=0)
         finally:
@@ -419,9 +428,9 @@ def test_a_bond_that_somebody_works_on_is_passed_over(tmp_path: Path) -> None:
     """A free bond whose lock is held, by `up` or by a delegate that outlived its ADD, does not hold up the next ADD."""
     where = make_pool(tmp_path, size=2)
     with holder(f"{where.path}/bonds/cbond1"):
-        taken, bond = where.acquire(WHO, {})
+        taken = where.acquire(WHO, NETNS, leases.Requested())
         taken.close()
-    assert bond.name == "cbond2"
+    assert taken.entry.bond == "cbond2"
 
 
 def test_the_last_free_bond_is_waited_for(tmp_path: Path) -> None:
@@ -464,36 +473,36 @@ def test_only_a_bond_that_is_free_is_locked_as_free(tmp_path: Path) -> None:
 def test_a_bond_in_quarantine_is_not_handed_out(tmp_path: Path) -> None:
     """It is passed over and named to whoever finds the pool empty; out of quarantine it is leased again."""
     where = make_pool(tmp_path, size=2)
-    quarantine.begin(where.path, "cbond1", "VF11 is not in the host")
+    quarantine.add(where.path, "cbond1", "VF11 is not in the host")
     assert quarantine.reasons(where.path) == {"cbond1": "VF11 is not in the host"}
     lease(where).close()
     with pytest.raises(CniError, match=r"1 of 2 bonds are leased .*, and cbond1 cannot be used") as refused:
-        where.acquire(leases.Attachment("net1", "c2", "eth0"), {})
+        where.acquire(leases.Attachment("net1", "c2", "eth0"), NETNS, leases.Requested())
     assert refused.value.code == TRY_AGAIN_LATER
     with pytest.raises(CniError, match="cannot be used: VF11 is not in the host"):
-        where.acquire(leases.Attachment("net1", "c2", "eth0"), {}, wish="cbond1")
-    quarantine.end(where.path, "cbond1")
-    quarantine.end(where.path, "cbond1")
-    taken, bond = where.acquire(leases.Attachment("net1", "c2", "eth0"), {})
+        where.acquire(leases.Attachment("net1", "c2", "eth0"), NETNS, leases.Requested(), device="cbond1")
+    quarantine.remove(where.path, "cbond1")
+    quarantine.remove(where.path, "cbond1")
+    taken = where.acquire(leases.Attachment("net1", "c2", "eth0"), NETNS, leases.Requested())
     taken.close()
-    assert bond.name == "cbond1"
+    assert taken.entry.bond == "cbond1"
 
 
 @pytest.mark.parametrize("damage", ["", "{", "[]", "{}", '{"reason":'])
 def test_a_quarantine_whose_reason_is_lost_holds(tmp_path: Path, damage: str) -> None:
     """Better a bond too few than one that was set aside for a reason."""
     where = make_pool(tmp_path, size=1)
-    quarantine.begin(where.path, "cbond1", "x")
+    quarantine.add(where.path, "cbond1", "x")
     Path(where.path, "quarantine", "cbond1").write_text(damage)
     assert "cannot be read" in quarantine.reasons(where.path)["cbond1"]
     with pytest.raises(CniError):
-        where.acquire(WHO, {})
+        where.acquire(WHO, NETNS, leases.Requested())
 
 
 def test_a_dead_writers_leftovers_go_and_a_living_ones_stay(tmp_path: Path) -> None:
     """Who writes holds the bond's lock, so a temporary file of a bond that nobody has locked is of the dead."""
     where = make_pool(tmp_path, size=3)
-    quarantine.begin(where.path, "cbond3", "x")
+    quarantine.add(where.path, "cbond3", "x")
     dead = [Path(where.leases, f".cbond2.{WHO.key}.adding.12345"), Path(where.path, "quarantine", ".cbond3.12345")]
     alive = Path(where.leases, f".cbond1.{WHO.key}.ready.12345")
     for path in (*dead, alive):
@@ -513,7 +522,7 @@ def test_leftovers_go_with_the_next_that_happens_to_the_bond(tmp_path: Path, way
         assert pool.find(str(tmp_path), WHO) is None
     else:
         taken = lease(where, "c2")
-        taken.erase() if way == "erase" else taken.owe()
+        taken.erase() if way == "erase" else taken.make_pending()
         taken.close()
     assert not leftover.exists()
     assert where.entries() == []
@@ -527,7 +536,7 @@ def test_a_pool_that_was_never_made_is_told_with_those_that_were(tmp_path: Path)
     make_pool(tmp_path, "db")
     make_pool(tmp_path, "web")
     with pytest.raises(CniError) as refused:
-        pool.Pool(str(tmp_path), "d").acquire(WHO, {})
+        pool.Pool(str(tmp_path), "d").acquire(WHO, NETNS, leases.Requested())
     assert refused.value.code == POOL_UNUSABLE
     for words in ("pool 'd' is not provisioned", "there is db, web", "sriov-bondctl up"):
         assert words in refused.value.msg
@@ -557,19 +566,19 @@ def test_a_damaged_inventory_is_named_with_its_remedy(tmp_path: Path, kind: str)
     where = make_pool(tmp_path)
     Path(where.path, "pool.json").write_bytes(DAMAGED[kind])
     with pytest.raises(CniError, match="sriov-bondctl up") as refused:
-        where.acquire(WHO, {})
+        where.acquire(WHO, NETNS, leases.Requested())
     assert refused.value.code == POOL_UNUSABLE
     assert f"{where.path}/pool.json" in refused.value.msg
     assert where.entries() == []
 
 
-@pytest.mark.parametrize("wish", ["", "cbond2"])
-def test_a_pool_of_an_earlier_boot_is_not_handed_out(tmp_path: Path, wish: str) -> None:
+@pytest.mark.parametrize("device", ["", "cbond2"])
+def test_a_pool_of_an_earlier_boot_is_not_handed_out(tmp_path: Path, device: str) -> None:
     """Its VFs may be elsewhere on the bus, or not there: the error names the command that makes it anew."""
     where = make_pool(tmp_path)
     inventory.write(where.path, {**where.inventory(), "boot_id": "another"})
     with pytest.raises(CniError, match="pool db was made before this boot; run `sriov-bondctl up`") as refused:
-        where.acquire(WHO, {}, wish=wish)
+        where.acquire(WHO, NETNS, leases.Requested(), device=device)
     assert (refused.value.code, where.entries()) == (POOL_UNUSABLE, [])
 
 
@@ -606,7 +615,7 @@ def test_a_damaged_lease_is_named(tmp_path: Path, kind: str) -> None:
     assert refused.value.code == POOL_UNUSABLE
     os.close(where.lock_bond("cbond1", seconds=0))
     with pytest.raises(CniError, match="pool db is empty"):
-        where.acquire(leases.Attachment("net1", "c2", "eth0"), {})
+        where.acquire(leases.Attachment("net1", "c2", "eth0"), NETNS, leases.Requested())
 
 
 @pytest.mark.parametrize("kind", ["empty", "cut", "zeros", "no text", "list", "no owner", "directory"])
@@ -626,8 +635,8 @@ def test_a_damaged_lease_is_found_with_what_the_inventory_says(tmp_path: Path, k
     assert found is not None
     found.close()
     [bond] = where.bonds()
-    assert [port["pci"] for port in found.record["ports_of"]["ports"]] == [port.pci for port in bond.ports]
-    assert str(path) in found.record["rebuilt"]
+    assert [port.pci for port in found.record.ports] == [port.pci for port in bond.ports]
+    assert str(path) in found.record.damage
 
 
 def test_a_lease_of_another_version_is_left_to_the_one_that_wrote_it(tmp_path: Path) -> None:
@@ -670,7 +679,7 @@ def test_a_directory_that_cannot_be_used_is_an_error_that_names_it(tmp_path: Pat
     else:
         path.mkdir()
     with pytest.raises(CniError, match=f"{where.path}/{name}|leases of pool db") as refused:
-        where.acquire(WHO, {})
+        where.acquire(WHO, NETNS, leases.Requested())
     assert refused.value.code == IO_FAILURE
 
 
@@ -685,23 +694,23 @@ def test_directories_that_cannot_be_made_are_an_error_that_names_them(tmp_path: 
 # -- a wish
 
 
-@pytest.mark.parametrize("wish", ["cbond2", "ffff:02:10.2", "FFFF:01:10.2"])
-def test_a_wish_is_granted_by_name_or_address(tmp_path: Path, wish: str) -> None:
+@pytest.mark.parametrize("device", ["cbond2", "ffff:02:10.2", "FFFF:01:10.2"])
+def test_a_wish_is_granted_by_name_or_address(tmp_path: Path, device: str) -> None:
     """The bond that is asked for is leased though another is free before it."""
     where = make_pool(tmp_path, size=3)
-    taken, bond = where.acquire(leases.Attachment("net1", "c1", "eth0"), {}, wish=wish)
+    taken = where.acquire(leases.Attachment("net1", "c1", "eth0"), NETNS, leases.Requested(), device=device)
     taken.close()
-    assert bond.name == taken.entry.bond == "cbond2"
+    assert taken.record.bond.name == taken.entry.bond == "cbond2"
     with pytest.raises(CniError, match="is leased to c1 eth0") as refused:
-        where.acquire(leases.Attachment("net1", "c2", "eth0"), {}, wish=wish)
+        where.acquire(leases.Attachment("net1", "c2", "eth0"), NETNS, leases.Requested(), device=device)
     assert refused.value.code == TRY_AGAIN_LATER
     assert [entry.bond for entry in where.entries()] == ["cbond2"]
 
 
-@pytest.mark.parametrize("wish", ["cbond9", "ffff:01:00.0", "CBOND1", "x"])
-def test_a_wish_for_what_is_not_there_is_told(tmp_path: Path, wish: str) -> None:
+@pytest.mark.parametrize("device", ["cbond9", "ffff:01:00.0", "CBOND1", "x"])
+def test_a_wish_for_what_is_not_there_is_told(tmp_path: Path, device: str) -> None:
     """A PF's address is no bond's."""
     where = make_pool(tmp_path, size=3)
-    with pytest.raises(CniError, match=f"deviceID '{wish}' is no bond of pool db") as refused:
-        where.acquire(leases.Attachment("net1", "c1", "eth0"), {}, wish=wish)
+    with pytest.raises(CniError, match=f"deviceID '{device}' is neither a bond of pool db nor") as refused:
+        where.acquire(leases.Attachment("net1", "c1", "eth0"), NETNS, leases.Requested(), device=device)
     assert (refused.value.code, where.entries()) == (INVALID_CONFIG, [])

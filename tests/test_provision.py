@@ -9,10 +9,10 @@ from cni_sriov_bond import inventory, leases, pool, release, sriov
 from cni_sriov_bond.admin import provision, provisioned
 from cni_sriov_bond.admin.hostfile import PoolPlan
 from cni_sriov_bond.errors import POOL_UNUSABLE, CniError
-from cni_sriov_bond.log import Log
-from tests.support import bond_entry, lease, make_pool, program
+from cni_sriov_bond.ports import Bond
+from tests.support import bond_entry, context, lease, make_pool, program
 
-QUIET = Log(level="panic")
+QUIET = context(level="panic")
 NICS = ("ffff:01:00.0", "ffff:02:00.0")
 
 
@@ -75,9 +75,9 @@ def test_a_pool_with_pending_ipam_dels_stays(tmp_path: Path, devices: Path) -> N
     """The records of the DELs would be removed with it; once they are sent it can be removed."""
     where = make_pool(tmp_path / "state", "db")
     program(tmp_path, "ipam", "exit 3")
-    delegate = {"type": "ipam", "environ": {"CNI_PATH": str(tmp_path)}, "config": "{}"}
+    delegate = leases.DelegateCall("ipam", {"CNI_PATH": str(tmp_path)}, "{}")
     taken = lease(where, delegate=delegate)
-    release.release(taken, QUIET)
+    release.release(taken, QUIET, release.DEL)
     taken.close()
     assert "pool db cannot be removed while IPAM DELs are pending: 1; `sriov-bondctl gc db` sends them" in refusal(
         tmp_path / "state", "down", "db"
@@ -107,7 +107,7 @@ def test_a_nic_that_is_gone_does_not_keep_its_pool(tmp_path: Path, devices: Path
     owned(where, made_vfs=True)
     os.rename(devices / NICS[1], devices / "ffff:03:00.0")
     (devices / NICS[0] / "sriov_numvfs").write_text("0\n")
-    provision.down(str(tmp_path), "db", Log())
+    provision.down(str(tmp_path), "db", context())
     assert "nothing of enp2s0 is removed: the NIC ffff:02:00.0 has no network device" in capfd.readouterr().err
     assert not Path(where.path).exists()
 
@@ -118,7 +118,7 @@ def test_a_down_that_died_can_be_repeated(tmp_path: Path, devices: Path) -> None
     owned(where)
     inventory.write(where.path, {**where.inventory(), inventory.LEAVING: True})
     with pytest.raises(CniError, match="pool db is half taken away; run `sriov-bondctl down db` again") as refused:
-        where.acquire(leases.Attachment("net1", "c1", "eth0"), {})
+        lease(where)
     assert refused.value.code == POOL_UNUSABLE
     provision.down(str(tmp_path), "db", QUIET)
     assert not Path(where.path).exists()
@@ -126,7 +126,7 @@ def test_a_down_that_died_can_be_repeated(tmp_path: Path, devices: Path) -> None
 
 def test_a_vf_is_known_by_its_place_on_the_nic(devices: Path) -> None:
     """With another number of VFs the same address may be another VF, whose VLAN would be set on the wrong one."""
-    port = inventory.bond(bond_entry(1)).ports[0]
+    port = Bond.from_json(bond_entry(1)).ports[0]
     (devices / NICS[0] / "virtfn0").symlink_to(f"../{port.pci}")
     assert sriov.is_vf(port)
     (devices / NICS[0] / "virtfn0").unlink()

@@ -8,17 +8,20 @@ from typing import Any
 
 import pytest
 
-from cni_sriov_bond import claim, debts, inventory, leases, pool, reclaim, release, sriov
+from cni_sriov_bond import leases, pool, recover, release, sriov
 from cni_sriov_bond.errors import IO_FAILURE, TRY_AGAIN_LATER, CniError
-from cni_sriov_bond.log import Log
-from tests.support import bond_entry, lease, make_pool, program
+from cni_sriov_bond.leases import DelegateCall
+from cni_sriov_bond.ports import Bond
+from tests.support import bond_entry, context, lease, make_pool, program, vf_state
 
 
 def test_a_lease_whose_owner_died_before_it_touched_anything_is_freed(tmp_path: Path) -> None:
     """An ADD killed between choosing a bond and reading its VFs has nothing to undo: its bond is free again."""
     where = make_pool(tmp_path, size=1)
-    taken = lease(where, netns={"path": "/run/netns/c1", "id": [4, 1]}, asked={})
-    outcome = release.release(taken, Log())
+    taken = lease(
+        where,
+    )
+    outcome = release.release(taken, context(), release.DEL)
     taken.close()
     assert (outcome.free, outcome.problems, where.entries()) == (True, [], [])
 
@@ -26,12 +29,12 @@ def test_a_lease_whose_owner_died_before_it_touched_anything_is_freed(tmp_path: 
 def test_reclaim_frees_what_died_and_leaves_what_lives(tmp_path: Path) -> None:
     """An unfinished ADD is freed; a finished one of this boot, and one that is being worked on, are not."""
     where = make_pool(tmp_path, size=3)
-    lease(where, "dead", asked={}).close()
-    ready = lease(where, "ready", asked={})
+    lease(where, "dead").close()
+    ready = lease(where, "ready")
     ready.save(leases.READY)
     ready.close()
-    busy = lease(where, "busy", asked={})
-    reclaim.reclaim(where, Log(level="error"))
+    busy = lease(where, "busy")
+    recover.recover(where, recover.Unused(), context())
     busy.close()
     assert sorted(entry.bond for entry in where.entries()) == ["cbond2", "cbond3"]
 
@@ -41,12 +44,12 @@ def test_after_a_reboot_a_lease_is_history(tmp_path: Path) -> None:
     where = make_pool(tmp_path / "state", size=1)
     program(tmp_path, "ipam", f"env | grep ^CNI_ | sort > {tmp_path}/said; cat >> {tmp_path}/said")
     environ = {"CNI_COMMAND": "ADD", "CNI_PATH": str(tmp_path), "CNI_CONTAINERID": "c1"}
-    delegate = {"type": "ipam", "environ": environ, "config": '{"name":"\udcff"}'}
-    taken = lease(where, delegate=delegate, before={"ffff:01:10.1": {}})
-    taken.record["boot_id"] = "another"
+    delegate = DelegateCall("ipam", environ, '{"name":"\udcff"}')
+    taken = lease(where, delegate=delegate, before={"ffff:01:10.1": vf_state()}, mac="02:00:00:00:00:01")
+    taken.record.boot_id = "another"
     taken.save(leases.READY)
     taken.close()
-    reclaim.reclaim(where, Log())
+    recover.recover(where, recover.Unused(), context())
     assert where.entries() == []
     said = (tmp_path / "said").read_bytes()
     assert said == f'CNI_COMMAND=DEL\nCNI_CONTAINERID=c1\nCNI_NETNS=\nCNI_PATH={tmp_path}\n{{"name":"'.encode() + b'\xff"}'
@@ -56,9 +59,9 @@ def test_a_delegate_that_fails_does_not_keep_the_bond(tmp_path: Path) -> None:
     """A delegate's failure at DEL is told with its name and words, after our own release is finished (D12)."""
     where = make_pool(tmp_path / "state", size=1)
     program(tmp_path, "ipam", "echo no space >&2; exit 3")
-    delegate = {"type": "ipam", "environ": {"CNI_PATH": str(tmp_path)}, "config": "{}"}
+    delegate = DelegateCall("ipam", {"CNI_PATH": str(tmp_path)}, "{}")
     taken = lease(where, delegate=delegate)
-    outcome = release.release(taken, Log())
+    outcome = release.release(taken, context(), release.DEL)
     taken.close()
     assert [problem.msg for problem in outcome.problems] == ["the IPAM plugin ipam failed with status 3 at DEL: no space"]
     assert (outcome.free, where.entries()) == (True, [])
@@ -70,9 +73,9 @@ def owing(tmp_path: Path) -> pool.Pool:
     where = make_pool(tmp_path / "state", size=1)
     program(tmp_path, "ipam", "echo no space >&2; exit 3")
     environ = {"CNI_PATH": str(tmp_path), "CNI_CONTAINERID": "c1", "CNI_IFNAME": "eth0"}
-    delegate = {"type": "ipam", "environ": environ, "config": '{"name":"net1"}'}
-    taken = lease(where, delegate=delegate, ips=["10.0.0.1/24"])
-    release.release(taken, Log(level="panic"))
+    delegate = DelegateCall("ipam", environ, '{"name":"net1"}')
+    taken = lease(where, delegate=delegate, addresses=["10.0.0.1/24"])
+    release.release(taken, context(), release.DEL)
     taken.close()
     return where
 
@@ -82,29 +85,29 @@ WHO = leases.Attachment("net1", "c1", "eth0")
 
 def test_a_delegate_that_failed_is_told_later_what_it_was_not(owing: pool.Pool, tmp_path: Path) -> None:
     """The bond is free, and what is owed stays until the delegate takes it: then it gets the DEL as it was (5, 16)."""
-    assert debts.keys(owing.path) == [WHO.key]
-    [found] = reclaim.settle(owing, Log(level="panic"))
-    assert (found.state, found.holder) == (reclaim.FAILED, "c1 eth0")
-    assert debts.keys(owing.path) == [WHO.key]
+    assert owing.pending.listed() == [WHO.key]
+    [found] = recover.send_pending_dels(owing, context())
+    assert (found.state, found.owner) == (recover.FAILED, "c1 eth0")
+    assert owing.pending.listed() == [WHO.key]
     program(tmp_path, "ipam", f"env | grep ^CNI_C | sort > {tmp_path}/said; cat >> {tmp_path}/said")
-    [found] = reclaim.settle(owing, Log(level="panic"))
-    assert (found.state, debts.keys(owing.path)) == (reclaim.DONE, [])
+    [found] = recover.send_pending_dels(owing, context())
+    assert (found.state, owing.pending.listed()) == (recover.DONE, [])
     assert (tmp_path / "said").read_text() == 'CNI_COMMAND=DEL\nCNI_CONTAINERID=c1\n{"name":"net1"}'
-    assert reclaim.settle(owing, Log()) == []
+    assert recover.send_pending_dels(owing, context()) == []
 
 
 def test_who_tells_a_delegate_is_alone(owing: pool.Pool) -> None:
     """Two at once would tell it twice, and the second might free what has been given again meanwhile."""
-    held = debts.lock(owing.path, 0)
-    assert reclaim.settle(owing, Log()) == []
+    held = owing.pending.lock(0)
+    assert recover.send_pending_dels(owing, context()) == []
     os.close(held)
 
 
 def test_a_delegate_that_is_told_later_keeps_the_lock(owing: pool.Pool, tmp_path: Path) -> None:
     """Killed meanwhile, we leave one that may free the address yet: until its end nobody adds that attachment."""
     program(tmp_path, "ipam", f"readlink /proc/$$/fd/3 >{tmp_path}/held")
-    reclaim.settle(owing, Log())
-    assert (tmp_path / "held").read_text() == f"{owing.path}/owed/lock\n"
+    recover.send_pending_dels(owing, context())
+    assert (tmp_path / "held").read_text() == f"{owing.path}/pending/lock\n"
 
 
 def test_delegates_that_hang_are_waited_for_once(tmp_path: Path) -> None:
@@ -112,60 +115,59 @@ def test_delegates_that_hang_are_waited_for_once(tmp_path: Path) -> None:
     where = make_pool(tmp_path / "state", size=6)
     program(tmp_path, "ipam", f"echo >>{tmp_path}/asked; exec sleep 60")
     for number in range(6):
-        delegate = {"type": "ipam", "environ": {"CNI_PATH": str(tmp_path)}, "config": "{}"}
+        delegate = DelegateCall("ipam", {"CNI_PATH": str(tmp_path)}, "{}")
         lease(where, f"c{number}", delegate=delegate).close()
     start = monotonic()
-    found = reclaim.reclaim(where, Log(level="panic"), seconds=3.1)
+    found = recover.recover(where, recover.Unused(), context(3.1))
     assert monotonic() - start < 6
-    assert (len(found), where.entries(), len(debts.keys(where.path))) == (6, [], 6)
+    assert (len(found), where.entries(), len(where.pending.listed())) == (6, [], 6)
     assert (tmp_path / "asked").read_text() == "\n"
 
 
 def test_a_new_add_of_the_same_attachment_settles_first(owing: pool.Pool, tmp_path: Path) -> None:
     """Else the late DEL would free the address that it is about to get."""
-    log = Log(level="panic")
-    with pytest.raises(CniError, match="was here before, and its delegate could not be told") as refused:
-        claim.settle(owing, WHO, log)
+    with pytest.raises(CniError, match=r"an earlier IPAM DEL of .* is still pending") as refused:
+        recover.require_no_pending_del(owing, WHO, context())
     assert refused.value.code == TRY_AGAIN_LATER
-    claim.settle(owing, leases.Attachment("net1", "c2", "eth0"), log)  # another's is no reason to stop
+    recover.require_no_pending_del(owing, leases.Attachment("net1", "c2", "eth0"), context())  # another's is no reason to stop
     program(tmp_path, "ipam", "exit 0")
-    claim.settle(owing, WHO, log)
-    assert debts.keys(owing.path) == []
+    recover.require_no_pending_del(owing, WHO, context())
+    assert owing.pending.listed() == []
 
 
 def test_an_add_that_died_before_its_answer_does_not_stop_the_next(tmp_path: Path) -> None:
     """A delegate that refuses its DEL for ever, by its arguments, may never have been asked: the next ADD will show it."""
     where = make_pool(tmp_path / "state", size=2)
     program(tmp_path, "ipam", """echo '{"code":4,"msg":"no such argument"}'; exit 1""")
-    records: dict[str, dict[str, Any]] = {"c1": {}, "c2": {"ips": ["10.0.0.1/24"]}}
+    records: dict[str, dict[str, Any]] = {"c1": {}, "c2": {"addresses": ["10.0.0.1/24"]}}
     for container_id, record in records.items():
-        delegate = {"type": "ipam", "environ": {"CNI_PATH": str(tmp_path)}, "config": "{}"}
+        delegate = DelegateCall("ipam", {"CNI_PATH": str(tmp_path)}, "{}")
         taken = lease(where, container_id, delegate=delegate, **record)
-        release.release(taken, Log(level="panic"))
+        release.release(taken, context(), release.DEL)
         taken.close()
-    claim.settle(where, WHO, Log(level="panic"))
+    recover.require_no_pending_del(where, WHO, context())
     other = leases.Attachment("net1", "c2", "eth0")
     with pytest.raises(CniError, match="no such argument"):
-        claim.settle(where, other, Log(level="panic"))
-    assert debts.keys(where.path) == [other.key]
+        recover.require_no_pending_del(where, other, context())
+    assert where.pending.listed() == [other.key]
 
 
 def test_a_debt_that_cannot_be_read_is_told_and_kept(owing: pool.Pool) -> None:
     """An operator may look at it and remove it; it keeps nobody else from settling."""
-    Path(owing.path, "owed", WHO.key).write_text("{")
-    [found] = reclaim.settle(owing, Log(level="panic"))
-    assert (found.state, "is damaged" in found.words) == (reclaim.FAILED, True)
+    Path(owing.path, "pending", WHO.key).write_text("{")
+    [found] = recover.send_pending_dels(owing, context())
+    assert (found.state, "is damaged" in found.message) == (recover.FAILED, True)
 
 
 def test_a_dead_del_is_finished_and_one_that_runs_is_not(tmp_path: Path) -> None:
     """A lease that says releasing belongs to nobody once its lock is free; what is worked on is no failure."""
     where = make_pool(tmp_path, size=2)
     for name in ("dead", "busy"):
-        taken = lease(where, name, asked={})
+        taken = lease(where, name)
         taken.mark(leases.RELEASING)
         if name == "dead":
             taken.close()
-    reclaim.finish(where, Log())
+    recover.recover(where, recover.Interrupted(), context())
     assert [entry.bond for entry in where.entries()] == ["cbond2"]
     taken.close()
 
@@ -173,11 +175,10 @@ def test_a_dead_del_is_finished_and_one_that_runs_is_not(tmp_path: Path) -> None
 def test_a_ready_lease_of_a_living_container_is_never_finished(tmp_path: Path) -> None:
     """Its VFs are not in the host; without a kernel to ask that is all that is known."""
     where = make_pool(tmp_path, size=1)
-    [bond] = where.bonds()
-    taken = lease(where, asked={}, ports_of=inventory.described(bond))
+    taken = lease(where)
     taken.save(leases.READY)
     taken.close()
-    assert reclaim.reclaim(where, Log()) == []
+    assert recover.recover(where, recover.Unused(), context()) == []
     assert [entry.state for entry in where.entries()] == [leases.READY]
 
 
@@ -187,16 +188,16 @@ def test_a_delegate_that_hangs_does_not_keep_others_from_being_told(tmp_path: Pa
     program(tmp_path, "hangs", "exec sleep 60")
     program(tmp_path, "works", f"cat > {tmp_path}/said")
     for container_id, kind in (("c1", "hangs"), ("c2", "works")):
-        delegate = {"type": kind, "environ": {"CNI_PATH": str(tmp_path)}, "config": container_id}
+        delegate = DelegateCall(kind, {"CNI_PATH": str(tmp_path)}, container_id)
         taken = lease(where, container_id, delegate=delegate)
-        taken.owe()
+        taken.make_pending()
         taken.close()
     began = monotonic()
-    found = {one.holder: one.state for one in reclaim.settle(where, Log(level="panic"), seconds=7)}
+    found = {finding.owner: finding.state for finding in recover.send_pending_dels(where, context(7))}
     assert monotonic() - began < 10
-    assert found == {"c1 eth0": reclaim.FAILED, "c2 eth0": reclaim.DONE}
+    assert found == {"c1 eth0": recover.FAILED, "c2 eth0": recover.DONE}
     assert (tmp_path / "said").read_text() == "c2"
-    assert debts.keys(where.path) == [leases.Attachment("net1", "c1", "eth0").key]
+    assert where.pending.listed() == [leases.Attachment("net1", "c1", "eth0").key]
 
 
 def test_whoever_comes_by_does_not_wait_for_a_container_that_lives_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -205,12 +206,11 @@ def test_whoever_comes_by_does_not_wait_for_a_container_that_lives_on(tmp_path: 
     where = make_pool(tmp_path / "state", size=1)
     for port in bond_entry(1)["ports"]:
         (tmp_path / "pci" / port["pci"] / "net").mkdir(parents=True)  # there, with its device in another namespace
-    netns = {"path": "/run/netns/gone", "id": [4, 1]}
-    taken = lease(where, netns=netns, asked={}, before={"x": {}}, ports_of=bond_entry(1), mac="02:00:00:00:00:01")
+    taken = lease(where, before={"x": vf_state()}, mac="02:00:00:00:00:01")
     taken.save(leases.DRAINING)
     taken.close()
     start = monotonic()
-    reclaim.finish(where, Log(level="error"))
+    recover.recover(where, recover.Interrupted(), context())
     assert monotonic() - start < 0.2
     assert [entry.state for entry in where.entries()] == [leases.DRAINING]
 
@@ -220,9 +220,9 @@ def test_a_daemon_that_a_delegate_leaves_behind_does_not_keep_the_bond(tmp_path:
     where = make_pool(tmp_path / "state", size=1)
     program(tmp_path, "ipam", f"tail -f /dev/null >/dev/null 2>&1 & echo $! > {tmp_path}/pid")
     environ = {"CNI_PATH": str(tmp_path)}
-    taken = lease(where, delegate={"type": "ipam", "environ": environ, "config": "{}"})
+    taken = lease(where, delegate=DelegateCall("ipam", environ, "{}"))
     ours = os.stat(where.path + "/bonds/cbond1").st_ino
-    assert release.release(taken, Log()).free
+    assert release.release(taken, context(), release.DEL).free
     taken.close()
     pid = int((tmp_path / "pid").read_text())
     try:
@@ -242,9 +242,9 @@ def test_what_cannot_be_looked_at_is_not_taken_for_gone(
     where = make_pool(tmp_path / "state", size=1)
     bond = bond_entry(1)
     bond["ports"][0]["pci"] = "x" * 300  # no file can be called so, and stat(2) says so instead of that it is not there
-    taken = lease(where, netns={"path": "/none", "id": [4, 1]}, asked={}, before={"x": {}}, ports_of=bond, mac=bond["mac"])
+    taken = lease(where, before={"x": vf_state()}, bond=Bond.from_json(bond), mac=bond["mac"])
     taken.save(state)
-    outcome = release.release(taken, Log(level="panic"))
+    outcome = release.release(taken, context(), release.DEL)
     taken.close()
     assert [problem.code for problem in outcome.problems] == [IO_FAILURE]
     assert "File name too long" in outcome.problems[0].msg

@@ -6,9 +6,12 @@ import os
 import sys
 from typing import Any
 
-from cni_sriov_bond import VERSION, ipam, pool, store
+from cni_sriov_bond import VERSION, pool, store
 from cni_sriov_bond.admin import hostfile, provision, status
+from cni_sriov_bond.context import Context
+from cni_sriov_bond.deadline import Deadline
 from cni_sriov_bond.errors import CniError
+from cni_sriov_bond.ipam import Delegates
 from cni_sriov_bond.log import Log
 
 
@@ -19,8 +22,8 @@ def main(argv: list[str] | None = None) -> int:
         if os.geteuid() != 0:
             print("sriov-bondctl: it changes NICs and reads leases that only root may: run it as root", file=sys.stderr)
             return 1
-        ipam.inherit(os.environ)
-        asked.run(asked, Log(prefix="sriov-bondctl"))
+        # No deadline: an operator waits as long as it takes, and may interrupt.
+        asked.run(asked, Context(Log(prefix="sriov-bondctl"), Deadline(float("inf")), Delegates(os.environ)))
         if sys.stdout:  # None when it is closed
             sys.stdout.flush()
     except CniError as failed:
@@ -93,7 +96,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _up(asked: argparse.Namespace, log: Log) -> None:
+def _up(asked: argparse.Namespace, context: Context) -> None:
     from cni_sriov_bond.admin import screen  # late: rich takes longer than all of `status --json`
 
     plans = hostfile.read(asked.config)
@@ -105,7 +108,7 @@ def _up(asked: argparse.Namespace, log: Log) -> None:
         if not asked.pools or plan.name in asked.pools:
             try:
                 with screen.Progress(plan.name) as progress:
-                    changed = provision.up(asked.state_dir, plan, log, progress.report)
+                    changed = provision.up(asked.state_dir, plan, context, progress.report)
                 size = len(pool.Pool(asked.state_dir, plan.name).inventory()["bonds"])
                 print(f"pool {plan.name}: {size} bonds{'' if changed else ', nothing to change'}")
             except CniError as failed:  # a NIC that is dead must not keep the other pools from being made
@@ -121,26 +124,27 @@ def _chosen(asked: argparse.Namespace) -> list[str]:
     return asked.pools or known
 
 
-def _down(asked: argparse.Namespace, log: Log) -> None:
+def _down(asked: argparse.Namespace, context: Context) -> None:
     chosen = _chosen(asked)
     for name in chosen:
-        provision.down(asked.state_dir, name, log)
+        provision.down(asked.state_dir, name, context)
         print(f"pool {name}: taken away")
     if not chosen:
         print("there is no pool to take away")
 
 
-def _gc(asked: argparse.Namespace, log: Log) -> None:
+def _gc(asked: argparse.Namespace, context: Context) -> None:
     from cni_sriov_bond.admin import recover
 
-    found = {name: recover.gc(asked.state_dir, name) for name in _chosen(asked)}
+    quiet = Context(Log(level="panic"), context.deadline, context.delegates)  # the findings are printed below
+    found = {name: recover.gc(asked.state_dir, name, quiet) for name in _chosen(asked)}
     if asked.json:
         print(json.dumps({"pools": [{"name": name, "found": rows} for name, rows in found.items()]}, indent=2))
     else:
         for name, rows in found.items():
             for row in rows:
-                whose = f" of {row['holder']}" if row["holder"] else ""
-                print(f"pool {name}: {row['bond']}{whose}: {row['words']}")
+                owner = f" of {row['owner']}" if row["owner"] else ""
+                print(f"pool {name}: {row['bond']}{owner}: {row['message']}")
             if not rows:
                 print(f"pool {name}: nothing to finish")
         if not found:
@@ -150,20 +154,20 @@ def _gc(asked: argparse.Namespace, log: Log) -> None:
         raise CniError(1, f"{failed} of these could not be finished; mend what they name and run it again")
 
 
-def _release(asked: argparse.Namespace, log: Log) -> None:
+def _release(asked: argparse.Namespace, context: Context) -> None:
     from cni_sriov_bond.admin import recover
 
     for wanted in asked.bonds:
         where, bond = recover.find(asked.state_dir, wanted)
-        print(f"bond {bond.name} of pool {where.name}: {recover.give_back(where, bond, log)}")
+        print(f"bond {bond.name} of pool {where.name}: {recover.give_back(where, bond, context)}")
 
 
-def _status(asked: argparse.Namespace, log: Log) -> None:
+def _status(asked: argparse.Namespace, context: Context) -> None:
     found: list[dict[str, Any]] = []
     problems = []
     for name in _chosen(asked):
         try:
-            status.finish(asked.state_dir, name, log)
+            status.finish(asked.state_dir, name, context)
             found.append(status.collect(asked.state_dir, name))
         except CniError as failed:
             problems.append(failed)

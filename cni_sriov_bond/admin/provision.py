@@ -9,20 +9,21 @@ import shutil
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from cni_sriov_bond import inventory, pool, quarantine, reclaim, sriov, store
+from cni_sriov_bond import inventory, pool, quarantine, recover, sriov, store
 from cni_sriov_bond.admin import provisioned, refusals, udevrules, vfs
 from cni_sriov_bond.admin.hostfile import PoolPlan
 from cni_sriov_bond.admin.nic import PhysicalFunction
 from cni_sriov_bond.admin.provisioned import NicRecord, Provisioned
+from cni_sriov_bond.context import Context
 from cni_sriov_bond.errors import POOL_UNUSABLE, CniError
-from cni_sriov_bond.inventory import Bond, Port
 from cni_sriov_bond.log import Log
 from cni_sriov_bond.netlink import Netlink
 from cni_sriov_bond.pool import Pool
+from cni_sriov_bond.ports import Bond, Port
 from cni_sriov_bond.wire import Link
 
 
-def up(state_dir: str, plan: PoolPlan, log: Log, report: vfs.Report) -> bool:
+def up(state_dir: str, plan: PoolPlan, context: Context, report: vfs.Report) -> bool:
     """Make a pool what the host file asks for, and return whether anything had to be changed.
 
     ADDs and DELs may go on meanwhile: a bond is changed only under its lock, and only if it is free.
@@ -35,10 +36,10 @@ def up(state_dir: str, plan: PoolPlan, log: Log, report: vfs.Report) -> bool:
     functions = [PhysicalFunction(name, number) for name, number in zip(plan.pfs, plan.nics, strict=True)]
     pool.make_directories(target)
     with _provisioning(target):
-        return _Up(target, plan, functions, log, report).run()
+        return _Up(target, plan, functions, context, report).run()
 
 
-def down(state_dir: str, name: str, log: Log) -> None:
+def down(state_dir: str, name: str, context: Context) -> None:
     """Remove a pool: its VFs, its udev rules and its inventory; PFs that ``up`` brought up are brought down.
 
     :raises CniError: POOL_UNUSABLE while a bond is leased or a VF is in use, naming it.
@@ -46,10 +47,9 @@ def down(state_dir: str, name: str, log: Log) -> None:
     target = Pool(state_dir, name)
     made = provisioned.read(target)
     with _provisioning(target):
-        reclaim.reclaim(target, log, seconds=float("inf"))
-        reclaim.settle(target, log, seconds=float("inf"))
+        recover.recover(target, recover.Unused(), context)
         with _closing(target.lock()):
-            _remove(target, made, log)
+            _remove(target, made, context.log)
 
 
 class _Step(NamedTuple):
@@ -69,11 +69,13 @@ def _run(steps: tuple[_Step, ...]) -> bool:
 class _Up:
     """One ``up``: what its steps share. The lock of provisioning is held."""
 
-    def __init__(self, target: Pool, plan: PoolPlan, functions: list[PhysicalFunction], log: Log, report: vfs.Report) -> None:
+    def __init__(
+        self, target: Pool, plan: PoolPlan, functions: list[PhysicalFunction], context: Context, report: vfs.Report
+    ) -> None:
         self._pool = target
         self._plan = plan
         self._functions = functions
-        self._log = log
+        self._context = context
         self._report = report
         self._before: Provisioned | None = None
         self._size = 0
@@ -107,8 +109,12 @@ class _Up:
         for file in os.listdir(self._pool.path):
             if file.startswith(f".{inventory.FILE}."):
                 os.unlink(f"{self._pool.path}/{file}")
-        reclaim.reclaim(self._pool, self._log)
+        self._recover()
         return False
+
+    def _recover(self) -> None:
+        # For a limited time: at boot the runtimes wait for `up`, and delegates that hang are asked again later.
+        recover.recover(self._pool, recover.Unused(), self._context.within(recover.SECONDS))
 
     def _refuse(self) -> bool:
         refusals.refuse_doubles(self._functions)
@@ -147,14 +153,14 @@ class _Up:
 
     def _release_lost(self) -> bool:
         if self._made:
-            reclaim.reclaim(self._pool, self._log)
+            self._recover()
         return False
 
     def _set_up_bonds(self) -> bool:
         after = self._inventory()
         refusals.refuse_other_bonds(self._pool, list(after.bonds))
         with _free_bonds(self._pool, after.bonds) as free:
-            bonds = _with_all_vfs(free, self._pool, self._log)
+            bonds = _with_all_vfs(free, self._pool, self._context.log)
             steps = (
                 # Names first: errors about a VF's MAC or settings then have the name that the operator knows.
                 _Step("name the VFs", lambda: vfs.set_names(bonds, self._report)),
@@ -172,7 +178,7 @@ class _Up:
         return True
 
     def _send_pending(self) -> bool:
-        reclaim.settle(self._pool, self._log)
+        recover.send_pending_dels(self._pool, self._context.within(recover.SECONDS))
         return False
 
     def _inventory(self) -> Provisioned:
@@ -285,7 +291,7 @@ def _with_all_vfs(bonds: list[Bond], target: Pool, log: Log) -> list[Bond]:
     if bonds and len(lost) == len(bonds):
         raise CniError(POOL_UNUSABLE, f"pool {target.name}: {next(iter(lost.values()))}")
     for name, reason in lost.items():
-        quarantine.begin(target.path, name, reason)
+        quarantine.add(target.path, name, reason)
         log.warn(f"bond {name} is in quarantine: {reason}")
     return [bond for bond in bonds if bond.name not in lost]
 
@@ -298,8 +304,8 @@ def _end_quarantine(bonds: list[Bond], target: Pool) -> bool:
     quarantined = set(quarantine.bonds(target.path))
     back = [bond for bond in bonds if bond.name in quarantined]
     for bond in back:
-        sriov.Host().make_plain(bond.ports, bond.mac)
-        quarantine.end(target.path, bond.name)
+        sriov.Host().reset(bond.ports, bond.mac)
+        quarantine.remove(target.path, bond.name)
     return bool(back)
 
 
@@ -310,12 +316,12 @@ def _away(target: Pool) -> set[str]:
     away: set[str] = set()
     for entry in target.entries():
         try:
-            record = target.read(entry) or {}
+            record = target.read(entry)
         except CniError:
-            record = {}
+            record = None
         # From the lease where it has them: the inventory may be lost, or another one by now.
-        if "ports_of" in record:
-            away |= {port["pci"] for port in record["ports_of"]["ports"]}
+        if record and record.ports:
+            away |= {port.pci for port in record.ports}
         else:
             away |= ports.get(entry.bond, set())
     return away

@@ -4,8 +4,8 @@ from typing import Any, NamedTuple
 
 from cni_sriov_bond import inventory, store
 from cni_sriov_bond.errors import POOL_UNUSABLE, CniError
-from cni_sriov_bond.inventory import Bond
 from cni_sriov_bond.pool import Pool
+from cni_sriov_bond.ports import Bond
 
 _VERSION = 1
 
@@ -59,7 +59,7 @@ class Provisioned(NamedTuple):
             "pool": self.pool,
             "boot_id": self.boot_id,
             "nics": nics,
-            "bonds": [inventory.described(bond) for bond in self.bonds],
+            "bonds": [bond.to_json() for bond in self.bonds],
         }
         return {**value, inventory.LEAVING: True} if self.being_removed else value
 
@@ -75,7 +75,7 @@ def read(pool: Pool) -> Provisioned:
             pool.name,
             value["boot_id"],
             tuple(_nic(nic) for nic in value["nics"]),
-            tuple(inventory.bond(bond) for bond in value["bonds"]),
+            tuple(Bond.from_json(bond) for bond in value["bonds"]),
             bool(value.get(inventory.LEAVING)),
         )
     except (KeyError, TypeError):

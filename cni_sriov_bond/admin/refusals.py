@@ -1,14 +1,14 @@
 """What ``up`` and ``down`` refuse. Each refusal is checked before the NICs are changed; none changes anything itself."""
 
-from cni_sriov_bond import debts, pool, sriov
+from cni_sriov_bond import pool, sriov
 from cni_sriov_bond.admin import provisioned
 from cni_sriov_bond.admin.hostfile import PoolPlan
 from cni_sriov_bond.admin.nic import PhysicalFunction
 from cni_sriov_bond.admin.provisioned import NicRecord, Provisioned
 from cni_sriov_bond.errors import POOL_UNUSABLE, CniError
-from cni_sriov_bond.inventory import Bond
 from cni_sriov_bond.netlink import Netlink
 from cni_sriov_bond.pool import Pool
+from cni_sriov_bond.ports import Bond
 
 
 def refuse_doubles(functions: list[PhysicalFunction]) -> None:
@@ -92,8 +92,8 @@ def refuse_other_bonds(target: Pool, bonds: list[Bond]) -> None:
             record = target.read(entry)
         except CniError:
             continue
-        if record and "ports_of" in record:
-            leased = [port["pci"] for port in record["ports_of"]["ports"]]
+        if record and record.ports:
+            leased = [port.pci for port in record.ports]
             if leased != addresses.get(entry.bond):
                 refuse_leases(target, f"the bonds of pool {target.name} cannot be named or paired differently")
 
@@ -118,7 +118,7 @@ def refuse_pending(target: Pool) -> None:
 
     :raises CniError: POOL_UNUSABLE.
     """
-    pending = len(debts.keys(target.path))
+    pending = len(target.pending.listed())
     if pending:
         raise CniError(
             POOL_UNUSABLE,
@@ -151,7 +151,7 @@ def _leases(target: Pool) -> list[str]:
             leases.append(f"{entry.bond} ({damaged.msg})")
             continue
         if record:
-            leases.append(f"{entry.bond} by container {record['container_id']} {record['ifname']} ({entry.state})")
+            leases.append(f"{entry.bond} by container {record.owner} ({entry.state})")
     return leases
 
 

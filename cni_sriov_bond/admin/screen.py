@@ -63,9 +63,10 @@ def print_pools(pools: list[dict[str, Any]]) -> None:
             console.print(f"  NIC {nic['number']}  {nic['name']}  {nic['pci']}  {_condition(nic)}", soft_wrap=True)
         if not pool["this_boot"]:
             console.print("  [yellow]provisioned before the last boot; run `sriov-bondctl up`[/]", soft_wrap=True)
-        if pool["owed"]:
-            whose = "a released bond" if pool["owed"] == 1 else f"{pool['owed']} released bonds"
-            what = f"the addresses of {whose} may be reserved still: an IPAM plugin could not be told; run `sriov-bondctl gc`"
+        if pool["pending_dels"]:
+            count = pool["pending_dels"]
+            whose = "a released bond" if count == 1 else f"{count} released bonds"
+            what = f"the addresses of {whose} may still be reserved: an IPAM DEL is pending; run `sriov-bondctl gc`"
             console.print(f"  [yellow]{what}[/]", soft_wrap=True)
         console.print(_table(pool))
 

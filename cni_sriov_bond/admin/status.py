@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from cni_sriov_bond import debts, pool, quarantine, reclaim, sriov, store
+from cni_sriov_bond import pool, quarantine, recover, sriov, store
+from cni_sriov_bond.context import Context
 from cni_sriov_bond.errors import CniError
 from cni_sriov_bond.leases import Entry
-from cni_sriov_bond.log import Log
 from cni_sriov_bond.netlink import Netlink
 
 FREE, QUARANTINED = "free", "quarantined"
@@ -37,12 +37,12 @@ def collect(state_dir: str, name: str) -> dict[str, Any]:
     aside = quarantine.reasons(where.path)
     bonds = [_bond(where, value, entries.get(value["name"]), aside.get(value["name"])) for value in inventory["bonds"]]
     this_boot = inventory["boot_id"] == store.boot_id()
-    return {"name": name, "this_boot": this_boot, "nics": nics, "bonds": bonds, "owed": len(debts.keys(where.path))}
+    return {"name": name, "this_boot": this_boot, "nics": nics, "bonds": bonds, "pending_dels": len(where.pending.listed())}
 
 
-def finish(state_dir: str, name: str, log: Log) -> None:
-    """Finish releases that waited for VFs: whoever looks next does it."""
-    reclaim.finish(pool.Pool(state_dir, name), log)
+def finish(state_dir: str, name: str, context: Context) -> None:
+    """Finish interrupted calls, and releases that waited for VFs."""
+    recover.recover(pool.Pool(state_dir, name), recover.Interrupted(), context.within(recover.SECONDS))
 
 
 def _bond(where: pool.Pool, value: dict[str, Any], entry: Entry | None, quarantined: str | None) -> dict[str, Any]:
@@ -62,16 +62,15 @@ def _bond(where: pool.Pool, value: dict[str, Any], entry: Entry | None, quaranti
     except CniError as damaged:
         found["problem"] = damaged.msg
         return found
-    if record:
-        vlan = record["asked"]["vf"].get("vlan")
+    if record and record.attachment and record.netns:
         found["lease"] = {
-            "network": record["network"],
-            "container_id": record["container_id"],
-            "ifname": record["ifname"],
-            "netns": record["netns"]["path"],
-            "ips": record.get("ips", []),
-            "vlan": vlan,
-            "created": record["created"],
-            "this_boot": record["boot_id"] == store.boot_id(),
+            "network": record.attachment.network,
+            "container_id": record.attachment.container_id,
+            "ifname": record.attachment.ifname,
+            "netns": record.netns.path,
+            "ips": record.addresses or [],
+            "vlan": record.requested.vf.vlan,
+            "created": record.created,
+            "this_boot": record.boot_id == store.boot_id(),
         }
     return found

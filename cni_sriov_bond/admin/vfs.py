@@ -4,9 +4,9 @@ from collections.abc import Callable
 
 from cni_sriov_bond import sriov
 from cni_sriov_bond.admin.nic import PhysicalFunction
-from cni_sriov_bond.inventory import Bond, Port
 from cni_sriov_bond.netlink import Netlink
 from cni_sriov_bond.netns import Entered, Temporary
+from cni_sriov_bond.ports import Bond, Port
 from cni_sriov_bond.wire import Link
 
 # Creating VFs takes a driver some seconds, and each VF has to be bound to its own driver and registered.

@@ -15,6 +15,7 @@ from pathlib import Path
 from cni_sriov_bond import inventory, leases, pool, store
 from cni_sriov_bond.netlink import Netlink
 from cni_sriov_bond.netns import Entered, Temporary
+from cni_sriov_bond.ports import VfSettings
 from tests import oracle
 from tests.fuzz import samples
 from tests.support import bond_entry
@@ -170,23 +171,18 @@ def _fill_pool(world: str, box: list[int]) -> None:
     bonds = [bond_entry(number) for number in range(1, _FREE_BOND + (world != "full"))]
     made = {"version": 1, "pool": "db", "boot_id": store.boot_id(), "nics": [], "bonds": bonds}
     inventory.write(where.path, made)
-    lives = {"path": samples.BOX, "id": box}
-    holders = [("net1", "c1", {"path": "/run/netns/gone", "id": [4, 1]}), ("net2", "c2", lives)]
+    lives = leases.NetnsIdentity(samples.BOX, *box)
+    holders = [("net1", "c1", leases.NetnsIdentity("/run/netns/gone", 4, 1)), ("net2", "c2", lives)]
     if world == "full":
         holders.append(("net1", "c3", lives))
     for network, container_id, netns in holders:
         environ = {"CNI_COMMAND": "ADD", "CNI_CONTAINERID": container_id, "CNI_IFNAME": "eth0", "CNI_PATH": samples.BIN}
         config = json.dumps({"cniVersion": "1.0.0", "name": network, "ipam": {"type": "odd"}})
-        bond = bond_entry(len(where.entries()) + 1)
-        record = {
-            "netns": netns,
-            "asked": {"options": {"mode": 2}, "vf": {"vlan": 100}, "mtu": 1500, "primary": ""},
-            "delegate": {"type": "odd", "environ": environ, "config": config},
-            "mac": "02:00:00:00:00:01",
-            "macs": {port["pci"]: "02:00:00:00:00:01" for port in bond["ports"]},
-            "ports_of": bond,
-        }
-        lease, _ = where.acquire(leases.Attachment(network, container_id, "eth0"), record)
+        requested = leases.Requested({"mode": 2}, VfSettings(vlan=100), 1500)
+        delegate = leases.DelegateCall("odd", environ, config)
+        lease = where.acquire(leases.Attachment(network, container_id, "eth0"), netns, requested, delegate)
+        lease.record.mac = "02:00:00:00:00:01"
+        lease.record.port_macs = {port.pci: lease.record.mac for port in lease.record.ports}
         lease.save(leases.READY)
         lease.close()
     if world == "damaged":

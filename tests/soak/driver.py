@@ -6,7 +6,7 @@ import struct
 from time import perf_counter, time
 from typing import TYPE_CHECKING
 
-from cni_sriov_bond import debts, leases, pool, quarantine
+from cni_sriov_bond import leases, pool, quarantine
 from cni_sriov_bond.errors import POOL_UNUSABLE, TRY_AGAIN_LATER, CniError
 
 if TYPE_CHECKING:
@@ -28,8 +28,20 @@ WEIGHTS = {
     "settle": 3,
     "leave": 1,
 }
-# What /bin/true needs to be a delegate that has nothing to say: leases and debts of the soak can be given back by anybody.
-DELEGATE = {"type": "true", "environ": {"CNI_PATH": "/bin"}, "config": "{}"}
+# Where the soak's own marks are kept in a record: the name of its lease, and the seconds that acquiring took.
+NAME, TOOK = "SOAK_NAME", "SOAK_TOOK"
+NETNS = leases.NetnsIdentity("/none", 4, 1)
+
+
+def delegate(name: str) -> leases.DelegateCall:
+    """Return what /bin/true needs to be a delegate: any process can then finish the work of another."""
+    return leases.DelegateCall("true", {"CNI_PATH": "/bin", NAME: name}, "{}")
+
+
+def mark(lease: "Lease", name: str) -> str:
+    """Return a mark of the soak in a lease's record, or ""."""
+    call = lease.record.delegate
+    return call.environ.get(name, "") if call else ""
 
 
 class Left(Exception):  # noqa: N818 - it is no error
@@ -83,23 +95,25 @@ class Driver:
         began = perf_counter()
         self._settle(who.key, 20.0)  # as an ADD does: a late DEL of its delegate would free the new address
         self._made += 1
-        record = {"soak": f"{self._life}/{self._made}", "delegate": DELEGATE}
+        name = f"{self._life}/{self._made}"
         try:
-            lease, bond = self._where.acquire(who, record)
+            lease = self._where.acquire(who, NETNS, leases.Requested(), delegate(name))
         except CniError as refused:
             self._refused(refused)
             return
-        self._referee.begin_work(bond.name)
-        self._referee.own(bond.name, who.key, lease.record["soak"])
-        if who.key in debts.keys(self._where.path):
-            self._referee.fault(f"{who} has {bond.name}, and is owed a DEL that would free its address")
+        bond = lease.entry.bond
+        self._referee.begin_work(bond)
+        self._referee.own(bond, who.key, name)
+        if who.key in self._where.pending.listed():
+            self._referee.fault(f"{who} has {bond}, and is owed a DEL that would free its address")
         lease.save(leases.ADDING)
         if self._random.random() < 0.1:
             self._give_back(lease)  # the ADD fails and is undone
             return
         if self._random.random() < 0.02:
             raise Left
-        lease.record["took"] = perf_counter() - began
+        if lease.record.delegate:
+            lease.record.delegate.environ[TOOK] = str(perf_counter() - began)
         lease.save(leases.READY)
         self._close(lease)
         self._mine = [*self._mine[-20:], container]
@@ -109,7 +123,7 @@ class Driver:
         if refused.code == TRY_AGAIN_LATER and "is empty" in refused.msg:
             self._count("empty")
         elif refused.code in (POOL_UNUSABLE, TRY_AGAIN_LATER) and any(
-            words in refused.msg for words in (" has the bond ", " was here before")
+            words in refused.msg for words in (" has the bond ", " is still pending")
         ):
             self._count("refused")
         else:
@@ -127,16 +141,16 @@ class Driver:
         if lease is None:
             return False
         self._begin(lease)
-        took = lease.record.get("took")
-        if took is not None and self._random.random() < 0.05:
+        took = mark(lease, TOOK)
+        if took and self._random.random() < 0.05:
             lease.mark(leases.DRAINING)  # its VFs are not home
             self._close(lease)
             return True
         self._give_back(lease)
         self._count("given back")
-        if took is not None:
+        if took:
             self._count("cycles")
-            os.write(self._times, struct.pack("d", took + perf_counter() - began))
+            os.write(self._times, struct.pack("d", float(took) + perf_counter() - began))
         return True
 
     def delete_late(self) -> None:
@@ -152,7 +166,7 @@ class Driver:
             if not over:
                 continue
             try:
-                lease = self._where.take(entry, seconds=0, rebuild=True)
+                lease = self._where.take(entry, seconds=0, reconstruct=True)
             except CniError as busy:
                 if busy.code != TRY_AGAIN_LATER:
                     raise
@@ -166,7 +180,7 @@ class Driver:
                 continue
             self._give_back(lease)
             self._count("died")
-            if "took" in lease.record:
+            if mark(lease, TOOK):
                 self._count("cycles")
         self._where.drop_leftovers()
 
@@ -175,8 +189,8 @@ class Driver:
         for entry in self._where.entries():
             self._where.read(entry)  # raises for a damaged one
         quarantine.reasons(self._where.path)
-        for key in debts.keys(self._where.path):
-            debts.read(self._where.path, key)
+        for key in self._where.pending.listed():
+            self._where.pending.read(key)
         self._count("listed")
 
     def set_aside(self) -> None:
@@ -188,7 +202,7 @@ class Driver:
         if held is None:
             return
         self._referee.begin_work(name)
-        quarantine.begin(self._where.path, name, f"set aside by {self._life} at {time():.3f}")
+        quarantine.add(self._where.path, name, f"set aside by {self._life} at {time():.3f}")
         self._referee.begin_aside(name)
         self._referee.end_work(name)
         os.close(held)
@@ -200,7 +214,7 @@ class Driver:
             held = self._where.lock_bond(name)
             self._referee.begin_work(name)
             self._referee.end_aside(name)
-            quarantine.end(self._where.path, name)
+            quarantine.remove(self._where.path, name)
             self._referee.end_work(name)
             os.close(held)
 
@@ -209,18 +223,18 @@ class Driver:
         self._settle("", 0)
 
     def _settle(self, key: str, seconds: float) -> None:
-        owed = [one for one in debts.keys(self._where.path) if key in ("", one)]
+        owed = [one for one in self._where.pending.listed() if key in ("", one)]
         if not owed:
             return
         try:
-            lock = debts.lock(self._where.path, seconds)
+            lock = self._where.pending.lock(seconds)
         except CniError:
             if key:
                 raise
             return
         for one in owed:
-            if debts.read(self._where.path, one) is not None:
-                debts.settle(self._where.path, one)
+            if self._where.pending.read(one) is not None:
+                self._where.pending.remove(one)
                 self._count("settled")
         os.close(lock)
 
@@ -243,17 +257,17 @@ class Driver:
 
     def _begin(self, lease: "Lease") -> None:
         self._referee.begin_work(lease.entry.bond)
-        if "rebuilt" in lease.record:
-            self._referee.fault(f"a record is damaged: {lease.record['rebuilt']}")
+        if lease.record.damage:
+            self._referee.fault(f"a record is damaged: {lease.record.damage}")
             return
-        self._referee.found(lease.entry.bond, lease.record["soak"], lease.entry.state)
+        self._referee.found(lease.entry.bond, mark(lease, NAME), lease.entry.state)
 
     def _give_back(self, lease: "Lease") -> None:
         if self._random.random() < 0.7:
             lease.mark(leases.RELEASING)
-        self._referee.disown(lease.entry.bond, lease.entry.key, lease.record.get("soak", ""))
+        self._referee.disown(lease.entry.bond, lease.entry.key, mark(lease, NAME))
         if self._random.random() < 0.1:
-            lease.owe()
+            lease.make_pending()
         else:
             lease.erase()
         self._close(lease)

@@ -12,8 +12,11 @@ import sys
 from pathlib import Path
 from time import monotonic
 
-from cni_sriov_bond import inventory, leases, pool, quarantine, reclaim, release, store
+from cni_sriov_bond import inventory, leases, pool, quarantine, recover, release, store
+from cni_sriov_bond.context import Context
+from cni_sriov_bond.deadline import Deadline
 from cni_sriov_bond.errors import TRY_AGAIN_LATER, CniError
+from cni_sriov_bond.ipam import Delegates
 from cni_sriov_bond.log import Log
 from tests.soak.driver import Driver
 from tests.soak.referee import Referee
@@ -48,7 +51,7 @@ def main(argv: list[str]) -> int:
 def make(where: pool.Pool, size: int) -> None:
     """Make a pool over NICs that no machine has."""
     pool.make_directories(where)
-    store.make_directory(f"{where.path}/{leases.OWED}")
+    store.make_directory(f"{where.path}/{leases.PENDING}")
     bonds = [
         {
             "name": f"cbond{number}",
@@ -149,27 +152,28 @@ class Herd:
 
 def finish(where: pool.Pool) -> dict[str, list[str]]:
     """Give everything back as GC, DEL and an operator would, and say which bonds the pool then has to give."""
-    log = Log()
+    context = Context(Log(), Deadline(600), Delegates(os.environ))
     for name in quarantine.bonds(where.path):
-        quarantine.end(where.path, name)
-    found = reclaim.reclaim(where, log)
+        quarantine.remove(where.path, name)
+    found = recover.recover(where, recover.Unused(), context)
     for entry in where.entries():
         lease = where.take(entry, seconds=0)
         if lease is not None:
-            release.release(lease, log).raise_any()
+            release.release(lease, context, release.DEL).raise_any()
             lease.close()
-    found += reclaim.settle(where, log)
+    found += recover.send_pending_dels(where, context)
     given: list[leases.Lease] = []
     try:
         while True:
-            given.append(where.acquire(leases.Attachment("soak", f"last{len(given)}", "eth0"), {})[0])
+            attachment = leases.Attachment("soak", f"last{len(given)}", "eth0")
+            given.append(where.acquire(attachment, leases.NetnsIdentity("/none", 4, 1), leases.Requested()))
     except CniError as refused:
         if refused.code != TRY_AGAIN_LATER:
             raise
     for lease in given:
         lease.erase()
         lease.close()
-    failed = [f"{one.bond}: {one.words}" for one in found if one.state != reclaim.DONE]
+    failed = [f"{finding.bond}: {finding.message}" for finding in found if finding.state != recover.DONE]
     return {"given": [lease.entry.bond for lease in given], "failed": failed}
 
 

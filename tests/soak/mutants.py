@@ -86,14 +86,14 @@ MUTANTS = (
     Mutant(
         "no look at the attachment",
         "pool.py",
-        "            if entry.key == who.key:\n",
+        "            if entry.key == attachment.key:\n",
         "            if False:\n",
         ("two owners",),
     ),
     Mutant(
-        "no look at what is owed",
+        "no look at pending DELs",
         "pool.py",
-        'if store.exists(f"{self.path}/{leases.OWED}/{who.key}"):',
+        "if self.pending.holds(attachment.key):",
         "if False:",
         ("is owed a DEL",),
     ),
@@ -116,7 +116,7 @@ MUTANTS = (
     Mutant(
         "no second look at the quarantine",
         "pool.py",
-        "if quarantine.holds(self.path, candidate.name):",
+        "if quarantine.holds(self.path, bond.name):",
         "if False:",
         ("in quarantine",),
         bonds=3,

@@ -153,7 +153,7 @@ class Watch:
         except FileNotFoundError:
             return ""
         try:
-            return str(json.loads(text)["soak"])
+            return str(json.loads(text)["delegate"]["environ"]["SOAK_NAME"])
         except (ValueError, KeyError, TypeError) as damaged:
             self.faults.append(f"{file} cannot be read ({damaged!r}): {text!r}")
             return ""
@@ -169,10 +169,10 @@ def at_rest(directory: Path, pool: Path) -> list[str]:
         lease = owner(f"{directory}/{BONDS}/{bond}")
         if not leases.get(lease, "").startswith(f"{bond}."):
             faults.append(f"{bond} is lost: {lease} owns it, and its lease is gone")
-    for path in (pool / "owed").iterdir():
+    for path in (pool / "pending").iterdir():
         if path.name != "lock":
             json.loads(path.read_text())
-    for path in (pool / "lock", pool / "owed" / "lock", *(pool / "bonds").iterdir()):
+    for path in (pool / "lock", pool / "pending" / "lock", *(pool / "bonds").iterdir()):
         with path.open() as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -191,7 +191,7 @@ def emptied(pool: Path, given: list[str], inventory: bytes) -> list[str]:
     faults = [f"{name} is lost: the empty pool does not give it any more" for name in names if name not in given]
     if len(given) != len(set(given)):
         faults.append(f"two owners: the empty pool gave {given}")
-    kept = {pool / "pool.json", pool / "lock", pool / "owed" / "lock", *(pool / "bonds" / name for name in names)}
+    kept = {pool / "pool.json", pool / "lock", pool / "pending" / "lock", *(pool / "bonds" / name for name in names)}
     faults += [f"{path.relative_to(pool)} stayed" for path in pool.rglob("*") if path.is_file() and path not in kept]
     if (pool / "pool.json").read_bytes() != inventory:
         faults.append("the inventory is another")
