@@ -41,6 +41,13 @@ class DelegateError(CniError):
     """The delegate refused, with an error document of its own: code, words and details are its."""
 
 
+class DamagedLeaseError(CniError):
+    """A lease's file is not a whole record; the message names the file and the damage."""
+
+    def __init__(self, path: str, damage: str) -> None:
+        super().__init__(POOL_UNUSABLE, f"the lease {path} is damaged ({damage})")
+
+
 class KernelError(CniError):
     """The kernel refused a request; ``errno`` says why."""
 

@@ -8,7 +8,7 @@ import posix as os  # os itself costs an ADD 4 million instructions
 from time import time
 
 from cni_sriov_bond import jsontext, store
-from cni_sriov_bond.errors import IO_FAILURE, POOL_UNUSABLE, CniError
+from cni_sriov_bond.errors import IO_FAILURE, POOL_UNUSABLE, CniError, DamagedLeaseError
 from cni_sriov_bond.ports import Bond, VfSettings, VfState
 
 TYPE_CHECKING = False
@@ -208,7 +208,9 @@ class LeaseRecord:
             return cls._of(value)
         except KeyError as missing:
             raise DamagedLeaseError(path, f"it has no {missing.args[0]}") from None
-        except (TypeError, ValueError, AttributeError):
+        except ValueError as wrong:
+            raise DamagedLeaseError(path, str(wrong)) from None
+        except (TypeError, AttributeError):
             raise DamagedLeaseError(path, "a value in it is of the wrong type") from None
 
     @classmethod
@@ -233,7 +235,7 @@ class LeaseRecord:
         record.port_macs = dict(value.get("macs") or {})
         record.before = {pci: VfState.from_json(state) for pci, state in (value.get("before") or {}).items()}
         if record.before and not (record.mac and bond.ports):
-            raise KeyError("mac" if bond.ports else "ports_of")
+            raise ValueError("it has the state of VFs, but not their bond's MAC and ports")
         if "delegate" in value:
             call = value["delegate"]
             environ = {str(name): str(word) for name, word in call["environ"].items()}
@@ -246,15 +248,8 @@ class LeaseRecord:
 def _string(value: "dict[str, Any]", key: str) -> str:
     text = value[key]
     if not isinstance(text, str):
-        raise TypeError(key)
+        raise ValueError(f"{key} is not a string")
     return text
-
-
-class DamagedLeaseError(CniError):
-    """A lease's file is not a whole record; the message names the file and the damage."""
-
-    def __init__(self, path: str, damage: str) -> None:
-        super().__init__(POOL_UNUSABLE, f"the lease {path} is damaged ({damage})")
 
 
 class Entry:

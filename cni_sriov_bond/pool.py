@@ -18,8 +18,8 @@ from time import sleep
 
 from cni_sriov_bond import inventory, leases, quarantine, store
 from cni_sriov_bond.deadline import Deadline
-from cni_sriov_bond.errors import INVALID_CONFIG, IO_FAILURE, POOL_UNUSABLE, TRY_AGAIN_LATER, CniError
-from cni_sriov_bond.leases import ADDING, STATES, Attachment, DamagedLeaseError, Entry, Lease, LeaseRecord
+from cni_sriov_bond.errors import INVALID_CONFIG, IO_FAILURE, POOL_UNUSABLE, TRY_AGAIN_LATER, CniError, DamagedLeaseError
+from cni_sriov_bond.leases import ADDING, STATES, Attachment, Entry, Lease, LeaseRecord
 from cni_sriov_bond.pending import PendingDels
 from cni_sriov_bond.ports import Bond
 

@@ -128,8 +128,8 @@ def _changes(case: Case, before: Tree, after: Tree, code: int, document: Any) ->
     if isinstance(config.get("logFile"), str):
         changed -= (log := {config["logFile"], f"/run/fuzz/cwd/{config['logFile']}"})
         made = {path: content for path, content in made.items() if path not in log}
-    owed = {before[path] for path in gone if "/leases/" in path} if code else set()
-    made = {path: content for path, content in made.items() if not _is_debt(path, content, owed)}
+    released = {before[path] for path in gone if "/leases/" in path} if code else set()
+    made = {path: content for path, content in made.items() if not _is_pending_del(path, content, released)}
     wrong = [f"{path} is new" for path, content in made.items() if not _may_be_made(case, path, content, code, document)]
     wrong += [f"{path} is gone" for path in gone if not _may_go(case, config, path, before[path])]
     wrong += [f"{path} has changed" for path in changed if not _is_index(path)]
@@ -144,9 +144,9 @@ def _config(case: Case) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _is_debt(path: str, content: bytes | None, owed: "set[bytes | None]") -> bool:
+def _is_pending_del(path: str, content: bytes | None, released: "set[bytes | None]") -> bool:
     """Tell whether a file is a lease whose bond was given back while its delegate failed: to the byte, and only then."""
-    return bool(owed) and (path.endswith("/owed") if content is None else "/owed/" in path and content in owed)
+    return bool(released) and (path.endswith("/pending") if content is None else "/pending/" in path and content in released)
 
 
 def _is_index(path: str) -> bool:
