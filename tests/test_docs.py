@@ -87,9 +87,9 @@ def contract() -> list[tuple[str, list[str]]]:
 
 def require_test(reference: str, where: str) -> None:
     """Fail unless ``module::name`` is a test."""
-    module, name = reference.split("::")
+    module, function = reference.split("::")
     source = (ROOT / "tests" / f"{module}.py").read_text("utf-8")
-    assert f"def test_{name}(" in source, f"{where}: there is no {reference}"
+    assert f"def test_{function}(" in source, f"{where}: there is no {reference}"
 
 
 def test_every_rule_of_the_contract_is_there() -> None:
@@ -117,11 +117,11 @@ LABELS = ["What happened", "What you see", "What restores it", "Tests"]
 
 def situations() -> list[tuple[str, str, str]]:
     """Return each situation of the recovery page: its chapter, its heading and its text."""
-    found = []
+    parsed = []
     for chapter in re.split(r"^## ", (ROOT / "docs/recovery.md").read_text("utf-8"), flags=re.MULTILINE)[1:]:
         title, *parts = re.split(r"^### ", chapter, flags=re.MULTILINE)
-        found += [(title.strip(), *part.split("\n", 1)) for part in parts]
-    return [(chapter, heading, text) for chapter, heading, text in found]
+        parsed += [(title.strip(), *part.split("\n", 1)) for part in parts]
+    return [(chapter, heading, text) for chapter, heading, text in parsed]
 
 
 def test_every_situation_is_in_its_chapter() -> None:
