@@ -1,5 +1,8 @@
 """What the documents say is what the code does."""
 
+import ast
+import errno
+import os
 import re
 from collections import Counter
 from pathlib import Path
@@ -138,3 +141,50 @@ def test_a_situation_is_shown_by_tests_that_exist(heading: str, text: str) -> No
     assert tests
     for test in tests:
         require_test(test, heading)
+
+
+def constant_texts() -> list[str]:
+    """Return the texts of the program (of an f-string its constant parts) and of errno; long ones first."""
+    trees = [ast.parse(path.read_text("utf-8")) for path in (ROOT / "cni_sriov_bond").rglob("*.py")]
+    nodes = [node for tree in trees for node in ast.walk(tree)]
+    documentation = {id(node.value) for node in nodes if isinstance(node, ast.Expr)}
+    constants = [node for node in nodes if isinstance(node, ast.Constant) and id(node) not in documentation]
+    texts = {node.value for node in constants if isinstance(node.value, str)}
+    texts |= {os.strerror(number) for number in errno.errorcode}
+    return sorted((text for text in texts if len(text.strip()) >= 4), key=len, reverse=True)
+
+
+def unknown_words(message: str, texts: list[str]) -> list[str]:
+    """Return the words of a quoted message that no text of the program has in this place; "…" stands for what is left out."""
+    left = []
+    for piece in message.split("…"):
+        if any(piece.strip() in text for text in texts):
+            continue
+        rest = piece
+        for text in texts:
+            rest = rest.replace(text, "|")
+        left += re.findall(r"(?<![\w/])[a-z]{4,}(?!\w)", rest)
+    return left
+
+
+def test_messages_on_the_recovery_page_are_the_programs() -> None:
+    """Of each quoted message only what the program fills in, like names and numbers, may be in no text of the program."""
+    texts = constant_texts()
+    messages, unknown = 0, []
+    for _, heading, text in situations():
+        seen = text.partition("- What you see: ")[2].partition("- What restores it: ")[0]
+        for quoted in re.findall(r"``(.+?) ?``|`([^`]+)`", seen):
+            message = " ".join("".join(quoted).split())
+            if " " in message and not message.startswith("sriov-bondctl "):
+                messages += 1
+                unknown += [f"{heading}: {word!r} of {message!r}" for word in unknown_words(message, texts)]
+    assert unknown == []
+    assert messages >= 30
+
+
+def test_a_message_that_was_reworded_is_noticed() -> None:
+    """The comparison above can fail: in the middle of a sentence, at its end, and in a part of it."""
+    texts = ["is down; run", "begins with a dead path:", "is damaged"]
+    assert unknown_words("cbond1 begins with a dead path: enp1s0 is down; run", texts) == []
+    assert unknown_words("cbond1 starts with a dead path: enp1s0 is down; run", texts) == ["starts", "with", "dead", "path"]
+    assert unknown_words("is down; … is broken", texts) == ["broken"]
