@@ -1,5 +1,8 @@
 """What the documents say is what the code does."""
 
+import ast
+import errno
+import os
 import re
 from collections import Counter
 from pathlib import Path
@@ -12,55 +15,176 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def test_the_option_table_is_the_schema_s() -> None:
-    """Mend with ``python -m tests.reference``."""
+    """Correct it with ``python -m tests.reference``."""
     assert reference.table() in reference.PATH.read_text(encoding="utf-8")
 
 
 def test_the_delegates_option_table_is_its_schema_s() -> None:
-    """Mend with ``python -m tests.ipam_reference``."""
+    """Correct it with ``python -m tests.ipam_reference``."""
     assert ipam_reference.table() in ipam_reference.PATH.read_text(encoding="utf-8")
 
 
-def test_links_between_documents_lead_somewhere() -> None:
-    for page in (ROOT / "README.md", *ROOT.glob("docs/*.md")):
-        for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf-8")):
-            assert (page.parent / target).exists(), f"{page.name} links to {target}"
+DOCUMENTS = sorted((*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")))
+# The documents are read in terminals too. A table, code and a line that cannot be broken may be longer.
+MOST_COLUMNS = 100
 
 
-def test_the_readme_names_every_command_of_dev() -> None:
-    offered = re.findall(r"^  (\w+)", (ROOT / "dev").read_text(encoding="utf-8").split("END")[1], re.MULTILINE)
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+def name(page: Path) -> str:
+    return str(page.relative_to(ROOT))
+
+
+def without_code(text: str) -> str:
+    """Return a page without its code blocks, whose lines are no prose and whose brackets are no links."""
+    text = re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL)
+    return re.sub(r"^ {4,}.*$", "", text, flags=re.MULTILINE)
+
+
+def anchors(page: Path) -> set[str]:
+    """Return the anchors of a page's headings, as they are made on the common hosts of repositories."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", DOCUMENTS, ids=name)
+def test_links_between_documents_lead_somewhere(page: Path) -> None:
+    """The file is there, and the heading, where the link names one."""
+    for link in re.findall(r"\]\(([^)\s]+)\)", without_code(page.read_text(encoding="utf-8"))):
+        if re.match(r"[a-z]+:", link):
+            continue
+        file, _, anchor = link.partition("#")
+        target = page.parent / file if file else page
+        assert target.exists(), f"{name(page)} links to {link}"
+        assert not anchor or anchor in anchors(target), f"{name(page)} links to {link}"
+
+
+@pytest.mark.parametrize("page", DOCUMENTS, ids=name)
+def test_prose_is_wrapped(page: Path) -> None:
+    for line in without_code(page.read_text(encoding="utf-8")).splitlines():
+        words = line.split()
+        if not line.startswith("|") and len(words) > 3:
+            assert len(line) <= MOST_COLUMNS, f"{name(page)}: {line}"
+
+
+def test_the_documents_name_every_command_of_dev() -> None:
+    """With its arguments in CONTRIBUTING.md; README.md points there."""
+    offered = re.findall(r"^  ([\w-]+)", (ROOT / "dev").read_text(encoding="utf-8").split("END")[1], re.MULTILINE)
+    page = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    assert "test" in offered
     for command in offered:
-        assert f"./dev {command}" in readme, command
+        assert f"./dev {command}" in page, command
 
 
 # How many rules each group of the contract has.
 RULES = {"P": 8, "E": 13, "C": 13, "V": 3, "A": 11, "D": 12, "K": 9, "S": 6, "G": 9, "R": 9, "I": 12, "X": 6}
 CLIENTS = ["cnitool", "containerd", "nerdctl", "CRI-O", "Multus", "podman", "reference plugins"]
-# What clients do, one row each, after their first word.
+# How many sequences of calls each client has, by the first word of their names.
 SEQUENCES = {"nerdctl": 6, "ctr": 1, "containerd": 4, "CRI-O": 4, "Multus": 2, "podman": 1}
 
 
-def contract() -> dict[str, str]:
-    """Give each row of the contract's tables: what is in its last column, by its first."""
-    rows = re.findall(r"^\| ([^|]+) \| [^|]+ \| ([^|]+) \|$", (ROOT / "docs/contract.md").read_text("utf-8"), re.MULTILINE)
-    return {name: tests for name, tests in rows if name not in ("id", "---")}
+def contract() -> list[tuple[str, list[str]]]:
+    """Return each rule of the contract: its id, and the lines below it, which are tests or the reason for none."""
+    text = (ROOT / "docs/contract.md").read_text("utf-8")
+    rules = re.findall(r"^- \*\*(.+?)\*\*: (?:.+\n)(?:  (?!- ).+\n)*((?:  - .+\n(?:    .+\n)*)*)", text, re.MULTILINE)
+    return [(rule, re.findall(r"^  - (.+)$", below, re.MULTILINE)) for rule, below in rules]
 
 
-def test_every_rule_of_the_contract_has_its_row() -> None:
+def require_test(reference: str, where: str) -> None:
+    """Fail unless ``module::name`` is a test."""
+    module, function = reference.split("::")
+    source = (ROOT / "tests" / f"{module}.py").read_text("utf-8")
+    assert f"def test_{function}(" in source, f"{where}: there is no {reference}"
+
+
+def test_every_rule_of_the_contract_is_there() -> None:
     """No rule is left out, and none is there twice."""
     wanted = [f"{group}{number}" for group, most in RULES.items() for number in range(1, most + 1)]
-    rows = list(contract())
-    assert rows[: len(wanted) + len(CLIENTS)] == [*wanted, *CLIENTS]
-    assert Counter(re.split(r"[ ,]", row)[0] for row in rows[len(wanted) + len(CLIENTS) :]) == SEQUENCES
+    rules = [rule for rule, _ in contract()]
+    assert rules[: len(wanted) + len(CLIENTS)] == [*wanted, *CLIENTS]
+    assert Counter(re.split(r"[ ,]", rule)[0] for rule in rules[len(wanted) + len(CLIENTS) :]) == SEQUENCES
 
 
-@pytest.mark.parametrize(("rule", "tests"), contract().items())
-def test_a_rule_is_met_by_tests_that_exist(rule: str, tests: str) -> None:
-    """Each named test is in its file; where there is none the row says why."""
-    if tests.startswith(("not met: ", "not ours: ")):
+@pytest.mark.parametrize(("rule", "tests"), contract())
+def test_a_rule_is_met_by_tests_that_exist(rule: str, tests: list[str]) -> None:
+    """Each named test is in its file; where there is none the rule says why."""
+    assert tests, f"{rule} names no test"
+    if tests[0].startswith(("not met: ", "not ours: ")):
         return
-    for one in tests.split(", "):
-        module, name = one.split("::")
-        source = (ROOT / "tests" / f"{module}.py").read_text("utf-8")
-        assert f"def test_{name}(" in source, f"{rule}: there is no {one}"
+    for test in tests:
+        require_test(test, rule)
+
+
+# How many situations each chapter of the recovery page has, so that none is lost.
+SITUATIONS = {"Processes": 5, "Containers": 10, "The host and its NICs": 14, "Files": 7, "The IPAM plugin": 6}
+LABELS = ["What happened", "What you see", "What restores it", "Tests"]
+
+
+def situations() -> list[tuple[str, str, str]]:
+    """Return each situation of the recovery page: its chapter, its heading and its text."""
+    parsed = []
+    for chapter in re.split(r"^## ", (ROOT / "docs/recovery.md").read_text("utf-8"), flags=re.MULTILINE)[1:]:
+        title, *parts = re.split(r"^### ", chapter, flags=re.MULTILINE)
+        parsed += [(title.strip(), *part.split("\n", 1)) for part in parts]
+    return [(chapter, heading, text) for chapter, heading, text in parsed]
+
+
+def test_every_situation_is_in_its_chapter() -> None:
+    assert Counter(chapter for chapter, _, _ in situations()) == SITUATIONS
+    headings = [heading for _, heading, _ in situations()]
+    assert len(headings) == len(set(headings))
+
+
+@pytest.mark.parametrize(("heading", "text"), [(heading, text) for _, heading, text in situations()])
+def test_a_situation_is_shown_by_tests_that_exist(heading: str, text: str) -> None:
+    """It has each of the four parts once, in their order, and at least one test."""
+    assert re.findall(r"^- ([^:]+): ", text, re.MULTILINE) == LABELS
+    tests = re.findall(r"[\w/]+::\w+", text.partition("- Tests: ")[2])
+    assert tests
+    for test in tests:
+        require_test(test, heading)
+
+
+def constant_texts() -> list[str]:
+    """Return the texts of the program (of an f-string its constant parts) and of errno; long ones first."""
+    trees = [ast.parse(path.read_text("utf-8")) for path in (ROOT / "cni_sriov_bond").rglob("*.py")]
+    nodes = [node for tree in trees for node in ast.walk(tree)]
+    documentation = {id(node.value) for node in nodes if isinstance(node, ast.Expr)}
+    constants = [node for node in nodes if isinstance(node, ast.Constant) and id(node) not in documentation]
+    texts = {node.value for node in constants if isinstance(node.value, str)}
+    texts |= {os.strerror(number) for number in errno.errorcode}
+    return sorted((text for text in texts if len(text.strip()) >= 4), key=len, reverse=True)
+
+
+def unknown_words(message: str, texts: list[str]) -> list[str]:
+    """Return the words of a quoted message that no text of the program has in this place; "…" stands for what is left out."""
+    left = []
+    for piece in message.split("…"):
+        if any(piece.strip() in text for text in texts):
+            continue
+        rest = piece
+        for text in texts:
+            rest = rest.replace(text, "|")
+        left += re.findall(r"(?<![\w/])[a-z]{4,}(?!\w)", rest)
+    return left
+
+
+def test_messages_on_the_recovery_page_are_the_programs() -> None:
+    """Of each quoted message only what the program fills in, like names and numbers, may be in no text of the program."""
+    texts = constant_texts()
+    messages, unknown = 0, []
+    for _, heading, text in situations():
+        seen = text.partition("- What you see: ")[2].partition("- What restores it: ")[0]
+        for quoted in re.findall(r"``(.+?) ?``|`([^`]+)`", seen):
+            message = " ".join("".join(quoted).split())
+            if " " in message and not message.startswith("sriov-bondctl "):
+                messages += 1
+                unknown += [f"{heading}: {word!r} of {message!r}" for word in unknown_words(message, texts)]
+    assert unknown == []
+    assert messages >= 30
+
+
+def test_a_message_that_was_reworded_is_noticed() -> None:
+    """The comparison above can fail: in the middle of a sentence, at its end, and in a part of it."""
+    texts = ["is down; run", "begins with a dead path:", "is damaged"]
+    assert unknown_words("cbond1 begins with a dead path: enp1s0 is down; run", texts) == []
+    assert unknown_words("cbond1 starts with a dead path: enp1s0 is down; run", texts) == ["starts", "with", "dead", "path"]
+    assert unknown_words("is down; … is broken", texts) == ["broken"]
