@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection
     from typing import Any
 
-    from cni_sriov_bond.config import Call, Network
+    from cni_sriov_bond.call import Call
+    from cni_sriov_bond.config import Network
     from cni_sriov_bond.inventory import Bond
     from cni_sriov_bond.leases import Lease
     from cni_sriov_bond.log import Log
@@ -44,7 +45,7 @@ def lease(call: "Call", network: "Network", target: "Netns", log: "Log") -> "tup
     who = leases.Attachment(network.name, call.container_id, call.ifname)
     record: dict[str, Any] = {
         "netns": {"path": call.netns, "id": [target.dev, target.ino]},
-        "asked": {"options": network.bond, "vf": network.vf, "mtu": network.mtu},
+        "asked": {"options": network.bond, "vf": network.vf.to_json(), "mtu": network.mtu},
     }
     if network.delegate:
         # The delegate's DEL may have to be made by a process that has nothing but this lease.

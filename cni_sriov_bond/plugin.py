@@ -8,6 +8,7 @@ from cni_sriov_bond import bond as bonds
 from cni_sriov_bond import claim, config, inventory, ipam, leases, netns, pool, readiness, reclaim, release, result, sriov
 from cni_sriov_bond.bonding import encode
 from cni_sriov_bond.bondrules import MIIMON
+from cni_sriov_bond.call import valid_attachments, with_attachments
 from cni_sriov_bond.errors import (
     CHECK_DIFFERS,
     DECODING_FAILURE,
@@ -25,14 +26,16 @@ from cni_sriov_bond.errors import (
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any
 
-    from cni_sriov_bond.config import Call, Network
+    from cni_sriov_bond.bonding import BondOptions
+    from cni_sriov_bond.call import Call
+    from cni_sriov_bond.config import Network
     from cni_sriov_bond.inventory import Bond, Port
     from cni_sriov_bond.leases import Lease
     from cni_sriov_bond.log import Log
     from cni_sriov_bond.netlink import Netlink
     from cni_sriov_bond.netns import Netns
+    from cni_sriov_bond.result import Interface, Result
 
 # A fresh port has carrier after 0.6 to 1.4 s on emulated igb, sooner on real NICs; an ADD does not fail for want of it.
 _CARRIER_SECONDS = 3.0
@@ -78,7 +81,7 @@ def add(call: "Call", network: "Network", log: "Log", answer: "Callable[[str], N
         log.step("asked the delegate")
         _use(call, network, site, said, log)
         ours = _result(call, network, site, said)
-        site.lease.record["ips"] = [ip["address"] for ip in ours["ips"]]
+        site.lease.record["ips"] = [ip.address.text for ip in ours.ips]
         site.lease.save(leases.READY)
         log.step("recorded")
         answer(result.build(result.join(before, ours), network.version))
@@ -117,7 +120,7 @@ class _Undo:
 def _make(call: "Call", network: "Network", site: _Site, log: "Log") -> None:
     """Make the bond in the container and give it its two VFs."""
     mac = site.lease.record["mac"]
-    options = {"miimon": MIIMON, **network.bond}
+    options: BondOptions = {"miimon": MIIMON, **network.bond}
     if network.bond.get("arp_interval"):
         options["miimon"] = 0
     link = bonds.make(site.inside, call.ifname, mac, options)
@@ -148,24 +151,24 @@ def _move_in(host: sriov.Host, port: "Port", network: "Network", site: _Site) ->
     if link.nosy:
         host.netlink.make_quiet(link)
     host.netlink.drop_altnames(link)  # here, for one that the container's namespace knows too would forbid the move
-    host.apply(port, network.vf)
+    host.apply(port, network.vf.to_json())
     host.set_macs(port, link, site.lease.record["macs"][port.pci])
     name = port.name if link.name != port.name else ""
     host.netlink.move(link, site.target.fd, f"the container's namespace {site.target.path}", name)
 
 
-def _ask_delegate(call: "Call", network: "Network", executable: str, lock: int) -> "dict[str, Any]":
+def _ask_delegate(call: "Call", network: "Network", executable: str, lock: int) -> "Result":
     """Give the delegate's answer; without a delegate, one without addresses."""
     if not executable:
-        return {"interfaces": [], "ips": [], "routes": [], "dns": {}}
+        return result.Result([], [], [], {})
     text = ipam.run(executable, "ADD", call.environ, network.raw, lock=lock)
     found = result.parse(text, network.version, f"the IPAM plugin {network.delegate}")
-    if not found["ips"]:
+    if not found.ips:
         raise CniError(DELEGATE_FAILED, f"IPAM plugin {network.delegate} returned missing IP config")
     return found
 
 
-def _use(call: "Call", network: "Network", site: _Site, said: "dict[str, Any]", log: "Log") -> None:
+def _use(call: "Call", network: "Network", site: _Site, said: "Result", log: "Log") -> None:
     """Give the bond its addresses and routes, wait for its carrier, tell the neighbours, and choose its monitor."""
     link = site.inside.link(call.ifname)
     if link is None:
@@ -176,12 +179,12 @@ def _use(call: "Call", network: "Network", site: _Site, said: "dict[str, Any]", 
     if not site.inside.wait_for_carrier(call.ifname, _CARRIER_SECONDS):
         log.warn(f"{call.ifname} of container {call.container_id} has no carrier after {_CARRIER_SECONDS:.0f} s")
     log.step("waited for carrier")
-    if said["ips"]:
-        ip_addresses.announce(site.target, call.ifname, link.mac, said["ips"])
+    if said.ips:
+        ip_addresses.announce(site.target, call.ifname, link.mac, said.ips)
     _watch(call, network, site, said, log)
 
 
-def _watch(call: "Call", network: "Network", site: _Site, said: "dict[str, Any]", log: "Log") -> None:
+def _watch(call: "Call", network: "Network", site: _Site, said: "Result", log: "Log") -> None:
     """Let the bond watch its path where its carrier tells nothing; it must not depend on a gateway that never answers."""
     drivers = [sriov.driver(port.pci) for port in site.bond.ports]
     if not bonds.wants_path(network.bond, network.link_monitor, drivers):
@@ -200,31 +203,31 @@ def _watch(call: "Call", network: "Network", site: _Site, said: "dict[str, Any]"
     log.step(f"watches the path to {targets}")
 
 
-def _answering(call: "Call", site: _Site, said: "dict[str, Any]") -> "dict[str, list[str]]":
+def _answering(call: "Call", site: _Site, said: "Result") -> "dict[str, list[str]]":
     """Give the gateways that answer, by way of the bond or else of any port: the bond may have asked on a path that is dead."""
     mac = site.lease.record["mac"]
-    found = ip_addresses.answering(site.target, call.ifname, mac, said["ips"])
+    found = ip_addresses.answering(site.target, call.ifname, mac, said.ips)
     if found:
         return found
     for port in bonds.ports(site.inside, site.bond.ports).values():
-        found = ip_addresses.answering(site.target, port.name, mac, said["ips"], ip_addresses.GATEWAY_SECONDS / 2)
+        found = ip_addresses.answering(site.target, port.name, mac, said.ips, ip_addresses.GATEWAY_SECONDS / 2)
         if found:
             return found
     return {}
 
 
-def _result(call: "Call", network: "Network", site: _Site, said: "dict[str, Any]") -> "dict[str, Any]":
+def _result(call: "Call", network: "Network", site: _Site, said: "Result") -> "Result":
     link = site.inside.link(call.ifname)
     if link is None:
         raise CniError(POOL_UNUSABLE, f"the bond {call.ifname} vanished from {call.netns}")
-    interface: dict[str, Any] = {"name": call.ifname, "mac": link.mac, "mtu": link.mtu, "sandbox": call.netns}
+    interface: Interface = {"name": call.ifname, "mac": link.mac, "mtu": link.mtu, "sandbox": call.netns}
     if network.vlan is not None:
         interface["vlan"] = network.vlan
     site.lease.record["asked"]["mtu"] = link.mtu
     return result.of_interface(interface, said, network.dns)
 
 
-def _prev_result(network: "Network") -> "dict[str, Any] | None":
+def _prev_result(network: "Network") -> "Result | None":
     """Give prevResult in our form, or None where there is none.
 
     :raises CniError: DECODING_FAILURE when it is no result.
@@ -232,7 +235,7 @@ def _prev_result(network: "Network") -> "dict[str, Any] | None":
     if network.prev_result is None:
         return None
     try:
-        return result.normal(network.prev_result, network.version)
+        return result.from_json(network.prev_result, network.version)
     except ValueError as wrong:
         raise CniError(DECODING_FAILURE, f"prevResult of network {network.name!r} is no CNI result: {wrong}") from None
 
@@ -302,7 +305,7 @@ def check(call: "Call", network: "Network", log: "Log") -> None:
         ipam.run(ipam.find(network.delegate, call.path), "CHECK", call.environ, network.raw)
 
 
-def _differences(call: "Call", lease: "Lease", before: "dict[str, Any]") -> list[str]:
+def _differences(call: "Call", lease: "Lease", before: "Result") -> list[str]:
     record = lease.record
     target = netns.require(call.netns)
     if [target.dev, target.ino] != record["netns"]["id"]:
@@ -314,12 +317,14 @@ def _differences(call: "Call", lease: "Lease", before: "dict[str, Any]") -> list
     link = inside.link(call.ifname)
     # A later plugin of the chain may have given the bond another MAC, and its ports with it: the result says which is meant.
     mac = str(ours.get("mac", "")).lower()
-    asked = {**record["asked"], "name": call.ifname, "mac": mac, "ports": [port.pci for port in ports]}
-    found = bonds.differences(link, inside.links(), asked)
+    asked = record["asked"]
+    pcis = [port.pci for port in ports]
+    expected = bonds.Expected(call.ifname, mac, asked["mtu"], pcis, asked["options"], asked.get("primary") or "")
+    found = bonds.differences(link, inside.links(), expected)
     if link is not None:
-        place = before["interfaces"].index(ours)
-        ips = [ip for ip in before["ips"] if ip.get("interface", place) == place]
-        found += ip_addresses.differences(inside, link, ips, before["routes"])
+        place = before.interfaces.index(ours)
+        ips = [ip for ip in before.ips if ip.interface in (None, place)]
+        found += ip_addresses.differences(inside, link, ips, before.routes)
     # Where ports differ in their MACs the kernel moves these from port to port, and the PFs follow.
     ports_mac = record["mac"] if len(set(record["macs"].values())) == 1 else None
     for port in ports:
@@ -331,11 +336,10 @@ def _differences(call: "Call", lease: "Lease", before: "dict[str, Any]") -> list
     return found
 
 
-def _our_interface(call: "Call", before: "dict[str, Any]") -> "dict[str, Any]":
-    for one in before["interfaces"]:
-        if one.get("name") == call.ifname and one.get("sandbox") == call.netns:
-            found: dict[str, Any] = one
-            return found
+def _our_interface(call: "Call", before: "Result") -> "Interface":
+    for interface in before.interfaces:
+        if interface.get("name") == call.ifname and interface.get("sandbox") == call.netns:
+            return interface
     raise CniError(CHECK_DIFFERS, f"prevResult has no interface {call.ifname} in {call.netns}")
 
 
@@ -344,7 +348,7 @@ def collect(call: "Call", network: "Network", log: "Log") -> None:
 
     :raises CniError: telling everything that failed; the rest is done.
     """
-    kept = config.valid_attachments(network)
+    kept = valid_attachments(network.document, INVALID_CONFIG)
     outcome = release.Outcome()
     waiting: set[tuple[str, str]] = set()
     for name in pool.directories(network.state_dir):  # the network may have named another pool before
@@ -365,7 +369,7 @@ def _forward_gc(call: "Call", network: "Network", waiting: "set[tuple[str, str]]
 
     :param waiting: (container id, interface name) of leases that are there still and that the runtime does not list.
     """
-    text = config.with_attachments(network, waiting) if waiting else network.raw
+    text = with_attachments(network.document, waiting) if waiting else network.raw
     ipam.run(ipam.find(network.delegate, call.path), "GC", call.environ, text)
 
 
