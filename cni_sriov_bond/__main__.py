@@ -6,46 +6,30 @@ from cni_sriov_bond.edge import answer, child, serve
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from typing import NoReturn
+
+    from cni_sriov_bond.call import Call
+    from cni_sriov_bond.config import Network
+    from cni_sriov_bond.log import Log
+    from cni_sriov_bond.schema import Issue
 
 
 def main() -> int:
-    """Serve one call of the plugin and give the exit status."""
+    """Serve one call of the plugin and return the exit status."""
     return serve("sriov-bond", _run)
 
 
-def _run(version: list[str]) -> None:
-    """Read the call and run its verb; ``version`` becomes the one that answers must have."""
-    from cni_sriov_bond import config, plugin
+def _run(call: "Call") -> None:
+    from cni_sriov_bond import plugin
     from cni_sriov_bond.context import Context
     from cni_sriov_bond.deadline import SECONDS, Deadline
-    from cni_sriov_bond.edge import read_call
-    from cni_sriov_bond.errors import INVALID_ENVIRONMENT, CniError
+    from cni_sriov_bond.errors import CniError
     from cni_sriov_bond.ipam import Delegates
-    from cni_sriov_bond.log import Log
 
-    call, data, value = read_call()
-    verbs: dict[str, Callable[..., None]] = {
-        "ADD": plugin.add,
-        "DEL": plugin.delete,
-        "CHECK": plugin.check,
-        "GC": plugin.collect,
-        "STATUS": plugin.status,
-    }
-    if call.command not in verbs:
-        raise CniError(INVALID_ENVIRONMENT, f"unknown CNI_COMMAND: {call.command}")
-    version[0] = config.check_version(value, call.command)
-    ignored: list[str] = []
-    if call.command in ("DEL", "GC"):
-        network, ignored = config.parse_departure(data, value, version[0])
-    else:
-        network = config.parse_network(data, value, version[0], call.args if call.command == "ADD" else None)
-    log = Log(network.log_level, network.log_file, f"sriov-bond {call.command} {call.container_id} {call.ifname}".rstrip())
-    for mistake in ignored:
-        log.warn(f"not used at {call.command}: {mistake}; correct network {network.name!r}")
+    network, log = _read_network(call)
     delegates = Delegates(call.environ, _own_delegate if getattr(sys, "frozen", False) else None)
     context = Context(log, Deadline(SECONDS[call.command]), delegates)
+    verbs = {"DEL": plugin.delete, "CHECK": plugin.check, "GC": plugin.collect, "STATUS": plugin.status}
     try:
         if call.command == "ADD":
             plugin.add(call, network, context, answer)
@@ -54,6 +38,23 @@ def _run(version: list[str]) -> None:
     except CniError as failed:
         failed.details = "; ".join(filter(None, (failed.details, context.deadline.waits())))
         raise
+
+
+def _read_network(call: "Call") -> "tuple[Network, Log]":
+    """Return the network of a call, and the log that its config asks for."""
+    from cni_sriov_bond import config
+    from cni_sriov_bond.log import Log
+
+    ignored: list[Issue] = []
+    if call.command in ("DEL", "GC"):
+        network, ignored = config.parse_for_teardown(call.raw, call.document, call.version)
+    else:
+        args = call.args if call.command == "ADD" else None
+        network = config.parse_network(call.raw, call.document, call.version, args)
+    log = Log(network.log_level, network.log_file, f"sriov-bond {call.command} {call.container_id} {call.ifname}".rstrip())
+    for issue in ignored:
+        log.warn(f"not used at {call.command}: {issue.sentence}; correct network {network.name!r}")
+    return network, log
 
 
 def _own_delegate(environ: dict[str, str], streams: list[int]) -> "NoReturn":

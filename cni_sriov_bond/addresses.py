@@ -1,17 +1,16 @@
 """The delegate's answer on the bond: addresses, routes, and what the neighbours are told and asked."""
 
-from _socket import inet_ntop, inet_pton
+from _socket import inet_ntop
 
 from cni_sriov_bond import neighbour, wire
+from cni_sriov_bond.address import family_of, packed
 from cni_sriov_bond.errors import POOL_UNUSABLE, CniError
 from cni_sriov_bond.netns import Entered, Netns
-from cni_sriov_bond.result import Cidr
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
     from cni_sriov_bond.netlink import Netlink
+    from cni_sriov_bond.result import IpConfig, Result, Route
 
 # How long a gateway may take to answer before the bond is not made to depend on it, and how often it is asked.
 GATEWAY_SECONDS = 1.0
@@ -19,23 +18,22 @@ _GATEWAY_EVERY = 0.2
 _TARGETS = {wire.AF_INET: "arp_ip_target", wire.AF_INET6: "ns_ip6_target"}
 
 
-def put(inside: "Netlink", target: Netns, link: wire.Link, answer: "dict[str, Any]") -> list[str]:
-    """Give a device that is up its addresses and routes, and say which routes another device has.
+def put(inside: "Netlink", target: Netns, link: wire.Link, answer: "Result") -> list[str]:
+    """Give a device that is up its addresses and routes, and return which routes another device has.
 
     Of two networks with a default route the first one's is used, as with the kernel's own tools.
 
-    :param answer: what the delegate said, as ``result.normal`` gives it.
     :raises CniError: when the kernel refuses one, naming it.
     """
-    ips = [Cidr(ip["address"]) for ip in answer["ips"]]
-    if any(ip.family == wire.AF_INET6 for ip in ips):
+    cidrs = [ip.address for ip in answer.ips]
+    if any(cidr.family == wire.AF_INET6 for cidr in cidrs):
         _allow_ipv6(target, link.name)
-    for ip in ips:
-        inside.add_address(link, ip.family, ip.ip, ip.prefix, ip.text)
+    for cidr in cidrs:
+        inside.add_address(link, cidr.family, cidr.ip, cidr.prefix, cidr.text)
     taken = []
-    for route in answer["routes"]:
-        new = _route(link.index, route, answer["ips"])
-        words = f"{route['dst']} via {route.get('gw', 'the gateway')}"
+    for route in answer.routes:
+        new = _route(link.index, route, answer.ips)
+        words = f"{route.dst.text} via {route.gw or 'the gateway'}"
         if not inside.add_route(new, words):
             owner = _owner(inside, new)
             taken += [f"the route {words} is not added to {link.name}: {owner} has it already"] if owner else []
@@ -66,65 +64,52 @@ def _allow_ipv6(target: Netns, ifname: str) -> None:
                 ) from None
 
 
-def _route(index: int, route: "dict[str, Any]", ips: "list[dict[str, Any]]") -> wire.NewRoute:
-    to = Cidr(route["dst"])
-    via = route.get("gw") or next((gateway for family, gateway in gateways(ips) if family == to.family), "")
-    new = wire.NewRoute(index, to.family, to.network, to.prefix, inet_pton(to.family, via) if via else b"")
+def _route(index: int, route: "Route", ips: "list[IpConfig]") -> wire.NewRoute:
+    to = route.dst
+    gateways = [ip.gateway for ip in ips if ip.gateway and family_of(ip.gateway) == to.family]
+    via = route.gw or (gateways[0] if gateways else "")
+    new = wire.NewRoute(index, to.family, to.network, to.prefix, packed(via) if via else b"")
     for key in ("table", "priority", "mtu", "advmss", "scope"):
-        if key in route:
-            setattr(new, key, route[key])
+        value = getattr(route, key)
+        if value is not None:
+            setattr(new, key, value)
     return new
 
 
-def gateways(ips: "list[dict[str, Any]]") -> list[tuple[int, str]]:
-    """Give the gateways of a result's addresses, each with its family, in order."""
-    return [(Cidr(ip["address"]).family, ip["gateway"]) for ip in ips if ip.get("gateway")]
-
-
-def announce(target: Netns, ifname: str, mac: str, ips: "list[dict[str, Any]]") -> None:
+def announce(target: Netns, ifname: str, mac: str, ips: "list[IpConfig]") -> None:
     """Tell the neighbours of every address: ARP announcement and unsolicited neighbour advertisement."""
     with Entered(target):
         line = neighbour.Wire(ifname, mac)
     for ip in ips:
-        cidr = Cidr(ip["address"])
-        line.announce(cidr.family, cidr.ip)
+        line.announce(ip.address.family, ip.address.ip)
     line.close()
 
 
 def answering(
-    target: Netns, ifname: str, mac: str, ips: "list[dict[str, Any]]", seconds: float = GATEWAY_SECONDS
+    target: Netns, ifname: str, mac: str, ips: "list[IpConfig]", seconds: float = GATEWAY_SECONDS
 ) -> "dict[str, list[str]]":
-    """Give the gateways that answer on a device within ``seconds``, by the bonding option that would watch them."""
-    questions = []
-    for ip in ips:
-        if ip.get("gateway"):
-            cidr = Cidr(ip["address"])
-            questions.append((cidr.family, cidr.ip, inet_pton(cidr.family, ip["gateway"])))
+    """Return the gateways that answer on a device within ``seconds``, by the bonding option that would watch them."""
+    questions = [(ip.address.family, ip.address.ip, packed(ip.gateway)) for ip in ips if ip.gateway]
     if not questions:
         return {}
     with Entered(target):
         line = neighbour.Wire(ifname, mac)
     heard = line.answered(questions, seconds, _GATEWAY_EVERY)
     line.close()
-    found: dict[str, list[str]] = {}
+    targets: dict[str, list[str]] = {}
     for family, _, gateway in questions:
         if gateway in heard:
-            found.setdefault(_TARGETS[family], []).append(inet_ntop(family, gateway))
-    return found
+            targets.setdefault(_TARGETS[family], []).append(inet_ntop(family, gateway))
+    return targets
 
 
-def differences(inside: "Netlink", link: wire.Link, ips: "list[dict[str, Any]]", routes: "list[dict[str, Any]]") -> list[str]:
-    """Say which addresses and routes of a result a device has not; others that it has are nobody's business."""
-    have = {(found.family, found.ip, found.prefix) for found in inside.addresses() if found.index == link.index}
-    missing = [f"{link.name} has not the address {ip['address']}" for ip in ips if _key(ip["address"]) not in have]
-    known = {(found.family, found.dst, found.prefix) for found in inside.routes()}
+def differences(inside: "Netlink", link: wire.Link, ips: "list[IpConfig]", routes: "list[Route]") -> list[str]:
+    """Return which addresses and routes of a result a device has not; others that it has are nobody's business."""
+    have = {(present.family, present.ip, present.prefix) for present in inside.addresses() if present.index == link.index}
+    missing = [f"{link.name} has not the address {ip.address.text}" for ip in ips if ip.address.key not in have]
+    known = {(present.family, present.dst, present.prefix) for present in inside.routes()}
     for route in routes:
-        to = Cidr(route["dst"])
+        to = route.dst
         if (to.family, to.network if to.prefix else b"", to.prefix) not in known:
-            missing.append(f"the container has no route to {route['dst']}")
+            missing.append(f"the container has no route to {to.text}")
     return missing
-
-
-def _key(address: str) -> tuple[int, bytes, int]:
-    cidr = Cidr(address)
-    return cidr.family, cidr.ip, cidr.prefix

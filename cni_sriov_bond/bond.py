@@ -3,14 +3,22 @@
 from errno import EEXIST
 
 from cni_sriov_bond import wire
-from cni_sriov_bond.bonding import MODES, MODES_WITHOUT_ARP_MONITOR, TARGETS, decode, encode, words
+from cni_sriov_bond.bonding import (
+    MODES_WITHOUT_ARP_MONITOR,
+    TARGETS,
+    decode,
+    encode,
+    mode_of,
+    number_of,
+    targets_of,
+    words,
+)
 from cni_sriov_bond.bondrules import DELAYS
 from cni_sriov_bond.errors import NAME_TAKEN, CniError, KernelError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
+    from cni_sriov_bond.bonding import BondOptions
     from cni_sriov_bond.netlink import Netlink
     from cni_sriov_bond.ports import Port
 
@@ -21,7 +29,23 @@ DRIVERS_WITH_CARRIER = ("ixgbevf", "iavf", "mlx5_core", "bnxt_en")
 _PATH_INTERVAL = 200  # ms; a dead path is noticed after arp_missed_max (2) of them
 
 
-def make(inside: "Netlink", name: str, mac: str, options: "dict[str, Any]") -> wire.Link:
+class Expected:
+    """What a bond should be: ``mtu`` None where that was not said, its ports' PCI addresses, and that of the primary, or ""."""
+
+    __slots__ = ("mac", "mtu", "name", "options", "ports", "primary")
+
+    def __init__(
+        self, name: str, mac: str, mtu: int | None, ports: list[str], options: "BondOptions", primary: str = ""
+    ) -> None:
+        self.name = name
+        self.mac = mac
+        self.mtu = mtu
+        self.ports = ports
+        self.options = options
+        self.primary = primary
+
+
+def make(inside: "Netlink", name: str, mac: str, options: "BondOptions") -> wire.Link:
     """Make the bond under its final name, down and without ports.
 
     Before its ports come: nerdctl shows the first link that is up, and the bond so gets the lower index.
@@ -68,32 +92,30 @@ def start(inside: "Netlink", bond: wire.Link, mtu: int | None, primary: wire.Lin
     inside.set_up(bond, True)
 
 
-def differences(bond: wire.Link | None, members: "list[wire.Link]", asked: "dict[str, Any]") -> list[str]:
-    """Say what of a bond is not as it was asked, one clause each.
+def differences(bond: wire.Link | None, members: "list[wire.Link]", expected: Expected) -> list[str]:
+    """Return what of a bond is not as expected, one clause each.
 
     :param members: every device of the namespace that is a port of something.
-    :param asked: ``name``, ``mac``, ``mtu`` (or None), ``ports`` (PCI addresses), ``options``, and ``primary`` (a PCI address)
-        where there is one.
     """
     if bond is None:
-        return [f"the bond {asked['name']} is gone"]
+        return [f"the bond {expected.name} is gone"]
     if bond.kind != "bond":
-        return [f"{asked['name']} is a {bond.kind or 'NIC'}, not a bond"]
+        return [f"{expected.name} is a {bond.kind or 'NIC'}, not a bond"]
     found = [] if bond.up else [f"{bond.name} is down"]
-    if bond.mac != asked["mac"]:
-        found.append(f"{bond.name} has the MAC {bond.mac}, not {asked['mac']}")
-    if asked["mtu"] is not None and bond.mtu != asked["mtu"]:
-        found.append(f"{bond.name} has the MTU {bond.mtu}, not {asked['mtu']}")
+    if bond.mac != expected.mac:
+        found.append(f"{bond.name} has the MAC {bond.mac}, not {expected.mac}")
+    if expected.mtu is not None and bond.mtu != expected.mtu:
+        found.append(f"{bond.name} has the MTU {bond.mtu}, not {expected.mtu}")
     present = decode(bond.bond_data)
-    for name, value in asked["options"].items():
+    for name, value in expected.options.items():
         if present.get(name) != value:
             found.append(f"{bond.name} has {name} {words(name, present.get(name))}, not {words(name, value)}")
-    if asked.get("primary"):
-        found += _primary_differences(bond, members, asked["primary"], present.get("primary"))
-    return found + _port_differences(bond, members, asked["ports"])
+    if expected.primary:
+        found += _primary_differences(bond, members, expected.primary, number_of(present, "primary"))
+    return found + _port_differences(bond, members, expected.ports)
 
 
-def _primary_differences(bond: wire.Link, members: "list[wire.Link]", wanted: str, index: int | None) -> list[str]:
+def _primary_differences(bond: wire.Link, members: "list[wire.Link]", wanted: str, index: int) -> list[str]:
     names = {member.index: member.parent or member.name for member in members}
     found = names.get(index) if index else None
     return [] if found == wanted else [f"{bond.name} has the primary {found or 'none'}, not {wanted}"]
@@ -111,7 +133,7 @@ def _port_differences(bond: wire.Link, members: "list[wire.Link]", wanted: "list
     return found
 
 
-def wants_path(asked: "dict[str, Any]", choice: str, drivers: list[str]) -> bool:
+def wants_path(asked: "BondOptions", choice: str, drivers: list[str]) -> bool:
     """Tell whether the bond should watch its path rather than its carrier.
 
     :param asked: the bond options of the config; explicit ``miimon`` or ``arp_interval`` win over any choice.
@@ -121,16 +143,12 @@ def wants_path(asked: "dict[str, Any]", choice: str, drivers: list[str]) -> bool
         return False
     if any(name in asked for name in DELAYS):
         return False  # they delay what carrier says
-    if MODES[asked["mode"]] in MODES_WITHOUT_ARP_MONITOR:
+    if mode_of(asked) in MODES_WITHOUT_ARP_MONITOR:
         return False
     return choice == "arp" or not all(name in DRIVERS_WITH_CARRIER for name in drivers)
 
 
-def path_monitor(asked: "dict[str, Any]", targets: "dict[str, list[str]]") -> "dict[str, Any]":
-    """Give the options that make a bond watch the path to its gateways; targets of the config win."""
-    return {
-        "miimon": 0,
-        "arp_interval": _PATH_INTERVAL,
-        **targets,
-        **{name: asked[name] for name in TARGETS if name in asked},
-    }
+def path_monitor(asked: "BondOptions", targets: "dict[str, list[str]]") -> "BondOptions":
+    """Return the options that make a bond watch the path to its gateways; targets of the config win."""
+    own = {name: targets_of(asked, name) for name in TARGETS if name in asked}
+    return {"miimon": 0, "arp_interval": _PATH_INTERVAL, **targets, **own}

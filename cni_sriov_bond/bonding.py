@@ -7,7 +7,8 @@ from cni_sriov_bond import wire
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    # Options by kernel name: numbers, and lists of addresses for the names of TARGETS.
+    BondOptions = dict[str, int | list[str]]
 
 MODES = ("balance-rr", "active-backup", "balance-xor", "broadcast", "802.3ad", "balance-tlb", "balance-alb")
 MODES_WITHOUT_ARP_MONITOR = ("802.3ad", "balance-tlb", "balance-alb")  # bond_options.c, BOND_OPT_ARP_INTERVAL
@@ -48,11 +49,11 @@ TARGETS = {"arp_ip_target": (8, wire.AF_INET), "ns_ip6_target": (31, wire.AF_INE
 _SIZES = {1: "=B", 2: "=H", 4: "=I"}
 
 
-def encode(options: "dict[str, Any]") -> bytes:
-    """Give IFLA_BOND_* attributes for numbers (by kernel name) and lists of addresses."""
+def encode(options: "BondOptions") -> bytes:
+    """Return the IFLA_BOND_* attributes of options."""
     parts = []
     for name, value in options.items():
-        if name in TARGETS:
+        if isinstance(value, list):
             number, family = TARGETS[name]
             entries = [wire.attribute(place, inet_pton(family, ip)) for place, ip in enumerate(value, 1)]
             parts.append(wire.nest(number, *entries))
@@ -62,18 +63,35 @@ def encode(options: "dict[str, Any]") -> bytes:
     return b"".join(parts)
 
 
-def decode(data: "dict[int, bytes]") -> "dict[str, Any]":
-    """Give a bond's options as the kernel shows them, in the form that ``encode`` takes."""
-    found: dict[str, Any] = {}
+def decode(data: "dict[int, bytes]") -> "BondOptions":
+    """Return a bond's options as the kernel shows them, in the form that ``encode`` takes."""
+    options: BondOptions = {}
     for name, (number, _, _) in OPTIONS.items():
         if number in data:
-            found[name] = int.from_bytes(data[number], "little")
+            options[name] = int.from_bytes(data[number], "little")
     for name, (number, family) in TARGETS.items():
-        found[name] = [inet_ntop(family, value) for _, value in wire.attributes(data.get(number, b""))]
-    return found
+        options[name] = [inet_ntop(family, value) for _, value in wire.attributes(data.get(number, b""))]
+    return options
 
 
-def words(name: str, value: object) -> str:
-    """Give an option's value as people write it."""
+def number_of(options: "BondOptions", name: str) -> int:
+    """Return the number of an option, 0 where it is not given."""
+    value = options.get(name)
+    return value if isinstance(value, int) else 0
+
+
+def targets_of(options: "BondOptions", name: str) -> list[str]:
+    """Return the addresses of an option, none where it is not given."""
+    value = options.get(name)
+    return value if isinstance(value, list) else []
+
+
+def mode_of(options: "BondOptions") -> str:
+    """Return the word for the mode."""
+    return MODES[number_of(options, "mode")]
+
+
+def words(name: str, value: "int | list[str] | None") -> str:
+    """Return an option's value as people write it."""
     values = OPTIONS[name][2] if name in OPTIONS else ()
     return values[value] if isinstance(value, int) and value < len(values) else str(value)

@@ -6,12 +6,22 @@ bond_netlink.c. Some that the kernel takes and then ignores are refused too: who
 
 from _socket import AF_INET, AF_INET6, inet_pton
 
-from cni_sriov_bond.bonding import MODES, MODES_WITHOUT_ARP_MONITOR, OPTIONS, TARGETS
+from cni_sriov_bond.bonding import (
+    MODES,
+    MODES_WITHOUT_ARP_MONITOR,
+    TARGETS,
+    mode_of,
+    number_of,
+    targets_of,
+    words,
+)
+from cni_sriov_bond.schema import Issue
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any
+
+    from cni_sriov_bond.bonding import BondOptions
 
 MIIMON = 100  # ms, where the config says nothing
 _WITH_ARP = tuple(mode for mode in MODES if mode not in MODES_WITHOUT_ARP_MONITOR)
@@ -37,88 +47,96 @@ _ONLY_IN = {
 DELAYS = ("updelay", "downdelay", "peer_notif_delay")
 
 
-def swaps_macs(options: "dict[str, Any]") -> str:
-    """Say what of the options has the kernel move MACs from port to port while the bond is up, or "" where nothing does.
+def swaps_macs(options: "BondOptions") -> str:
+    """Return what of the options has the kernel move MACs from port to port while the bond is up, or "" where nothing does.
 
     Each port of such a bond must have a MAC of its own when it is added (bond_alb.c, alb_handle_addr_collision_on_attach;
     bond_main.c has fail_over_mac follow invent one otherwise), and a NIC lets only a trusted VF change it afterwards.
     """
-    mode = MODES[options["mode"]]
+    mode = mode_of(options)
     if mode in ("balance-tlb", "balance-alb"):
         return f"the mode {mode}"
-    return "failOverMac follow" if options.get("fail_over_mac") == OPTIONS["fail_over_mac"][2].index("follow") else ""
+    return "failOverMac follow" if words("fail_over_mac", number_of(options, "fail_over_mac")) == "follow" else ""
 
 
-def mistakes(asked: "dict[str, Any]", link_monitor: str, spoiled: "set[str]") -> list[str]:
-    """Say everything that does not go together.
+def mistakes(options: "BondOptions", primary: bool, link_monitor: str, invalid: "set[str]") -> list[Issue]:
+    """Return everything that does not go together, with the options' kernel names as paths.
 
-    :param asked: the options by kernel name, as numbers, lists of addresses, and ``primary`` as it is written.
-    :param spoiled: options that are wrong in themselves, which are told elsewhere and left out of ``asked``.
+    :param primary: whether the config names a primary.
+    :param invalid: options that are wrong in themselves, which are told elsewhere and left out of ``options``.
     """
-    found = [] if "mode" in spoiled else _mode_mistakes(asked)
-    found += _monitor_mistakes(asked, spoiled)
-    found += _delay_mistakes(asked, link_monitor, spoiled)
+    found = [] if "mode" in invalid else _mode_mistakes(options, primary)
+    found += _monitor_mistakes(options, invalid)
+    found += _delay_mistakes(options, link_monitor, invalid)
     for name, (_, family) in TARGETS.items():
-        found += _target_mistakes(name, asked.get(name, []), family)
+        found += _target_mistakes(name, targets_of(options, name), family)
     return found
 
 
-def _mode_mistakes(asked: "dict[str, Any]") -> list[str]:
-    mode = MODES[asked["mode"]]
+def _mode_mistakes(options: "BondOptions", primary: bool) -> list[Issue]:
+    mode = mode_of(options)
     found = []
     for name, modes in _ONLY_IN.items():
-        if name not in asked or mode in modes or (name == "fail_over_mac" and asked[name] == 0):
+        given = primary if name == "primary" else name in options
+        if not given or mode in modes or (name == "fail_over_mac" and options[name] == 0):
             continue
         if modes is _WITH_ARP:
-            found.append(f"the mode {mode} has no ARP monitor; leave out {name}")
+            found.append(Issue((name,), f"the mode {mode} has no ARP monitor; leave out {name}"))
         else:
-            found.append(f"the mode {mode} has no {name}, which is one of {' and '.join(modes)}")
+            found.append(Issue((name,), f"the mode {mode} has no {name}, which is one of {' and '.join(modes)}"))
     return found
 
 
-def _monitor_mistakes(asked: "dict[str, Any]", spoiled: "set[str]") -> list[str]:
+def _monitor_mistakes(options: "BondOptions", invalid: "set[str]") -> list[Issue]:
     found = []
-    if asked.get("arp_interval"):
-        if not any(asked.get(name) or name in spoiled for name in TARGETS):
-            found.append("arp_interval needs arp_ip_target or ns_ip6_target: whom to ask")
-        if asked.get("miimon"):
-            found.append("arp_interval and miimon exclude each other: the kernel watches by one")
-    elif asked.get("arp_validate") and "arp_interval" not in spoiled:
-        word = OPTIONS["arp_validate"][2][asked["arp_validate"]]
-        found.append(f"arp_validate {word} needs arp_interval and a target: the kernel validates its own questions' answers")
+    if number_of(options, "arp_interval"):
+        if not any(targets_of(options, name) or name in invalid for name in TARGETS):
+            found.append(Issue(("arp_interval",), "arp_interval needs arp_ip_target or ns_ip6_target: whom to ask"))
+        if number_of(options, "miimon"):
+            sentence = "arp_interval and miimon exclude each other: the kernel watches by one"
+            found.append(Issue(("arp_interval",), sentence))
+    elif number_of(options, "arp_validate") and "arp_interval" not in invalid:
+        word = words("arp_validate", number_of(options, "arp_validate"))
+        sentence = f"arp_validate {word} needs arp_interval and a target: the kernel validates its own questions' answers"
+        found.append(Issue(("arp_validate",), sentence))
     return found
 
 
-def _delay_mistakes(asked: "dict[str, Any]", link_monitor: str, spoiled: "set[str]") -> list[str]:
-    named = [name for name in DELAYS if name in asked]
-    if not named or "miimon" in spoiled:
+def _delay_mistakes(options: "BondOptions", link_monitor: str, invalid: "set[str]") -> list[Issue]:
+    named = [name for name in DELAYS if name in options]
+    if not named or "miimon" in invalid:
         return []
-    if asked.get("arp_interval") or asked.get("miimon") == 0:
-        return [f"{name} needs miimon: it delays what carrier says" for name in named]
+    every = number_of({"miimon": MIIMON, **options}, "miimon")
+    if number_of(options, "arp_interval") or every == 0:
+        return [Issue((name,), f"{name} needs miimon: it delays what carrier says") for name in named]
     if link_monitor == "arp":
-        return [f"{name} and linkMonitor arp exclude each other: it delays what carrier says" for name in named]
-    every = asked.get("miimon", MIIMON)
-    return [
-        f"{name} {asked[name]} is no multiple of miimon {every}, in which the kernel counts; make it {near}"
-        for name in named
-        if (near := asked[name] // every * every) != asked[name]
-    ]
+        sentence = "and linkMonitor arp exclude each other: it delays what carrier says"
+        return [Issue((name,), f"{name} {sentence}") for name in named]
+    found = []
+    for name in named:
+        delay = number_of(options, name)
+        near = delay // every * every
+        if near != delay:
+            sentence = f"{name} {delay} is no multiple of miimon {every}, in which the kernel counts; make it {near}"
+            found.append(Issue((name,), sentence))
+    return found
 
 
-def _target_mistakes(name: str, targets: list[str], family: int) -> list[str]:
+def _target_mistakes(name: str, targets: list[str], family: int) -> list[Issue]:
     found = []
     seen = set()
-    for ip in targets:
+    for place, ip in enumerate(targets):
+        path = (name, place)
         try:
-            packed = inet_pton(family, ip)
+            octets = inet_pton(family, ip)
         except (OSError, ValueError):
-            found.append(f"{name} {ip!r} is no address")
+            found.append(Issue(path, f"{name} {ip!r} is no address"))
             continue
-        if _UNUSABLE[family](packed):
-            found.append(f"{name} {ip} is not the address of one neighbour")
-        if packed in seen:
-            found.append(f"{name} {ip} is there twice")
-        seen.add(packed)
+        if _UNUSABLE[family](octets):
+            found.append(Issue(path, f"{name} {ip} is not the address of one neighbour"))
+        if octets in seen:
+            found.append(Issue(path, f"{name} {ip} is there twice"))
+        seen.add(octets)
     return found
 
 

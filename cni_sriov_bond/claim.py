@@ -9,7 +9,8 @@ from cni_sriov_bond.leases import ADDING, Attachment, DelegateCall, NetnsIdentit
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from cni_sriov_bond.config import Call, Network
+    from cni_sriov_bond.call import Call
+    from cni_sriov_bond.config import Network
     from cni_sriov_bond.context import Context
     from cni_sriov_bond.leases import Lease
     from cni_sriov_bond.log import Log

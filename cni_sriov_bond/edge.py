@@ -5,18 +5,18 @@ VERSION and "about" are answered here, before anything else is imported: runtime
 
 import posix
 
+from cni_sriov_bond import CNI_VERSIONS
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any, NoReturn
+    from typing import NoReturn
 
-    from cni_sriov_bond.config import Call
+    from cni_sriov_bond.call import Call
     from cni_sriov_bond.errors import CniError
 
-# Here and not in config, which VERSION does not import; a test holds the two equal.
-_VERSIONS = ("0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0")
 _MOST_STDIN = 1 << 20
-_MOST_TOLD = 4000  # letters of a message, and of its details
+_MOST_SHOWN = 4000  # characters of a message, and of its details
 
 
 def _write(fd: int, text: str) -> None:
@@ -25,17 +25,17 @@ def _write(fd: int, text: str) -> None:
         data = data[posix.write(fd, data) :]
 
 
-def serve(name: str, run: "Callable[[list[str]], None]") -> int:
-    """Serve one call of one of our plugins as the CNI contract has it and give the exit status.
+def serve(name: str, run: "Callable[[Call], None]") -> int:
+    """Serve one call of one of our plugins as the CNI contract has it and return the exit status.
 
-    :param run: does the verb; it is given a list of one, in which it puts the version that answers must have.
+    :param run: runs the verb of a call that has passed the checks of ``parse_call``.
     """
     command = posix.environ.get(b"CNI_COMMAND", b"")
     if command == b"VERSION":
-        versions = '","'.join(_VERSIONS)
-        return _say(1, f'{{"cniVersion":"{_VERSIONS[-1]}","supportedVersions":["{versions}"]}}\n')
+        versions = '","'.join(CNI_VERSIONS)
+        return _say(1, f'{{"cniVersion":"{CNI_VERSIONS[-1]}","supportedVersions":["{versions}"]}}\n')
     if not command:
-        return _say(2, f"CNI {name} plugin\nCNI protocol versions supported: {', '.join(_VERSIONS)}\n")
+        return _say(2, f"CNI {name} plugin\nCNI protocol versions supported: {', '.join(CNI_VERSIONS)}\n")
     return _serve(name, run)
 
 
@@ -75,26 +75,28 @@ def _say(fd: int, text: str) -> int:
     return 0
 
 
-def _serve(name: str, run: "Callable[[list[str]], None]") -> int:
-    """Run a verb and tell its failure, whatever it is, as one error document."""
+def _serve(name: str, run: "Callable[[Call], None]") -> int:
+    """Run a verb and report its failure, whatever it is, as one error document of the config's version."""
     from cni_sriov_bond.errors import DECODING_FAILURE, INTERNAL, IO_FAILURE, TRY_AGAIN_LATER, CniError
 
-    version = [_VERSIONS[-1]]
+    version = CNI_VERSIONS[-1]  # of errors that come before the config's version is known
     try:
         _hold_streams()
-        run(version)
+        call = _read_call()
+        version = call.version
+        run(call)
     except CniError as failed:
-        return _fail(failed, version[0])
+        return _fail(failed, version)
     except OSError as failed:
         what = f"{failed.strerror}: {failed.filename}" if failed.filename else str(failed)
-        return _fail(CniError(IO_FAILURE, f"the call stopped at an error of the system: {what}"), version[0])
+        return _fail(CniError(IO_FAILURE, f"the call stopped at an error of the system: {what}"), version)
     except KeyboardInterrupt:  # somebody at a shell; an ADD has undone what it did
-        return _fail(CniError(TRY_AGAIN_LATER, "the call was interrupted"), version[0])
+        return _fail(CniError(TRY_AGAIN_LATER, "the call was interrupted"), version)
     except RecursionError:  # only documents are as deep as they like
-        return _fail(CniError(DECODING_FAILURE, "error unmarshall network config: exceeded max depth"), version[0])
+        return _fail(CniError(DECODING_FAILURE, "error unmarshall network config: exceeded max depth"), version)
     except Exception as failed:
         place = f"{type(failed).__name__}: {failed}"
-        return _fail(CniError(INTERNAL, f"{name} has a bug, please report it: {place}", _place(failed)), version[0])
+        return _fail(CniError(INTERNAL, f"{name} has a bug, please report it: {place}", _place(failed)), version)
     return 0
 
 
@@ -110,24 +112,16 @@ def _hold_streams() -> None:
             posix.open("/dev/null", flags | posix.O_CLOEXEC)  # gets the lowest number that is free
 
 
-def read_call() -> "tuple[Call, bytes, dict[str, Any]]":
-    """Read what the runtime asks for: environment, standard input, and that as a value.
-
-    :raises CniError: in the order in which the reference plugins complain.
-    """
-    from cni_sriov_bond import config
+def _read_call() -> "Call":
+    """Return what the runtime asks for, in its environment and on standard input."""
+    from cni_sriov_bond.call import parse_call
 
     environ = {
         key.decode("utf-8", "surrogateescape"): value.decode("utf-8", "surrogateescape")
         for key, value in posix.environ.items()
         if key  # "=x" has no name, and a delegate could not be started with it
     }
-    call = config.parse_call(environ)
-    data = _stdin()
-    value = config.parse_json(data)
-    if call.command in ("ADD", "DEL", "CHECK"):
-        config.check_identifiers(call)
-    return call, data, value
+    return parse_call(environ, _stdin)
 
 
 def _stdin() -> bytes:
@@ -156,7 +150,7 @@ def _fail(error: "CniError", version: str) -> int:
 
 def _shortened(text: str) -> str:
     """Cut what a config of a megabyte can make of a sentence: runtimes put all of it into their logs."""
-    return text if len(text) <= _MOST_TOLD else f"{text[:_MOST_TOLD]}... ({len(text) - _MOST_TOLD} letters more)"
+    return text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}... ({len(text) - _MOST_SHOWN} more characters)"
 
 
 def _place(failed: BaseException) -> str:

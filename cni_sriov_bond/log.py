@@ -3,36 +3,37 @@
 import posix as os  # os itself costs an ADD 4 million instructions
 from time import monotonic, strftime
 
-_LEVELS = ("panic", "fatal", "error", "warning", "info", "debug")
+# The levels at which warnings are not written. A config may name them as sriov-cni's may; nothing is written at any of them.
+_SILENT = ("panic", "fatal", "error")
 
 
 class Log:
     """A log at one level; every line names the call.
 
-    :param level: the least important of ``_LEVELS`` to write.
+    :param level: a level of sriov-cni's: warnings are written but at panic, fatal and error, steps at debug alone.
     :param path: a file to append to; standard error when empty.
     """
 
     def __init__(self, level: str = "warning", path: str = "", prefix: str = "sriov-bond") -> None:
-        self._level = _LEVELS.index(level)
+        self._warnings = level not in _SILENT
+        self._steps = level == "debug"
         self._path = path
         self._prefix = prefix
         self._last = monotonic()
 
     def warn(self, text: str) -> None:
         """Write something that an operator should know, though the call goes on."""
-        self._write("warning", text)
+        if self._warnings:
+            self._write("warning", text)
 
     def step(self, text: str) -> None:
         """Write, at level debug, that a step is done and how long it took."""
         now = monotonic()
-        if self._level >= _LEVELS.index("debug"):
+        if self._steps:
             self._write("debug", f"{text} ({(now - self._last) * 1000:.1f} ms)")
         self._last = monotonic()
 
     def _write(self, level: str, text: str) -> None:
-        if self._level < _LEVELS.index(level):
-            return
         line = f"{self._prefix}: {level}: {text}\n"
         try:
             if not self._path or not self._to_file(line):

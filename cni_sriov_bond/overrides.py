@@ -1,102 +1,122 @@
 """What one attachment may choose for itself, by runtimeConfig, args.cni and CNI_ARGS: in this order, and before the config.
 
-An ADD alone looks at these: DEL and CHECK go by the lease, and runtimes give them other arguments or none.
+An ADD alone looks at these: DEL and CHECK go by the lease, and runtimes give them other arguments or none. Our IPAM plugin asks
+``choose_vlan`` too, so that an attachment has addresses of the VLAN that it is on.
 """
 
+from cni_sriov_bond.call import parse_args
 from cni_sriov_bond.errors import INVALID_ENVIRONMENT, CniError
+from cni_sriov_bond.schema import Issue
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from collections.abc import Mapping
 
-_KEYS = {"mac": "mac", "vlan": "vlan", "deviceid": "deviceID"}
-_BOOLEANS = ("1", "true", "0", "false")  # as the CNI library reads IgnoreUnknown
+    from cni_sriov_bond.schema import Path
+
 MOST_VLAN = 4094
+_OF_ARGS = "CNI_ARGS"
+NO_MAC = "is not the MAC of one host; write it like 02:11:22:33:44:55"
 
 
-def choose(config: "dict[str, Any]", args: str) -> "tuple[dict[str, Any], list[str]]":
-    """Give the config's keys as the attachment has chosen them, and what is wrong with the choice.
+def choose(config: "Mapping[str, object]", args: str) -> "tuple[dict[str, int | str], list[Issue]]":
+    """Return the config's keys as the attachment has chosen them, and what is wrong with the choice.
 
     :param args: CNI_ARGS.
     :raises CniError: INVALID_ENVIRONMENT for CNI_ARGS that are malformed, or ask for what is not to be had.
     """
     given = parse_args(args)
-    asked = config.get("args")
-    sources = (
-        ("runtimeConfig", _lowered(config.get("runtimeConfig")), ("mac", "deviceid")),
-        ("args.cni", _lowered(asked.get("cni")) if isinstance(asked, dict) else {}, ("mac", "vlan", "deviceid")),
-        ("CNI_ARGS", {"mac": given.get("MAC"), "vlan": given.get("VLAN")}, ("mac", "vlan")),
-    )
-    chosen: dict[str, Any] = {}
-    problems = []
-    for source, values, keys in sources:
-        for key in keys:
-            value = values.get(key)
-            if value is None or value == "":
-                continue
-            path = f"CNI_ARGS {key.upper()}" if source == "CNI_ARGS" else f"{source}.{_KEYS[key]}"
-            value, problem = _checked(config, path, key, value)
-            if problem and source == "CNI_ARGS":
-                raise CniError(INVALID_ENVIRONMENT, f"network {config['name']!r}: {problem}")
-            if problem:
-                problems.append(problem)
-            chosen.setdefault(_KEYS[key], value)
-    return chosen, problems
+    chosen: dict[str, int | str] = {}
+    mac, issues = _choose_text(config, given, "mac")
+    vlan, of_vlan = choose_vlan(config, given)
+    device, of_device = _choose_text(config, given, "deviceID")
+    issues += of_vlan + of_device
+    for issue in issues:
+        if issue.key == _OF_ARGS:
+            raise CniError(INVALID_ENVIRONMENT, f"network {config['name']!r}: {issue.sentence}")
+    for key, value in (("mac", mac), ("vlan", vlan), ("deviceID", device)):
+        if value is not None:
+            chosen[key] = value
+    return chosen, issues
 
 
-def parse_args(args: str) -> dict[str, str]:
-    """Give the pairs of CNI_ARGS; the value is all that follows the first equals sign.
+def choose_vlan(config: "Mapping[str, object]", given: "Mapping[str, str]") -> "tuple[int | None, list[Issue]]":
+    """Return the VLAN that the attachment has chosen, None where it has chosen none, and what is wrong with a choice.
 
-    :raises CniError: INVALID_ENVIRONMENT for what is no pair.
+    A choice that is wrong is not chosen: the plugin refuses such an ADD before it asks the IPAM plugin.
+
+    :param given: the pairs of CNI_ARGS.
     """
-    found = {}
-    for pair in args.split(";") if args else ():
-        key, equals, value = pair.partition("=")
-        if not key or not equals:
-            raise CniError(INVALID_ENVIRONMENT, f"CNI_ARGS: invalid pair {pair!r}; write KEY=VALUE;KEY=VALUE")
-        found[key] = value
-    if found.get("IgnoreUnknown", "1").lower() not in _BOOLEANS:
-        raise CniError(INVALID_ENVIRONMENT, f"CNI_ARGS: IgnoreUnknown {found['IgnoreUnknown']!r} is neither true nor false")
-    return found
+    chosen: int | None = None
+    issues = []
+    for path, words, value in _wishes(config, given, "vlan"):
+        number = vlan_number(value)
+        problem = f"{value!r} is no VLAN; it may be 0 to {MOST_VLAN}" if number is None else _forbidden(config, number)
+        if problem:
+            issues.append(Issue(path, f"{words} {problem}"))
+        elif chosen is None:
+            chosen = number
+    return chosen, issues
 
 
-def _lowered(value: object) -> "dict[str, Any]":
-    """Give an object with its keys in small letters: go-cni sends its own spelling."""
-    return {str(key).lower(): part for key, part in value.items()} if isinstance(value, dict) else {}
+def _choose_text(config: "Mapping[str, object]", given: "Mapping[str, str]", key: str) -> "tuple[str | None, list[Issue]]":
+    chosen: str | None = None
+    issues = []
+    for path, words, value in _wishes(config, given, key):
+        if not isinstance(value, str):
+            issues.append(Issue(path, f"{words} must be a string, not {value!r}"))
+        elif key == "mac" and not is_mac(value):
+            issues.append(Issue(path, f"{words} {value!r} {NO_MAC}"))
+        elif chosen is None:
+            chosen = value
+    return chosen, issues
 
 
-def _checked(config: "dict[str, Any]", path: str, key: str, value: "Any") -> "tuple[Any, str]":
-    if key == "vlan":
-        return _checked_vlan(config, path, value)
-    if not isinstance(value, str):
-        return value, f"{path} must be a string, not {value!r}"
-    if key == "mac" and not is_mac(value):
-        return value, f"{path} {value!r} is not the MAC of one host; write it like 02:11:22:33:44:55"
-    return value, ""
+def _wishes(config: "Mapping[str, object]", given: "Mapping[str, str]", key: str) -> "list[tuple[Path, str, object]]":
+    """Return what each source has for a key, the one that counts first: path, path as text, and value.
+
+    runtimeConfig has no VLAN, CNI_ARGS no device.
+    """
+    args = config.get("args")
+    wishes: list[tuple[Path, str, object]] = []
+    if key != "vlan":
+        wishes.append((("runtimeConfig", key), f"runtimeConfig.{key}", _member(config.get("runtimeConfig"), key)))
+    if isinstance(args, dict):
+        wishes.append((("args", "cni", key), f"args.cni.{key}", _member(args.get("cni"), key)))
+    if key != "deviceID":
+        name = key.upper()
+        wishes.append(((_OF_ARGS, name), f"CNI_ARGS {name}", given.get(name)))
+    return [wish for wish in wishes if wish[2] is not None and wish[2] != ""]
 
 
-def _checked_vlan(config: "dict[str, Any]", path: str, value: "Any") -> "tuple[Any, str]":
-    number = vlan_number(value)
-    if number is None:
-        return value, f"{path} {value!r} is no VLAN; it may be 0 to {MOST_VLAN}"
+def _member(value: object, key: str) -> object:
+    """Return a member of an object, whatever the case of its key: go-cni sends its own spelling."""
+    if not isinstance(value, dict):
+        return None
+    return {str(name).lower(): part for name, part in value.items()}.get(key.lower())
+
+
+def _forbidden(config: "Mapping[str, object]", number: int) -> str:
+    """Return why an attachment may not choose a VLAN, or "" when it may."""
     if number == config.get("vlan"):
-        return number, ""
-    if config.get("vlanAllowed") is None:
-        return number, f"{path} asks for VLAN {number}, but the network lets nobody choose; list it in vlanAllowed"
-    if any(found and found[0] <= number <= found[1] for found in map(vlan_range, config["vlanAllowed"])):
-        return number, ""
-    return number, f"{path} asks for VLAN {number}, which is not in the network's vlanAllowed"
+        return ""
+    allowed = config.get("vlanAllowed")
+    if not isinstance(allowed, list):
+        return f"asks for VLAN {number}, but the network lets nobody choose; list it in vlanAllowed"
+    if any(span and span[0] <= number <= span[1] for span in map(vlan_range, allowed)):
+        return ""
+    return f"asks for VLAN {number}, which is not in the network's vlanAllowed"
 
 
 def vlan_number(value: object) -> int | None:
-    """Give a VLAN that is said as a number or in digits, or None."""
+    """Return a VLAN that is written as a number or in digits, or None."""
     if isinstance(value, str) and value.isascii() and value.isdecimal() and len(value) <= 4:
         value = int(value)
     return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MOST_VLAN else None
 
 
 def vlan_range(value: object) -> tuple[int, int] | None:
-    """Give the first and last VLAN of an entry of vlanAllowed, a number or "a-b", or None for one that is neither."""
+    """Return the first and last VLAN of an entry of vlanAllowed, a number or "a-b", or None for one that is neither."""
     first, _, last = value.partition("-") if isinstance(value, str) else (value, "", value)
     least, most = vlan_number(first), vlan_number(last or first)
     return (least, most) if least is not None and most is not None and least <= most else None

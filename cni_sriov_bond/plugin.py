@@ -8,6 +8,7 @@ from cni_sriov_bond import bond as bonds
 from cni_sriov_bond import claim, config, ipam, leases, netns, pool, readiness, recover, release, result, sriov
 from cni_sriov_bond.bonding import encode
 from cni_sriov_bond.bondrules import MIIMON
+from cni_sriov_bond.call import valid_attachments, with_attachments
 from cni_sriov_bond.deadline import UNDO_SECONDS
 from cni_sriov_bond.errors import (
     CHECK_DIFFERS,
@@ -27,15 +28,17 @@ from cni_sriov_bond.errors import (
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any
 
-    from cni_sriov_bond.config import Call, Network
+    from cni_sriov_bond.bonding import BondOptions
+    from cni_sriov_bond.call import Call
+    from cni_sriov_bond.config import Network
     from cni_sriov_bond.context import Context
     from cni_sriov_bond.leases import Lease
     from cni_sriov_bond.log import Log
     from cni_sriov_bond.netlink import Netlink
     from cni_sriov_bond.netns import Netns
     from cni_sriov_bond.ports import Port
+    from cni_sriov_bond.result import Interface, Result
 
 # A fresh port has carrier after 0.6 to 1.4 s on emulated igb, sooner on real NICs; an ADD does not fail for want of it.
 _CARRIER_SECONDS = 3.0
@@ -90,7 +93,7 @@ def add(call: "Call", network: "Network", context: "Context", answer: "Callable[
         log.step("asked the delegate")
         _use(call, network, site, said, work)
         ours = _result(call, network, site, said)
-        site.lease.record.addresses = [ip["address"] for ip in ours["ips"]]
+        site.lease.record.addresses = [ip.address.text for ip in ours.ips]
         site.lease.save(leases.READY)
         log.step("recorded")
         answer(result.build(result.join(before, ours), network.version))
@@ -128,7 +131,7 @@ class _Undo:
 def _make(call: "Call", network: "Network", site: _Site, log: "Log") -> None:
     """Make the bond in the container and give it its two VFs."""
     mac = site.lease.record.mac
-    options = {"miimon": MIIMON, **network.bond}
+    options: BondOptions = {"miimon": MIIMON, **network.bond}
     if network.bond.get("arp_interval"):
         options["miimon"] = 0
     link = bonds.make(site.inside, call.ifname, mac, options)
@@ -165,22 +168,22 @@ def _move_in(host: sriov.Host, port: "Port", network: "Network", site: _Site) ->
     host.netlink.move(link, site.target.fd, f"the container's namespace {site.target.path}", name)
 
 
-def _ask_delegate(call: "Call", network: "Network", executable: str, lock: int, context: "Context") -> "dict[str, Any]":
+def _ask_delegate(call: "Call", network: "Network", executable: str, lock: int, context: "Context") -> "Result":
     """Return the delegate's answer; without a delegate, one without addresses."""
     if not executable:
-        return {"interfaces": [], "ips": [], "routes": [], "dns": {}}
+        return result.Result([], [], [], {})
     seconds = context.deadline.left(ipam.SECONDS)
     if not seconds:
         raise CniError(TRY_AGAIN_LATER, f"no time was left to ask the IPAM plugin {network.delegate} for addresses")
     with context.deadline.wait(f"the IPAM plugin {network.delegate} at ADD"):
         text = context.delegates.run(executable, "ADD", call.environ, network.raw, seconds, lock)
     found = result.parse(text, network.version, f"the IPAM plugin {network.delegate}")
-    if not found["ips"]:
+    if not found.ips:
         raise CniError(DELEGATE_FAILED, f"IPAM plugin {network.delegate} returned missing IP config")
     return found
 
 
-def _use(call: "Call", network: "Network", site: _Site, said: "dict[str, Any]", context: "Context") -> None:
+def _use(call: "Call", network: "Network", site: _Site, said: "Result", context: "Context") -> None:
     """Give the bond its addresses and routes, wait for its carrier, tell the neighbours, and choose its monitor."""
     log = context.log
     link = site.inside.link(call.ifname)
@@ -194,12 +197,12 @@ def _use(call: "Call", network: "Network", site: _Site, said: "dict[str, Any]", 
     if not carrier:
         log.warn(f"{call.ifname} of container {call.container_id} has no carrier after {_CARRIER_SECONDS:.0f} s")
     log.step("waited for carrier")
-    if said["ips"]:
-        ip_addresses.announce(site.target, call.ifname, link.mac, said["ips"])
+    if said.ips:
+        ip_addresses.announce(site.target, call.ifname, link.mac, said.ips)
     _watch(call, network, site, said, context)
 
 
-def _watch(call: "Call", network: "Network", site: _Site, said: "dict[str, Any]", context: "Context") -> None:
+def _watch(call: "Call", network: "Network", site: _Site, said: "Result", context: "Context") -> None:
     """Let the bond watch its path where its carrier tells nothing; it must not depend on a gateway that never answers."""
     drivers = [sriov.driver(port.pci) for port in site.ports]
     if not bonds.wants_path(network.bond, network.link_monitor, drivers):
@@ -218,31 +221,31 @@ def _watch(call: "Call", network: "Network", site: _Site, said: "dict[str, Any]"
     context.log.step(f"watches the path to {targets}")
 
 
-def _answering(call: "Call", site: _Site, said: "dict[str, Any]") -> "dict[str, list[str]]":
+def _answering(call: "Call", site: _Site, said: "Result") -> "dict[str, list[str]]":
     """Give the gateways that answer, by way of the bond or else of any port: the bond may have asked on a path that is dead."""
     mac = site.lease.record.mac
-    found = ip_addresses.answering(site.target, call.ifname, mac, said["ips"])
+    found = ip_addresses.answering(site.target, call.ifname, mac, said.ips)
     if found:
         return found
     for port in bonds.ports(site.inside, site.ports).values():
-        found = ip_addresses.answering(site.target, port.name, mac, said["ips"], ip_addresses.GATEWAY_SECONDS / 2)
+        found = ip_addresses.answering(site.target, port.name, mac, said.ips, ip_addresses.GATEWAY_SECONDS / 2)
         if found:
             return found
     return {}
 
 
-def _result(call: "Call", network: "Network", site: _Site, said: "dict[str, Any]") -> "dict[str, Any]":
+def _result(call: "Call", network: "Network", site: _Site, said: "Result") -> "Result":
     link = site.inside.link(call.ifname)
     if link is None:
         raise CniError(POOL_UNUSABLE, f"the bond {call.ifname} vanished from {call.netns}")
-    interface: dict[str, Any] = {"name": call.ifname, "mac": link.mac, "mtu": link.mtu, "sandbox": call.netns}
+    interface: Interface = {"name": call.ifname, "mac": link.mac, "mtu": link.mtu, "sandbox": call.netns}
     if network.vlan is not None:
         interface["vlan"] = network.vlan
     site.lease.record.requested.mtu = link.mtu
     return result.of_interface(interface, said, network.dns)
 
 
-def _prev_result(network: "Network") -> "dict[str, Any] | None":
+def _prev_result(network: "Network") -> "Result | None":
     """Give prevResult in our form, or None where there is none.
 
     :raises CniError: DECODING_FAILURE when it is no result.
@@ -250,7 +253,7 @@ def _prev_result(network: "Network") -> "dict[str, Any] | None":
     if network.prev_result is None:
         return None
     try:
-        return result.normal(network.prev_result, network.version)
+        return result.from_json(network.prev_result, network.version)
     except ValueError as wrong:
         raise CniError(DECODING_FAILURE, f"prevResult of network {network.name!r} is no CNI result: {wrong}") from None
 
@@ -331,7 +334,7 @@ def check(call: "Call", network: "Network", context: "Context") -> None:
     _forward(call, network, context, "CHECK", network.raw)
 
 
-def _differences(call: "Call", lease: "Lease", before: "dict[str, Any]") -> list[str]:
+def _differences(call: "Call", lease: "Lease", before: "Result") -> list[str]:
     record = lease.record
     target = netns.require(call.netns)
     if record.netns is None or (target.dev, target.ino) != (record.netns.dev, record.netns.ino):
@@ -344,19 +347,13 @@ def _differences(call: "Call", lease: "Lease", before: "dict[str, Any]") -> list
     # A later plugin of the chain may have given the bond another MAC, and its ports with it: the result says which is meant.
     mac = str(ours.get("mac", "")).lower()
     requested = record.requested
-    asked = {
-        "name": call.ifname,
-        "mac": mac,
-        "mtu": requested.mtu,
-        "options": requested.options,
-        "primary": requested.primary,
-        "ports": [port.pci for port in ports],
-    }
-    found = bonds.differences(link, inside.links(), asked)
+    addresses = [port.pci for port in ports]
+    expected = bonds.Expected(call.ifname, mac, requested.mtu, addresses, requested.options, requested.primary)
+    found = bonds.differences(link, inside.links(), expected)
     if link is not None:
-        place = before["interfaces"].index(ours)
-        ips = [ip for ip in before["ips"] if ip.get("interface", place) == place]
-        found += ip_addresses.differences(inside, link, ips, before["routes"])
+        place = before.interfaces.index(ours)
+        ips = [ip for ip in before.ips if ip.interface in (None, place)]
+        found += ip_addresses.differences(inside, link, ips, before.routes)
     # Where ports differ in their MACs the kernel moves these from port to port, and the PFs follow.
     ports_mac = record.mac if len(set(record.port_macs.values())) == 1 else None
     for port in ports:
@@ -368,11 +365,10 @@ def _differences(call: "Call", lease: "Lease", before: "dict[str, Any]") -> list
     return found
 
 
-def _our_interface(call: "Call", before: "dict[str, Any]") -> "dict[str, Any]":
-    for one in before["interfaces"]:
-        if one.get("name") == call.ifname and one.get("sandbox") == call.netns:
-            found: dict[str, Any] = one
-            return found
+def _our_interface(call: "Call", before: "Result") -> "Interface":
+    for interface in before.interfaces:
+        if interface.get("name") == call.ifname and interface.get("sandbox") == call.netns:
+            return interface
     raise CniError(CHECK_DIFFERS, f"prevResult has no interface {call.ifname} in {call.netns}")
 
 
@@ -381,7 +377,7 @@ def collect(call: "Call", network: "Network", context: "Context") -> None:
 
     :raises CniError: reporting everything that failed; the rest is done.
     """
-    live = config.valid_attachments(network)
+    live = valid_attachments(network.document, INVALID_CONFIG)
     outcome = release.Outcome()
     waiting: set[tuple[str, str]] = set()
     # The forwarded GC needs time too: it is what frees the addresses of most attachments.
@@ -401,7 +397,7 @@ def _forward_gc(call: "Call", network: "Network", waiting: "set[tuple[str, str]]
 
     :param waiting: (container id, interface name) of leases that are still there and that the runtime does not list.
     """
-    _forward(call, network, context, "GC", config.with_attachments(network, waiting) if waiting else network.raw)
+    _forward(call, network, context, "GC", with_attachments(network.document, waiting) if waiting else network.raw)
 
 
 def status(call: "Call", network: "Network", context: "Context") -> None:

@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from cni_sriov_bond import config, result
-from cni_sriov_bond.config import Call
+from cni_sriov_bond import result
+from cni_sriov_bond.call import parse_call
 from cni_sriov_bond.delegate import verbs
 from cni_sriov_bond.errors import CniError
 from tests.support import REPOSITORY
@@ -86,20 +86,11 @@ def host_local(
 
 def call(verb: str, value: dict[str, Any], cid: str = "c1", ifname: str = "eth0", args: str = "") -> Answer:
     """Make a call in this process: all that the delegate does but for its standard streams."""
-    asked = Call(environment(verb, cid, ifname, args))
-    document = config.parse_json(json.dumps(value).encode())
     try:
-        version = config.check_version(document, verb)
+        asked = parse_call(environment(verb, cid, ifname, args), lambda: json.dumps(value).encode())
         if verb == "ADD":
-            return Answer(0, json.loads(result.build(verbs.add(asked, document, version), version)))
-        if verb == "DEL":
-            verbs.delete(asked, document)
-        elif verb == "CHECK":
-            verbs.check(asked, document, version)
-        elif verb == "GC":
-            verbs.collect(document)
-        else:
-            verbs.status(document, version)
+            return Answer(0, json.loads(result.build(verbs.add(asked), asked.version)))
+        {"DEL": verbs.delete, "CHECK": verbs.check, "GC": verbs.collect, "STATUS": verbs.status}[verb](asked)
     except CniError as failed:
         return Answer(failed.code, {"code": failed.code, "msg": failed.msg, "details": failed.details})
     return Answer(0, {})

@@ -1,7 +1,5 @@
 """What a delegate says of addresses and routes, on a device, and how CHECK finds it there."""
 
-from typing import Any
-
 import pytest
 
 from cni_sriov_bond import addresses, result
@@ -10,17 +8,17 @@ from tests.support import Space, cable
 pytestmark = pytest.mark.root
 
 
-def said(address: str, gateway: str = "", *routes: str) -> dict[str, Any]:
+def said(address: str, gateway: str = "", *routes: str) -> result.Result:
     """Give a delegate's answer in our form."""
     ip = {"address": address, "gateway": gateway} if gateway else {"address": address}
-    return result.normal({"cniVersion": "1.0.0", "ips": [ip], "routes": [{"dst": route} for route in routes]}, "1.0.0")
+    return result.from_json({"cniVersion": "1.0.0", "ips": [ip], "routes": [{"dst": route} for route in routes]}, "1.0.0")
 
 
-def put(where: Space, name: str, answer: dict[str, Any]) -> list[str]:
+def put(where: Space, name: str, answer: result.Result) -> list[str]:
     link = where.ours.link(name)
     assert link is not None
     taken = addresses.put(where.ours, where.netns, link, answer)
-    assert addresses.differences(where.ours, link, answer["ips"], answer["routes"]) == [], "CHECK after ADD"
+    assert addresses.differences(where.ours, link, answer.ips, answer.routes) == [], "CHECK after ADD"
     return taken
 
 

@@ -1,12 +1,15 @@
 """What CHECK says of a bond, and what chooses its monitor: over links as the kernel shows them, with no kernel."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from cni_sriov_bond import bond as bonds
 from cni_sriov_bond import wire
 from cni_sriov_bond.bonding import encode
+
+if TYPE_CHECKING:
+    from cni_sriov_bond.bonding import BondOptions
 
 PORTS = ("ffff:01:10.0", "ffff:02:10.0")
 
@@ -25,9 +28,8 @@ def made(**options: Any) -> tuple[wire.Link, list[wire.Link]]:
     return link(9, "eth0", kind="bond", bond_data=data), members
 
 
-def asked(**changes: Any) -> dict[str, Any]:
-    usual = {"name": "eth0", "mac": "02:00:00:00:00:01", "mtu": None, "ports": list(PORTS), "options": {"mode": 1}}
-    return {**usual, **changes}
+def asked(primary: str = "", options: "BondOptions | None" = None) -> bonds.Expected:
+    return bonds.Expected("eth0", "02:00:00:00:00:01", None, list(PORTS), options or {"mode": 1}, primary)
 
 
 def test_a_bond_as_it_was_asked_has_no_differences() -> None:
@@ -56,7 +58,7 @@ def test_another_primary_is_a_difference(index: int | None, words: str) -> None:
         ({"arp_ip_target": ["10.0.0.1"]}, "arp_ip_target [], not ['10.0.0.1']"),
     ],
 )
-def test_another_option_is_a_difference(options: dict[str, Any], words: str) -> None:
+def test_another_option_is_a_difference(options: "BondOptions", words: str) -> None:
     """Options are told by the words that people write (K6)."""
     bond, members = made(fail_over_mac=0)
     assert bonds.differences(bond, members, asked(options={"mode": 1, **options})) == [f"eth0 has {words}"]
@@ -75,6 +77,6 @@ def test_another_option_is_a_difference(options: dict[str, Any], words: str) -> 
         ({"mode": 2, "peer_notif_delay": 100}, "auto", ["igbvf"], False),
     ],
 )
-def test_the_monitor_that_fits(options: dict[str, Any], choice: str, drivers: list[str], path: bool) -> None:
+def test_the_monitor_that_fits(options: "BondOptions", choice: str, drivers: list[str], path: bool) -> None:
     """What delays carrier's word wants carrier watched; explicit monitors win."""
     assert bonds.wants_path(options, choice, drivers) is path

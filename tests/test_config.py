@@ -1,36 +1,24 @@
-"""What the plugin makes of environment and config: the order of the checks, and every mistake at once."""
+"""What the plugin makes of a network config: typed values, and every mistake at once."""
 
 import json
 from typing import Any
 
 import pytest
 
-from cni_sriov_bond import config
-from cni_sriov_bond.errors import (
-    DECODING_FAILURE,
-    INCOMPATIBLE_VERSION,
-    INVALID_CONFIG,
-    INVALID_ENVIRONMENT,
-    CniError,
-)
+from cni_sriov_bond import bonding, bondrules, config, overrides
+from cni_sriov_bond.call import parse_json
+from cni_sriov_bond.errors import INVALID_CONFIG, INVALID_ENVIRONMENT, CniError
+from cni_sriov_bond.ports import VfSettings
+from cni_sriov_bond.schema import Issue
 
-ENVIRONMENT = {
-    "CNI_COMMAND": "ADD",
-    "CNI_CONTAINERID": "c1",
-    "CNI_NETNS": "/run/netns/c1",
-    "CNI_IFNAME": "eth0",
-    "CNI_PATH": "/opt/cni/bin",
-}
-
-
-def call(**changes: str) -> config.Call:
-    return config.parse_call({**ENVIRONMENT, **changes})
+# What a VF is set to when the config does not speak of it.
+SAFE = {"spoofchk": 1, "trust": 0}
 
 
 def network(**keys: Any) -> config.Network:
     value = {"cniVersion": "1.0.0", "name": "net1", "type": "sriov-bond", **keys}
     data = json.dumps(value).encode()
-    return config.parse_network(data, config.parse_json(data), "1.0.0")
+    return config.parse_network(data, parse_json(data), "1.0.0")
 
 
 def refusal(**keys: Any) -> str:
@@ -40,238 +28,13 @@ def refusal(**keys: Any) -> str:
     return refused.value.msg
 
 
-# -- the environment (E3 to E10)
-
-
-@pytest.mark.parametrize(
-    ("verb", "missing"),
-    [
-        ("ADD", "CNI_CONTAINERID,CNI_NETNS,CNI_IFNAME,CNI_PATH"),
-        ("CHECK", "CNI_CONTAINERID,CNI_NETNS,CNI_IFNAME,CNI_PATH"),
-        ("DEL", "CNI_CONTAINERID,CNI_IFNAME,CNI_PATH"),
-        ("GC", "CNI_PATH"),
-        ("STATUS", "CNI_PATH"),
-    ],
-)
-def test_all_missing_variables_are_named_at_once(verb: str, missing: str) -> None:
-    """Each verb's missing variables are listed in the order of the reference (E3, E4, E5, E7)."""
-    with pytest.raises(CniError) as refused:
-        config.parse_call({"CNI_COMMAND": verb})
-    assert refused.value.code == INVALID_ENVIRONMENT
-    assert refused.value.msg == f"required env variables [{missing}] missing"
-
-
-def test_an_empty_variable_is_a_missing_one() -> None:
-    """An empty value is named like one that is not there (E8)."""
-    with pytest.raises(CniError, match=r"\[CNI_NETNS,CNI_PATH\]"):
-        call(CNI_NETNS="", CNI_PATH="")
-
-
-def test_del_needs_no_netns() -> None:
-    """The normal DEL has no CNI_NETNS (E4, D4)."""
-    assert call(CNI_COMMAND="DEL", CNI_NETNS="").netns == ""
-
-
-@pytest.mark.parametrize("name", ["a", "0", "c-1_2.3", "k8s.io-" + "f" * 64, "x" * 4096])
-def test_container_ids_of_runtimes_pass(name: str) -> None:
-    """What containerd, nerdctl and cnitool send is taken (E9)."""
-    config.check_identifiers(call(CNI_CONTAINERID=name))
-
-
-@pytest.mark.parametrize("name", ["_a", "-a", ".a", "../x", "ab\n", "a b", "é", "a/b", "a:b", "\udcff", "\u0661"])
-def test_a_bad_container_id_is_refused_and_shown(name: str) -> None:
-    """A container id that is no name is refused, a trailing line end included, with the value in the details (E9)."""
-    with pytest.raises(CniError) as refused:
-        config.check_identifiers(call(CNI_CONTAINERID=name))
-    assert (refused.value.code, refused.value.msg) == (INVALID_ENVIRONMENT, "invalid characters in containerID")
-    assert refused.value.details == name
-
-
-@pytest.mark.parametrize("name", ["e", "eth0", "net1", "a" * 15, "é" * 7, "x@y", "eth0.100"])
-def test_device_names_pass(name: str) -> None:
-    """A name that the kernel takes for a device is taken (E10)."""
-    config.check_identifiers(call(CNI_IFNAME=name))
-
-
-@pytest.mark.parametrize(
-    ("name", "words"),
-    [
-        ("a" * 16, "longer than 15 bytes"),
-        ("é" * 8, "longer than 15 bytes"),
-        ("a/b", "not one for a device"),
-        ("a:b", "not one for a device"),
-        (".", "not one for a device"),
-        ("..", "not one for a device"),
-        ("a b", "not one for a device"),
-        ("a\u00a0b", "not one for a device"),
-        ("a\u2003b", "not one for a device"),
-        ("eth0\n", "not one for a device"),
-        ("a\x01", "not one for a device"),
-        ("lo", "loopback"),
-        ("eth%d", "a pattern to the kernel"),
-    ],
-)
-def test_a_bad_interface_name_is_refused_and_shown(name: str, words: str) -> None:
-    """A name that is no device's is refused before anything is done, bytes counted and Unicode space known (E10)."""
-    with pytest.raises(CniError, match=words) as refused:
-        config.check_identifiers(call(CNI_IFNAME=name))
-    assert refused.value.code == INVALID_ENVIRONMENT
-    assert "CNI_IFNAME" in refused.value.msg
-    assert name == "lo" or repr(name) in refused.value.msg
-
-
-def test_a_pattern_of_interface_names_does_not_stop_a_del() -> None:
-    """An ADD with it was refused, and its runtime deletes it then (D3)."""
-    config.check_identifiers(call(CNI_COMMAND="DEL", CNI_IFNAME="eth%d"))
-
-
-# -- the document (C1 to C11)
-
-
-@pytest.mark.parametrize(
-    "text",
-    [b"", b"  \n", b"{", b"{}x", b"{}{}", b"\xef\xbb\xbf{}", b"[]", b'"x"', b"5", b"true", b"NaN", b"{'name':'x'}", b"\x00"],
-)
-def test_what_is_no_object_is_refused(text: bytes) -> None:
-    """Anything but one JSON object is a decoding failure that says what it is (C1)."""
-    with pytest.raises(CniError, match=r"^error unmarshall network config: .") as refused:
-        config.parse_json(text)
-    assert refused.value.code == DECODING_FAILURE
-
-
-@pytest.mark.parametrize("text", [b"null", b"{}", b'{"name":""}', b'{"name":null}'])
-def test_a_missing_network_name_is_told(text: bytes) -> None:
-    """No name, an empty one and null are one mistake (C2, C3)."""
-    with pytest.raises(CniError, match=r"^missing network name$") as refused:
-        config.parse_json(text)
-    assert refused.value.code == INVALID_CONFIG
-
-
-@pytest.mark.parametrize("name", ["../x", "_a", "a b", "a/b", "net\n", "é", "a\udcffb"])
-def test_a_bad_network_name_is_refused_and_shown(name: str) -> None:
-    """A name with foreign letters is refused, with the value in the details (C3)."""
-    with pytest.raises(CniError, match=r"^invalid characters found in network name$") as refused:
-        config.parse_json(json.dumps({"name": name}).encode())
-    assert (refused.value.code, refused.value.details) == (INVALID_CONFIG, name)
-
-
-@pytest.mark.parametrize(
-    "text", [b'{"name":5}', b'{"name":["a"]}', b'{"name":"a","cniVersion":1}', b'{"name":"a","cniVersion":[]}']
-)
-def test_a_name_or_version_of_another_type_is_a_decoding_failure(text: bytes) -> None:
-    """A number for a name or a version is a document of another kind (C3, C5)."""
-    with pytest.raises(CniError, match="must be a string") as refused:
-        config.parse_json(text)
-    assert refused.value.code == DECODING_FAILURE
-
-
-def test_bad_utf8_is_replaced() -> None:
-    """A byte that is no UTF-8 becomes U+FFFD, as in Go, wherever it does no harm (C10)."""
-    assert config.parse_json(b'{"name":"a","x":"\xff\xfe"}')["x"] == "\ufffd\ufffd"
-    with pytest.raises(CniError, match="invalid characters found in network name"):
-        config.parse_json(b'{"name":"a\xff"}')
-
-
-def test_wide_encodings_are_not_guessed() -> None:
-    """UTF-16 is refused: json.loads would have guessed it from the bytes (C10)."""
-    with pytest.raises(CniError, match="error unmarshall"):
-        config.parse_json('{"name":"a"}'.encode("utf-16"))
-
-
-# -- the version (C4, C6, K1, S1, G1)
-
-
-@pytest.mark.parametrize("value", [{}, {"cniVersion": ""}, {"cniVersion": None}])
-def test_no_version_is_the_first_one(value: dict[str, Any]) -> None:
-    """A config without a version is of 0.1.0 (C4)."""
-    assert config.check_version(value, "ADD") == "0.1.0"
-
-
-@pytest.mark.parametrize("version", config.VERSIONS)
-def test_every_listed_version_is_served(version: str) -> None:
-    """ADD and DEL take each version that VERSION lists (V2)."""
-    assert config.check_version({"cniVersion": version}, "ADD") == version
-    assert config.check_version({"cniVersion": version}, "DEL") == version
-
-
-@pytest.mark.parametrize("version", ["9.9.9", "1.0", "banana", "1.0.0 ", "v1.0.0", "0.3", "1.2.0"])
-@pytest.mark.parametrize("verb", ["ADD", "DEL"])
-def test_an_unknown_version_is_refused_with_the_known_ones(version: str, verb: str) -> None:
-    """The version must be one of ours to the letter; the details say both (C6)."""
-    with pytest.raises(CniError, match=r"^incompatible CNI versions$") as refused:
-        config.check_version({"cniVersion": version}, verb)
-    assert refused.value.code == INCOMPATIBLE_VERSION
-    assert refused.value.details.startswith(f'config is "{version}", plugin supports ["0.1.0" "0.2.0"')
-
-
-@pytest.mark.parametrize(
-    ("verb", "last_refused", "first_served"),
-    [("CHECK", "0.3.1", "0.4.0"), ("GC", "1.0.0", "1.1.0"), ("STATUS", "1.0.0", "1.1.0")],
-)
-def test_a_verb_is_refused_below_its_version(verb: str, last_refused: str, first_served: str) -> None:
-    """CHECK, GC and STATUS are there from their version on (K1, G1, S1)."""
-    with pytest.raises(CniError, match=f"^config version does not allow {verb}$") as refused:
-        config.check_version({"cniVersion": last_refused}, verb)
-    assert (refused.value.code, last_refused in refused.value.details) == (INCOMPATIBLE_VERSION, True)
-    assert config.check_version({"cniVersion": first_served}, verb) == first_served
-
-
-@pytest.mark.parametrize(
-    ("version", "code"),
-    [
-        ("banana", 6),
-        ("1.0.0 ", 6),
-        ("v1.0.0", 6),
-        ("1.1.0.0", 6),
-        ("1..0", 6),
-        ("9" * 5000, 6),
-        ("9.9.9", 1),
-        ("1.2", 1),
-        ("0.3", 1),
-    ],
-)
-@pytest.mark.parametrize("verb", ["CHECK", "GC", "STATUS"])
-def test_the_later_verbs_want_a_version_of_numbers_first(verb: str, version: str, code: int) -> None:
-    """What is no version is a decoding failure there, and what is one but not ours is incompatible (C6)."""
-    with pytest.raises(CniError) as refused:
-        config.check_version({"cniVersion": version}, verb)
-    assert refused.value.code == code
-
-
-# -- what GC must keep (G2 to G8)
-
-
-@pytest.mark.parametrize("key", ["cni.dev/valid-attachments", "cni.dev/attachments"])
-def test_the_list_of_valid_attachments_is_read_under_both_names(key: str) -> None:
-    """The specification's text had another name for it; null and empty are both a list of nobody (G2, G3, G5)."""
-    given = [{"containerID": "c1", "ifname": "eth0"}, {"containerID": "c2", "ifname": "net1", "x": 5}]
-    assert config.valid_attachments(network(**{key: given})) == {("c1", "eth0"), ("c2", "net1")}
-    assert config.valid_attachments(network(**{key: []})) == set()
-    assert config.valid_attachments(network(**{key: None})) == set()
-    assert config.valid_attachments(network()) is None
-
-
-@pytest.mark.parametrize(
-    "given",
-    [
-        {}, "c1", 5, True, [None], ["c1"], [[]], [{}], [{"containerID": "c1"}], [{"ifname": "eth0"}],
-        [{"containerID": 1, "ifname": "eth0"}], [{"containerID": "c1", "ifname": "eth0"}, {"containerID": "", "ifname": "x"}],
-    ],
-)  # fmt: skip
-def test_a_list_of_another_shape_is_refused(given: Any) -> None:
-    """Nothing can be freed by a list that is not understood whole (G8)."""
-    with pytest.raises(CniError, match=r"cni\.dev/valid-attachments") as refused:
-        config.valid_attachments(network(**{"cni.dev/valid-attachments": given}))
-    assert refused.value.code == INVALID_CONFIG
-
-
 # -- what an attachment may choose for itself (contract 4, 37 to 41)
 
 
 def chosen(given: str = "", /, **keys: Any) -> config.Network:
     value = {"cniVersion": "1.0.0", "name": "net1", "type": "sriov-bond", **keys}
     data = json.dumps(value).encode()
-    return config.parse_network(data, config.parse_json(data), "1.0.0", given)
+    return config.parse_network(data, parse_json(data), "1.0.0", given)
 
 
 def test_choices_have_their_order() -> None:
@@ -319,29 +82,30 @@ def test_the_device_has_its_order() -> None:
 def test_a_vlan_may_be_chosen_of_those_that_are_allowed(args: str, keys: dict[str, Any], vlan: int | None) -> None:
     """The network's own VLAN may always be asked for."""
     found = chosen(args, **keys)
-    assert (found.vlan, found.vf.get("vlan")) == (vlan, vlan)
+    assert (found.vlan, found.vf.vlan) == (vlan, vlan)
 
 
 @pytest.mark.parametrize("key", ["pool", "deviceID", "mac", "spoofchk", "trust", "link_state", "vlanProto", "mode", "primary"])
 def test_an_empty_word_is_absent(key: str) -> None:
     """As in Go, where it is the zero value: templates render what nobody gave so."""
     given, absent = network(**{key: ""}), network()
-    for slot in set(config.Network.__slots__) - {"raw", "document"}:
+    for slot in set(config.Network.__slots__) - {"raw", "document", "vf"}:
         assert getattr(given, slot) == getattr(absent, slot)
+    assert given.vf.to_json() == absent.vf.to_json()
 
 
 @pytest.mark.parametrize("keys", [{"vlan": 0, "vlanProto": "802.1q"}, {"vlanProto": "802.1Q"}, {"vlan": 0, "vlanQoS": 0}])
 def test_what_untagged_frames_have_may_be_said(keys: dict[str, Any]) -> None:
     """802.1q and priority 0 are what sriov-cni fills in where nothing is given."""
-    assert network(**keys).vf.get("vlan_qos", 0) == 0
+    assert not network(**keys).vf.vlan_qos
 
 
 def test_a_chosen_vlan_has_the_priority_of_the_network() -> None:
     """Priority and protocol may be there for a VLAN that an attachment chooses; untagged frames have none."""
     keys: dict[str, Any] = {"vlanQoS": 3, "vlanProto": "802.1ad", "vlanAllowed": ["0-9"]}
-    assert {"vlan": 9, "vlan_qos": 3, "vlan_proto": 0x88A8}.items() <= chosen("VLAN=9", **keys).vf.items()
-    assert {"vlan": 0, "vlan_qos": 0, "vlan_proto": 0x8100}.items() <= chosen("VLAN=0", **keys).vf.items()
-    assert "vlan_qos" not in chosen(**keys).vf
+    assert chosen("VLAN=9", **keys).vf.to_json() == {**SAFE, "vlan": 9, "vlan_qos": 3, "vlan_proto": 0x88A8}
+    assert chosen("VLAN=0", **keys).vf.to_json() == {**SAFE, "vlan": 0, "vlan_qos": 0, "vlan_proto": 0x8100}
+    assert chosen(**keys).vf.to_json() == SAFE
 
 
 @pytest.mark.parametrize(
@@ -419,7 +183,8 @@ def test_a_config_without_a_key_of_ours_is_safe_and_whole() -> None:
     found = network()
     assert (found.name, found.version, found.pool, found.delegate) == ("net1", "1.0.0", "", "")
     assert found.bond == {"mode": 2, "xmit_hash_policy": 1}
-    assert found.vf == {"spoofchk": 1, "trust": 0}
+    assert isinstance(found.vf, VfSettings)
+    assert found.vf.to_json() == SAFE
     assert (found.vlan, found.mtu, found.mac, found.dns, found.prev_result) == (None, None, "", {}, None)
     assert (found.link_monitor, found.log_level, found.log_file) == ("auto", "warning", "")
 
@@ -432,7 +197,7 @@ def test_every_key_reaches_its_place() -> None:
         arp_interval=100, arp_ip_target=["10.0.0.1"], linkMonitor="arp", arp_validate="filter", min_links=1, primary="B",
         ipam={"type": "host-local", "subnet": "10.0.0.0/24"}, dns={"nameservers": ["10.0.0.1"]}, logLevel="debug",
     )  # fmt: skip
-    assert found.vf == {
+    assert found.vf.to_json() == {
         "vlan": 100, "vlan_qos": 5, "vlan_proto": 0x88A8, "spoofchk": 0, "trust": 1, "link_state": 2,
         "min_tx_rate": 10, "max_tx_rate": 100,
     }  # fmt: skip
@@ -542,9 +307,9 @@ def test_good_neighbours_of_bad_targets_are_taken() -> None:
 
 def test_vlan_has_three_values() -> None:
     """Absent leaves the VF alone, 0 is untagged, and a number is that VLAN with the usual protocol."""
-    assert "vlan" not in network().vf
-    assert network(vlan=0).vf["vlan"] == 0
-    assert network(vlan=4094).vf | {} == {"vlan": 4094, "vlan_qos": 0, "vlan_proto": 0x8100, "spoofchk": 1, "trust": 0}
+    assert network().vf.vlan is None
+    assert network(vlan=0).vf.vlan == 0
+    assert network(vlan=4094).vf.to_json() == {**SAFE, "vlan": 4094, "vlan_qos": 0, "vlan_proto": 0x8100}
 
 
 def test_null_is_as_good_as_absent() -> None:
@@ -566,12 +331,11 @@ def test_unknown_keys_are_ignored() -> None:
 
 @pytest.mark.parametrize(
     ("key", "meant"),
-    [("vlna", "vlan"),
-     ("VLAN", "vlan"), ("vlan_qos", "vlanQoS"), ("fail_over_mca", "fail_over_mac"), ("spoofCheck", "spoofchk"),
-     ("linkState", "link_state"), ("arp_ip_targets", "arp_ip_target")],
+    [("Vlan", "vlan"), ("VLAN", "vlan"), ("vlan_qos", "vlanQoS"), ("fail_overMac", "fail_over_mac"), ("state-dir", "stateDir"),
+     ("linkState", "link_state"), ("ARP_IP_TARGET", "arp_ip_target")],
 )  # fmt: skip
-def test_a_key_close_to_a_known_one_is_hinted_at(key: str, meant: str) -> None:
-    """A slip of the finger is told in the log, and beside the mistakes of a config that is refused."""
+def test_a_known_key_in_another_spelling_is_hinted_at(key: str, meant: str) -> None:
+    """A slip in case, "_" or "-" is told in the log, and beside the mistakes of a config that is refused."""
     assert config.hints(network(**{key: 1}).document) == [f"the key '{key}' is not known and ignored; did you mean {meant}?"]
     with pytest.raises(CniError) as refused:
         network(**{key: 1, "mtu": 1})
@@ -579,16 +343,44 @@ def test_a_key_close_to_a_known_one_is_hinted_at(key: str, meant: str) -> None:
 
 
 def test_keys_of_others_are_not_hinted_at() -> None:
-    """What runtimes add and what is like nothing of ours is silent, and a flood of keys does not take long."""
-    document = {"disableCheck": 1, "pciBusID": "x", "cni.dev/valid-attachments": [], "vlan/x": 1, "dns": {}, "foo": 1, "": 2}
+    """What runtimes add and what is none of ours in any spelling is silent, and a flood of keys is cut."""
+    document = {"disableCheck": 1, "pciBusID": "x", "cni.dev/valid-attachments": [], "vlan/x": 1, "dns": {}, "vlna": 1, "": 2}
     assert config.hints(document) == []
-    assert len(config.hints({f"vlan{number}" + "x" * 10**6: 1 for number in range(30)})) <= 20
+    assert len(config.hints({f"vl{'_' * number}an": 1 for number in range(1, 50)})) == 20
+    [long] = config.hints({f"vlan{'_' * 10**6}": 1})
+    assert len(long) < 150
+
+
+def paths(issues: list[Issue]) -> list[tuple[str | int, ...]]:
+    return [issue.path for issue in issues]
+
+
+def test_an_issue_has_the_path_that_the_config_has() -> None:
+    """What goes wrong together is told at one of its keys, as the config spells it; sentences are never taken apart."""
+    options: bonding.BondOptions = {
+        "mode": 2, "arp_interval": 100, "miimon": 100, "arp_ip_target": ["10.0.0.1", "x"], "arp_validate": 3, "updelay": 50,
+    }  # fmt: skip
+    found = bondrules.mistakes(options, True, "auto", set())
+    assert paths(found) == [("primary",), ("arp_interval",), ("updelay",), ("arp_ip_target", 1)]
+    assert found[-1].sentence == "arp_ip_target 'x' is no address"
+    given = {"vlan": 5, "vlanAllowed": ["7"], "runtimeConfig": {"MAC": 5}, "args": {"cni": {"VLAN": 6, "deviceId": []}}}
+    chosen_keys, found = overrides.choose({"name": "net1", **given}, "")
+    assert chosen_keys == {}
+    assert paths(found) == [("runtimeConfig", "mac"), ("args", "cni", "vlan"), ("args", "cni", "deviceID")]
+
+
+def test_a_teardown_leaves_out_what_is_wrong_by_its_key() -> None:
+    """A key that a sentence happens to begin with is not meant: the path says which is left out."""
+    value = {"name": "net1", "type": "sriov-bond", "logFile": "a\0b", "ipam": {"type": 5}, "logLevel": "debug", "vlan": 4095}
+    found, left_out = config.parse_for_teardown(json.dumps(value).encode(), value, "1.1.0")
+    assert paths(left_out) == [("ipam", "type"), ("logFile",)]
+    assert (found.delegate, found.log_file, found.log_level, found.vlan) == ("", "", "debug", None)
 
 
 def test_the_delegates_bytes_are_untouched() -> None:
     """White space, key order and bad UTF-8 are kept for the delegate (I3)."""
     data = b' {"type":"sriov-bond" , "name":"a","x":"\xff","name":"b"}\n'
-    assert config.parse_network(data, config.parse_json(data), "1.0.0").raw == data
+    assert config.parse_network(data, parse_json(data), "1.0.0").raw == data
 
 
 @pytest.mark.parametrize(

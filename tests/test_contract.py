@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from cni_sriov_bond import CNI_VERSIONS as VERSIONS
 from cni_sriov_bond import leases
-from cni_sriov_bond.config import VERSIONS
 from cni_sriov_bond.errors import CHECK_DIFFERS, DECODING_FAILURE, DELEGATE_FAILED, INVALID_CONFIG, INVALID_ENVIRONMENT
 from tests.support import Answer, Plugin, files, lease, make_pool, plugin_at, program, space
 

@@ -7,6 +7,7 @@ from time import monotonic
 import pytest
 
 from cni_sriov_bond import claim, config, deadline, leases, plugin, pool, recover, sriov
+from cni_sriov_bond.call import Call
 from cni_sriov_bond.deadline import Deadline
 from cni_sriov_bond.errors import TRY_AGAIN_LATER, CniError
 from tests.support import context, lease, make_pool, program, space, vf_state
@@ -68,9 +69,10 @@ def network(where: pool.Pool, **keys: object) -> config.Network:
     return config.parse_network(b"{}", value, "1.1.0")
 
 
-def call(tmp_path: Path, verb: str, container_id: str, netns: str = "") -> config.Call:
+def call(tmp_path: Path, verb: str, container_id: str, netns: str = "") -> Call:
     environ = {"CNI_COMMAND": verb, "CNI_CONTAINERID": container_id, "CNI_IFNAME": "eth0", "CNI_NETNS": netns}
-    return config.Call({**environ, "CNI_PATH": str(tmp_path / "bin"), "PATH": os.environ["PATH"]})
+    environ |= {"CNI_PATH": str(tmp_path / "bin"), "PATH": os.environ["PATH"]}
+    return Call(environ, b"{}", {}, "1.1.0")
 
 
 @pytest.mark.root
@@ -118,7 +120,7 @@ def test_a_gc_with_everything_slow_is_answered_in_time(slow: pool.Pool, tmp_path
     program(tmp_path / "bin", "works", f"cat > {tmp_path}/input")
     means = context(plugin._FORWARD_SECONDS + 7.0, level="panic")
     began = monotonic()
-    listed = {"cni.dev/valid-attachments": []}
+    listed: dict[str, list[str]] = {"cni.dev/valid-attachments": []}
     with pytest.raises(CniError, match="hangs did not answer"):
         plugin.collect(call(tmp_path, "GC", ""), network(slow, ipam={"type": "works"}, **listed), means)
     assert monotonic() - began < 9

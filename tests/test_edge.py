@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from cni_sriov_bond import CNI_VERSIONS as VERSIONS
 from cni_sriov_bond import leases
-from cni_sriov_bond.config import VERSIONS
 from cni_sriov_bond.errors import (
     DECODING_FAILURE,
     INCOMPATIBLE_VERSION,
@@ -115,7 +115,7 @@ def test_what_is_shown_of_a_long_name_is_short(plugin: Plugin, state: Path) -> N
     answer = plugin.run("ADD", plugin.config(name="é" * 100_000))
     assert "invalid characters found in network name éé" in answer.error(INVALID_CONFIG, "1.1.0")
     assert answer.out.count("\\u00e9") == 4000
-    assert "... (96000 letters more)" in answer.out
+    assert "... (96000 more characters)" in answer.out
 
 
 @pytest.mark.parametrize("key", ["stateDir", "logFile"])
@@ -128,7 +128,7 @@ def test_what_can_be_no_path_is_told(plugin: Plugin, state: Path, key: str, path
 def test_a_log_that_nobody_reads_does_not_stop_us(plugin: Plugin, state: Path, tmp_path: Path) -> None:
     """A FIFO without a reader is a log that cannot be written, and no reason to wait."""
     os.mkfifo(tmp_path / "log")
-    stdin = plugin.config(logFile=str(tmp_path / "log"), logLevel="debug", vlna=1)
+    stdin = plugin.config(logFile=str(tmp_path / "log"), logLevel="debug", Vlan=1)
     assert "'/none' does not exist" in plugin.run("ADD", stdin).error(INVALID_NETNS)
 
 
@@ -263,11 +263,11 @@ def test_all_mistakes_in_a_config_are_one_error(plugin: Plugin, state: Path) -> 
 
 
 def test_a_slip_in_a_key_is_a_warning_and_no_error(plugin: Plugin, state: Path) -> None:
-    """Unknown keys are ignored, but one that is close to ours is told at ADD in the log (C7)."""
-    answer = plugin.run("ADD", plugin.config(vlna=100))
+    """Unknown keys are ignored, but one that is ours in another spelling is told at ADD in the log (C7)."""
+    answer = plugin.run("ADD", plugin.config(Vlan=100))
     assert "CNI_NETNS '/none' does not exist" in answer.error(INVALID_NETNS)
-    assert answer.err == "sriov-bond ADD c1 eth0: warning: the key 'vlna' is not known and ignored; did you mean vlan?\n"
-    assert plugin.run("DEL", plugin.config(vlna=100)) == Answer(0, "", "")
+    assert answer.err == "sriov-bond ADD c1 eth0: warning: the key 'Vlan' is not known and ignored; did you mean vlan?\n"
+    assert plugin.run("DEL", plugin.config(Vlan=100)) == Answer(0, "", "")
 
 
 @pytest.mark.parametrize("value", ["\ud800", "x\n\t\x00", "\u2028", "é" * 1000])

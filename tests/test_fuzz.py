@@ -8,8 +8,8 @@ from typing import Any
 import jsonschema
 import pytest
 
+from cni_sriov_bond import CNI_VERSIONS as VERSIONS
 from cni_sriov_bond import result, schema
-from cni_sriov_bond.config import VERSIONS
 from cni_sriov_bond.delegate.schema import NETWORK as DELEGATE
 from cni_sriov_bond.errors import CniError
 from tests.fuzz import campaign, case, delegates, mutate, samples
@@ -117,7 +117,7 @@ def test_no_answer_of_a_delegate_is_more_than_refused() -> None:
             refused += 1
             continue
         taken += 1
-        ours = {**found, "ips": [{**ip, "interface": 0} for ip in found["ips"]]}
+        ours = result.of_interface({"name": "eth0"}, found, {})
         try:
             told = json.loads(result.build(result.join(found, ours), version))
         except (CniError, RecursionError):  # no address in an old version; and the edge tells of depth

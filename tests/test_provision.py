@@ -12,7 +12,7 @@ from cni_sriov_bond.errors import POOL_UNUSABLE, CniError
 from cni_sriov_bond.ports import Bond
 from tests.support import bond_entry, context, lease, make_pool, program
 
-QUIET = context(level="panic")
+QUIET = context(float("inf"), "panic")
 NICS = ("ffff:01:00.0", "ffff:02:00.0")
 
 

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
+from cni_sriov_bond import CNI_VERSIONS as VERSIONS
 from cni_sriov_bond import result
-from cni_sriov_bond.config import VERSIONS
 from cni_sriov_bond.errors import DECODING_FAILURE, INVALID_CONFIG, CniError
 
 OLD = ("0.1.0", "0.2.0")
@@ -28,13 +28,23 @@ VALUE: dict[str, Any] = {
 }
 
 
-def built(version: str, value: dict[str, Any] | None = None) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(result.build(value or VALUE, version))
+def of(value: dict[str, Any]) -> result.Result:
+    """Give a result of 1.1.0 as it is inside."""
+    return result.from_json(value, "1.1.0")
+
+
+def built(version: str, value: result.Result | None = None) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(result.build(value or of(VALUE), version))
     return found
 
 
-def parsed(value: object, version: str = "1.0.0") -> dict[str, Any]:
+def parsed(value: object, version: str = "1.0.0") -> result.Result:
     return result.parse(json.dumps(value), version, "the IPAM plugin x")
+
+
+def shown(value: result.Result) -> dict[str, Any]:
+    """Give all that a result holds, as 1.1.0 has it."""
+    return {"interfaces": [], "ips": [], "routes": [], "dns": {}, **built("1.1.0", value)} | {"cniVersion": "1.1.0"}
 
 
 # -- building
@@ -58,7 +68,7 @@ def test_first_versions_have_one_address_of_each_family(version: str) -> None:
 @pytest.mark.parametrize("version", OLD)
 def test_first_versions_drop_routes_of_a_family_without_address(version: str) -> None:
     """A route whose family has no address has no place in these versions (R1)."""
-    found = built(version, {**VALUE, "ips": VALUE["ips"][:1], "dns": {}})
+    found = built(version, of({**VALUE, "ips": VALUE["ips"][:1], "dns": {}}))
     assert "ip6" not in found
     assert found["dns"] == {}
     assert [route["dst"] for route in found["ip4"]["routes"]] == ["0.0.0.0/0", "10.9.0.0/16"]
@@ -68,7 +78,7 @@ def test_first_versions_drop_routes_of_a_family_without_address(version: str) ->
 def test_first_versions_cannot_do_without_an_address(version: str) -> None:
     """Without an address these versions have no result, and the error says what to do (R1, A9)."""
     with pytest.raises(CniError, match=f"version {version} must have an address") as refused:
-        result.build({**VALUE, "ips": []}, version)
+        result.build(of({**VALUE, "ips": []}), version)
     assert refused.value.code == INVALID_CONFIG
 
 
@@ -108,7 +118,7 @@ def test_version_1_1_0_has_all() -> None:
 @pytest.mark.parametrize("version", [version for version in VERSIONS if version not in OLD])
 def test_what_is_empty_is_left_out(version: str) -> None:
     """Without addresses, routes and dns a result is its interfaces (R3)."""
-    found = built(version, {**VALUE, "ips": [], "routes": [], "dns": {}})
+    found = built(version, of({**VALUE, "ips": [], "routes": [], "dns": {}}))
     assert sorted(found) == ["cniVersion", "interfaces"]
 
 
@@ -121,7 +131,7 @@ def test_the_sandbox_is_as_the_runtime_said_it(version: str) -> None:
 @pytest.mark.parametrize("version", VERSIONS)
 def test_a_result_is_one_line_and_says_its_version(version: str) -> None:
     """Every result has the config's version (R9), whatever the delegate's was."""
-    text = result.build(VALUE, version)
+    text = result.build(of(VALUE), version)
     assert "\n" not in text
     assert json.loads(text)["cniVersion"] == version
 
@@ -129,9 +139,11 @@ def test_a_result_is_one_line_and_says_its_version(version: str) -> None:
 @pytest.mark.parametrize("version", VERSIONS)
 def test_what_is_built_can_be_read_again(version: str) -> None:
     """Reading a result of any version gives the form of 1.1.0, as far as the version could say it (R5, R6)."""
-    found = result.parse(result.build(VALUE, version), "1.1.0", "we")
+    read = result.parse(result.build(of(VALUE), version), "1.1.0", "we")
+    assert result.build(read, version) == result.build(of(VALUE), version)
+    found = shown(read)
     if version == "1.1.0":
-        assert found == VALUE
+        assert found == {"cniVersion": "1.1.0", **VALUE}
     assert [ip["address"] for ip in found["ips"]][0::2][:1] == ["10.0.0.5/24"]
     assert {ip["address"] for ip in found["ips"]} <= {ip["address"] for ip in VALUE["ips"]}
     assert {"dst": "::/0", "gw": "fd00::1"} in found["routes"]
@@ -154,9 +166,10 @@ def test_dns_is_the_configs_else_the_delegates(version: str, config: dict[str, A
             "dns": {"nameservers": ["10.0.0.2"], "search": ["a.b"]},
         }
     )
-    interface = {"name": "eth0", "sandbox": SANDBOX}
+    interface: dict[str, object] = {"name": "eth0", "sandbox": SANDBOX}
     ours = result.of_interface(interface, said, config)
-    assert ours == {
+    assert shown(ours) == {
+        "cniVersion": "1.1.0",
         "interfaces": [interface],
         "ips": [{"address": "10.0.0.5/24", "gateway": "10.0.0.1", "interface": 0}],
         "routes": [{"dst": "10.9.8.7/16"}],
@@ -171,7 +184,8 @@ def test_dns_is_the_configs_else_the_delegates(version: str, config: dict[str, A
 def test_old_results_become_new_ones() -> None:
     """0.2.0's ip4 and ip6 become ips, and their routes one list (R6)."""
     old = {"cniVersion": "0.2.0", "ip4": {"ip": "10.0.0.5/24", "gateway": "10.0.0.1", "routes": [{"dst": "0.0.0.0/0"}]}}
-    assert parsed(old) == {
+    assert shown(parsed(old)) == {
+        "cniVersion": "1.1.0",
         "interfaces": [],
         "ips": [{"address": "10.0.0.5/24", "gateway": "10.0.0.1"}],
         "routes": [{"dst": "0.0.0.0/0"}],
@@ -181,7 +195,7 @@ def test_old_results_become_new_ones() -> None:
 
 def test_the_version_of_0_4_0_addresses_is_dropped() -> None:
     """From 1.0.0 on an address has no version key (R6)."""
-    assert parsed({"cniVersion": "0.4.0", "ips": [{"version": "4", "address": "10.0.0.5/24"}]})["ips"] == [
+    assert shown(parsed({"cniVersion": "0.4.0", "ips": [{"version": "4", "address": "10.0.0.5/24"}]}))["ips"] == [
         {"address": "10.0.0.5/24"}
     ]
 
@@ -189,8 +203,8 @@ def test_the_version_of_0_4_0_addresses_is_dropped() -> None:
 def test_a_result_without_a_version_is_of_the_configs() -> None:
     """No version, an empty one and null are the config's (R9, I5)."""
     for said in ({}, {"cniVersion": ""}, {"cniVersion": None}):
-        assert parsed({**said, "ip4": {"ip": "10.0.0.5/24"}}, "0.2.0")["ips"] == [{"address": "10.0.0.5/24"}]
-        assert parsed({**said, "ips": [{"address": "10.0.0.5/24"}]}, "1.0.0")["ips"] == [{"address": "10.0.0.5/24"}]
+        for version, members in (("0.2.0", {"ip4": {"ip": "10.0.0.5/24"}}), ("1.0.0", {"ips": [{"address": "10.0.0.5/24"}]})):
+            assert [ip.address.text for ip in parsed({**said, **members}, version).ips] == ["10.0.0.5/24"]
 
 
 def test_empty_and_null_members_are_tolerated() -> None:
@@ -202,13 +216,14 @@ def test_empty_and_null_members_are_tolerated() -> None:
         "interfaces": None,
         "dns": None,
     }
-    assert parsed(said) == {
+    assert shown(parsed(said)) == {
+        "cniVersion": "1.1.0",
         "interfaces": [],
         "ips": [{"address": "10.0.0.5/24"}],
         "routes": [{"dst": "0.0.0.0/0"}],
         "dns": {},
     }
-    assert parsed({"cniVersion": "1.0.0", "ips": None, "routes": None})["ips"] == []
+    assert parsed({"cniVersion": "1.0.0", "ips": None, "routes": None}).ips == []
 
 
 @pytest.mark.parametrize(
@@ -233,6 +248,8 @@ def test_empty_and_null_members_are_tolerated() -> None:
         ('{"ips":[{"address":"fd00::5/129"}]}', "no address with a prefix length"),
         ('{"ips":[{"address":"fe80::1%eth0/64"}]}', "."),
         ('{"ips":[{"address":5}]}', "5 is no address with a prefix length"),
+        ('{"ips":[{"address":"10.0.0.5/24","interface":"x"}]}', "interface of an address must be a number, not 'x'"),
+        ('{"ips":[{"address":"10.0.0.5/24","interface":true}]}', "interface of an address must be a number"),
         ('{"ips":[null]}', "ips is no list of objects"),
         ('{"ips":{"a":1}}', "ips is no list of objects"),
         ('{"ips":"x"}', "ips is no list of objects"),
@@ -274,14 +291,27 @@ def test_a_long_answer_is_cut_in_the_details() -> None:
     assert len(refused.value.details) <= 500
 
 
-@pytest.mark.parametrize(
-    ("text", "family", "size"),
-    [("10.0.0.5/24", 2, 4), ("0.0.0.0/0", 2, 4), ("fd00::/8", 10, 16), ("::ffff:1.2.3.4/128", 10, 16)],
-)
-def test_a_cidr_is_taken_apart(text: str, family: int, size: int) -> None:
-    """Family, packed address and prefix length come from the text, which is kept."""
-    found = result.Cidr(text)
-    assert (found.family, len(found.ip), found.prefix, found.text) == (family, size, int(text.split("/")[1]), text)
+def test_a_result_is_typed_values() -> None:
+    """Addresses and routes are parsed once; what is absent is None or empty, and 0 is 0."""
+    found = of(VALUE)
+    assert [(ip.address.family, ip.address.prefix, ip.gateway, ip.interface) for ip in found.ips] == [
+        (2, 24, "10.0.0.1", 0),
+        (2, 24, "", 0),
+        (10, 64, "fd00::1", 0),
+    ]
+    assert [(route.dst.text, route.gw, route.mtu, route.table, route.scope) for route in found.routes] == [
+        ("0.0.0.0/0", "10.0.0.1", None, None, None),
+        ("10.9.0.0/16", "", 1400, 0, 0),
+        ("::/0", "fd00::1", None, None, None),
+    ]
+    assert found.ips[1].address.text == "10.0.0.6/24"
+    assert of({"ips": [{"address": "10.0.0.5/24"}]}).ips[0].interface is None
+
+
+def test_foreign_keys_of_interfaces_and_dns_are_kept() -> None:
+    """Other plugins' interfaces are theirs, as is what a later version says of one."""
+    value = {"interfaces": [{"name": "br0", "x": [1, {"y": None}]}], "dns": {"nameservers": ["10.0.0.2"], "z": 5}}
+    assert shown(of(value)) == {"cniVersion": "1.1.0", "ips": [], "routes": [], **value}
 
 
 # -- chains
@@ -289,7 +319,7 @@ def test_a_cidr_is_taken_apart(text: str, family: int, size: int) -> None:
 
 def test_alone_our_result_is_the_result() -> None:
     """Without a plugin before us nothing is added."""
-    assert result.join(None, VALUE) == VALUE
+    assert shown(result.join(None, of(VALUE))) == {"cniVersion": "1.1.0", **VALUE}
 
 
 def test_after_another_plugin_ours_is_appended() -> None:
@@ -303,8 +333,8 @@ def test_after_another_plugin_ours_is_appended() -> None:
             "dns": {"nameservers": ["9.9.9.9"]},
         }
     )
-    kept = json.loads(json.dumps(before))
-    found = result.join(before, VALUE)
+    ours, kept = of(VALUE), shown(before)
+    found = shown(result.join(before, ours))
     assert [one["name"] for one in found["interfaces"]] == ["br0", "net1", "eth0"]
     assert [(ip["address"], ip["interface"]) for ip in found["ips"]] == [
         ("172.16.0.2/24", 1),
@@ -314,13 +344,13 @@ def test_after_another_plugin_ours_is_appended() -> None:
     ]
     assert [route["dst"] for route in found["routes"]] == ["0.0.0.0/0", "0.0.0.0/0", "10.9.0.0/16", "::/0"]
     assert found["dns"] == {"nameservers": ["10.0.0.2"]}
-    assert (before, VALUE["ips"][0]["interface"]) == (kept, 0)
+    assert (shown(before), ours.ips[0].interface) == (kept, 0)
 
 
 def test_the_chains_dns_stays_when_we_have_none() -> None:
     """Our empty dns does not erase what an earlier plugin said."""
     before = parsed({"cniVersion": "1.0.0", "dns": {"nameservers": ["9.9.9.9"]}})
-    assert result.join(before, {**VALUE, "dns": {}})["dns"] == {"nameservers": ["9.9.9.9"]}
+    assert result.join(before, of({**VALUE, "dns": {}})).dns == {"nameservers": ["9.9.9.9"]}
 
 
 # -- errors

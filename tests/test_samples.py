@@ -9,8 +9,9 @@ from typing import Any
 import jsonschema
 import pytest
 
-from cni_sriov_bond import config, schema
+from cni_sriov_bond import CNI_VERSIONS, config, network_schema
 from cni_sriov_bond.admin import hostfile
+from cni_sriov_bond.call import check_version, parse_json
 from tests.support import REPOSITORY
 
 SAMPLES = sorted((REPOSITORY / "conf").iterdir())
@@ -35,8 +36,8 @@ def ours(path: Path) -> list[config.Network]:
         if plugin["type"] == "sriov-bond":
             given = {**plugin, "name": value["name"], "cniVersion": value["cniVersion"]}
             data = json.dumps(given).encode()
-            document = config.parse_json(data)
-            found.append(config.parse_network(data, document, config.check_version(document, "ADD")))
+            document = parse_json(data)
+            found.append(config.parse_network(data, document, check_version(document, "ADD")))
     return found
 
 
@@ -52,11 +53,11 @@ def test_a_sample_network_is_taken_by_the_plugin(path: Path) -> None:
     """Each sample has our plugin, every key of it is one of ours, and the plugin takes it."""
     networks = ours(path)
     assert networks
-    known = {*schema.NETWORK["properties"], "capabilities", "args", "runtimeConfig"}
+    known = {*network_schema.NETWORK["properties"], "capabilities", "args", "runtimeConfig"}
     for plugin in load(path)["plugins"]:
         if plugin["type"] == "sriov-bond":
             assert set(plugin) <= known
-            jsonschema.Draft202012Validator(schema.NETWORK).validate(plugin)
+            jsonschema.Draft202012Validator(network_schema.NETWORK).validate(plugin)
 
 
 @pytest.mark.parametrize("path", NETWORKS, ids=name)
@@ -64,7 +65,7 @@ def test_a_sample_network_is_safe_beside_every_runtime(path: Path) -> None:
     """Version 1.0.0 for old runtimes, no nerdctlID (prune would delete the file), no name of a containerd namespace."""
     value = load(path)
     assert value["cniVersion"] == "1.0.0"
-    assert set(value.get("cniVersions", [])) <= set(config.VERSIONS)
+    assert set(value.get("cniVersions", [])) <= set(CNI_VERSIONS)
     assert "nerdctlID" not in value
     assert value["name"] not in ("default", "k8s.io", "moby")
 

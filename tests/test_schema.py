@@ -7,9 +7,11 @@ import jsonschema
 import pytest
 
 from cni_sriov_bond import bonding, schema
+from cni_sriov_bond.errors import INVALID_CONFIG, CniError
+from cni_sriov_bond.network_schema import NETWORK
 
-LIBRARY = jsonschema.Draft202012Validator(schema.NETWORK)
-PROPERTIES: dict[str, Any] = schema.NETWORK["properties"]
+LIBRARY = jsonschema.Draft202012Validator(NETWORK)
+PROPERTIES: dict[str, Any] = NETWORK["properties"]
 
 
 def words_of(part: dict[str, Any]) -> list[Any]:
@@ -42,15 +44,15 @@ def heads(value: object) -> list[str]:
 
 def our_heads(value: object) -> list[str]:
     found = set()
-    for issue in schema.issues(value, schema.NETWORK):
-        word = issue.split()[0].split(".")[0].split("[")[0]
-        found.add("'type' is a required property" if issue == "type is missing" else word)
+    for issue in schema.issues(value, NETWORK):
+        missing = issue.path == ("type",) and issue.sentence == "type is missing"
+        found.add("'type' is a required property" if missing else issue.key)
     return sorted(found)
 
 
 def test_the_schema_is_one() -> None:
     """The schema itself is valid JSON Schema of 2020-12, and every key is described for the reader."""
-    jsonschema.Draft202012Validator.check_schema(schema.NETWORK)
+    jsonschema.Draft202012Validator.check_schema(NETWORK)
     assert [key for key, part in PROPERTIES.items() if not part.get("description")] == []
 
 
@@ -81,30 +83,47 @@ def test_verdict_on_whole_configs_is_the_librarys() -> None:
 def test_what_is_no_object_is_refused_by_both(value: object) -> None:
     """A config of another type is one complaint."""
     assert not LIBRARY.is_valid(value)
-    [issue] = schema.issues(value, schema.NETWORK)
-    assert issue.startswith("the config must be an object")
+    [issue] = schema.issues(value, NETWORK)
+    assert (issue.path, issue.key) == ((), "")
+    assert issue.sentence.startswith("the config must be an object")
 
 
 @pytest.mark.parametrize("key", ["vlan", "miimon", "failOverMac"])
 def test_a_whole_number_written_as_a_fraction_is_refused(key: str) -> None:
     """JSON Schema takes 1.0 for an integer; we do not, as Go's decoder does not, for the kernel gets no fractions."""
     assert LIBRARY.is_valid({"type": "sriov-bond", key: 1.0})
-    [issue] = schema.issues({"type": "sriov-bond", key: 1.0}, schema.NETWORK)
-    assert issue.startswith(f"{key} must be ")
+    [issue] = schema.issues({"type": "sriov-bond", key: 1.0}, NETWORK)
+    assert issue.sentence.startswith(f"{key} must be ")
 
 
 def test_every_mistake_is_told_with_its_path_and_value() -> None:
     """One call names each wrong key, what it had and what it may have."""
     config = {"vlan": 4095, "mode": "fastest", "arp_ip_target": [1], "ipam": {"type": []}, "pool": "", "miimon": "100"}
-    assert schema.issues(config, schema.NETWORK) == [
-        "type is missing",
-        "pool must not be empty",
-        "vlan must be from 0 to 4094, not 4095",
-        f"mode must be one of {', '.join(bonding.MODES)}, not 'fastest'",
-        "miimon must be a whole number, not '100'",
-        "arp_ip_target[0] must be a string, not 1",
-        "ipam.type must be a string, not []",
+    assert [(issue.path, issue.sentence) for issue in schema.issues(config, NETWORK)] == [
+        (("type",), "type is missing"),
+        (("pool",), "pool must not be empty"),
+        (("vlan",), "vlan must be from 0 to 4094, not 4095"),
+        (("mode",), f"mode must be one of {', '.join(bonding.MODES)}, not 'fastest'"),
+        (("miimon",), "miimon must be a whole number, not '100'"),
+        (("arp_ip_target", 0), "arp_ip_target[0] must be a string, not 1"),
+        (("ipam", "type"), "ipam.type must be a string, not []"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("path", "text"), [((), ""), (("vlan",), "vlan"), (("ipam", "ranges", 0, 1, "subnet"), "ipam.ranges[0][1].subnet")]
+)
+def test_a_path_is_written_as_people_write_it(path: tuple[str | int, ...], text: str) -> None:
+    assert schema.path_text(path) == text
+
+
+def test_issues_are_one_error() -> None:
+    """They are joined in one place; none are no error."""
+    schema.refuse("net1", [])
+    with pytest.raises(CniError) as refused:
+        schema.refuse("net1", [schema.Issue(("a",), "a is wrong"), schema.Issue((), "all is wrong")], "more")
+    assert (refused.value.code, refused.value.msg) == (INVALID_CONFIG, "network 'net1': a is wrong; all is wrong")
+    assert refused.value.details == "more"
 
 
 @pytest.mark.parametrize(
@@ -124,34 +143,21 @@ def test_every_mistake_is_told_with_its_path_and_value() -> None:
 )
 def test_bounds_are_the_kernels(key: str, least: int, most: int | None) -> None:
     """The least and the most that the kernel takes are taken, and nothing beyond."""
-    taken = {value: not schema.issues({"type": "x", key: value}, schema.NETWORK) for value in (least - 1, least)}
+    taken = {value: not schema.issues({"type": "x", key: value}, NETWORK) for value in (least - 1, least)}
     assert taken == {least - 1: False, least: True}
     if most is not None:
-        taken = {value: not schema.issues({"type": "x", key: value}, schema.NETWORK) for value in (most, most + 1)}
+        taken = {value: not schema.issues({"type": "x", key: value}, NETWORK) for value in (most, most + 1)}
         assert taken == {most: True, most + 1: False}
 
 
 def test_targets_are_as_many_as_the_kernel_has_places() -> None:
     """Sixteen targets are taken (bonding.h, BOND_MAX_ARP_TARGETS), none and seventeen are not."""
     for key in ("arp_ip_target", "ns_ip6_target"):
-        taken = [not schema.issues({"type": "x", key: ["x"] * number}, schema.NETWORK) for number in (0, 1, 16, 17)]
+        taken = [not schema.issues({"type": "x", key: ["x"] * number}, NETWORK) for number in (0, 1, 16, 17)]
         assert taken == [False, True, True, False]
 
 
 def test_a_long_value_is_cut_in_the_sentence() -> None:
     """A value of any size does not make a sentence of any size."""
-    [issue] = schema.issues({"type": "x", "vlan": "9" * 100000}, schema.NETWORK)
-    assert len(issue) < 120
-
-
-def test_words_of_the_schema_are_the_kernels() -> None:
-    """Where the schema lists words for a bonding option, they are the driver's, in the driver's order."""
-    names = {"failOverMac": "fail_over_mac"}
-    listed = 0
-    for key, part in PROPERTIES.items():
-        name = names.get(key, key)
-        if name in bonding.OPTIONS and "enum" in part:
-            words = [word for word in part["enum"] if isinstance(word, str)]
-            assert tuple(words) == bonding.OPTIONS[name][2], key
-            listed += 1
-    assert listed >= 5
+    [issue] = schema.issues({"type": "x", "vlan": "9" * 100000}, NETWORK)
+    assert len(issue.sentence) < 120

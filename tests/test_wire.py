@@ -141,7 +141,13 @@ def test_bond_option_is_pyroute2s(name: str) -> None:
 
 def test_new_bond_is_pyroute2s() -> None:
     """A new bond has its name, MAC, kind and all its options in one request."""
-    options = {"mode": 1, "miimon": 100, "fail_over_mac": 2, "arp_ip_target": ["10.0.0.1"], "ad_actor_sys_prio": 65535}
+    options: dict[str, int | list[str]] = {
+        "mode": 1,
+        "miimon": 100,
+        "fail_over_mac": 2,
+        "arp_ip_target": ["10.0.0.1"],
+        "ad_actor_sys_prio": 65535,
+    }
     expected = [("IFLA_IFNAME", "eth0"), ("IFLA_ADDRESS", MAC), bond_attributes(options)]
     same(wire.bond_body("eth0", MAC, bonding.encode(options)), MAKE_LINK, {}, expected)
 

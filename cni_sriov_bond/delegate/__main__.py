@@ -2,39 +2,32 @@
 
 import sys
 
-from cni_sriov_bond.edge import answer, read_call, serve
+from cni_sriov_bond.edge import answer, serve
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from cni_sriov_bond.call import Call
 
 
 def main() -> int:
-    """Serve one call of the delegate and give the exit status."""
+    """Serve one call of the delegate and return the exit status."""
     return serve("sriov-bond-ipam", _run)
 
 
-def _run(version: list[str]) -> None:
-    """Read the call and run its verb; ``version`` becomes the one that answers must have."""
-    from cni_sriov_bond import config, result
+def _run(call: "Call") -> None:
+    from cni_sriov_bond import result
     from cni_sriov_bond.delegate import verbs
-    from cni_sriov_bond.errors import INVALID_ENVIRONMENT, CniError
 
-    call, _, value = read_call()
-    if call.command not in ("ADD", "DEL", "CHECK", "GC", "STATUS"):
-        raise CniError(INVALID_ENVIRONMENT, f"unknown CNI_COMMAND: {call.command}")
-    version[0] = config.check_version(value, call.command)
     if call.command == "ADD":
-        given = verbs.add(call, value, version[0])
+        given = verbs.add(call)
         try:
-            answer(result.build(given, version[0]))
+            answer(result.build(given, call.version))
         except OSError:
-            verbs.take_back(call, value, given)  # nobody took the answer, so nobody knows of the addresses
+            verbs.take_back(call, given)  # nobody took the answer, so nobody knows of the addresses
             raise
-    elif call.command == "DEL":
-        verbs.delete(call, value)
-    elif call.command == "CHECK":
-        verbs.check(call, value, version[0])
-    elif call.command == "GC":
-        verbs.collect(value)
-    else:
-        verbs.status(value, version[0])
+        return
+    others = {"DEL": verbs.delete, "CHECK": verbs.check, "GC": verbs.collect, "STATUS": verbs.status}
+    others[call.command](call)
 
 
 if __name__ == "__main__":

@@ -16,13 +16,14 @@ import posix as os  # os itself costs a call 4 million instructions
 from time import time_ns
 
 from cni_sriov_bond import store
+from cni_sriov_bond.address import to_number
 from cni_sriov_bond.errors import IO_FAILURE, CniError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from cni_sriov_bond.delegate.ranges import Ip
+    from cni_sriov_bond.address import Ip
 
 _SHIFT = 15
 _CHUNK = 1 << _SHIFT
@@ -74,18 +75,28 @@ class Index:
     def _fill(self, reservations: "Iterable[tuple[Ip, str, str]]") -> None:
         owners: dict[str, list[str]] = {}
         taken: dict[str, bytearray] = {}
-        for (family, number), text, owner in reservations:
+        for (family, value), text, owner in reservations:
             owners.setdefault(owner, []).append(text)
-            bits = taken.setdefault(f"{family}-{number >> _SHIFT:x}", bytearray(_BYTES))
-            bits[(number % _CHUNK) // 8] |= 1 << number % 8
+            bits = taken.setdefault(f"{family}-{value >> _SHIFT:x}", bytearray(_BYTES))
+            bits[(value % _CHUNK) // 8] |= 1 << value % 8
         for owner, texts in owners.items():
             self.own(owner, texts)
         for name, bits in taken.items():
             _write(f"{self._root}/taken/{name}", bytes(bits))
 
     def owned(self, owner: str) -> list[str]:
-        """Give the addresses of an owner, as text."""
-        return _read(f"{self._root}/owners/{owner}").decode().split()
+        """Return the addresses of an owner, as text.
+
+        :raises CniError: IO_FAILURE, also when somebody else wrote the file.
+        """
+        path = f"{self._root}/owners/{owner}"
+        texts = _read(path).decode("utf-8", "replace").split()
+        try:
+            for text in texts:
+                to_number(text)
+        except ValueError as wrong:
+            raise CniError(IO_FAILURE, f"the index file {path} is damaged: {wrong}; delete {self._root}") from None
+        return texts
 
     def own(self, owner: str, texts: list[str]) -> None:
         """Set the addresses of an owner."""
@@ -96,9 +107,9 @@ class Index:
 
     def mark(self, address: "Ip", taken: bool) -> None:
         """Remember an address as taken or free."""
-        family, number = address
-        place, bit = (number % _CHUNK) // 8, 1 << number % 8
-        fd = _open(f"{self._root}/taken/{family}-{number >> _SHIFT:x}", os.O_RDWR | os.O_CREAT)
+        family, value = address
+        place, bit = (value % _CHUNK) // 8, 1 << value % 8
+        fd = _open(f"{self._root}/taken/{family}-{value >> _SHIFT:x}", os.O_RDWR | os.O_CREAT)
         try:
             now = (os.pread(fd, 1, place) or b"\0")[0]
             os.pwrite(fd, bytes([now | bit if taken else now & ~bit]), place)

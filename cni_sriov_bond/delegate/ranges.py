@@ -4,70 +4,29 @@ The rules are host-local's (allocator/range.go, range_set.go), with three differ
 or two addresses is one, the subnet's own address and the broadcast address are never given, and ``exclude``.
 """
 
-from _socket import inet_ntop, inet_pton
-
-from cni_sriov_bond.errors import INVALID_CONFIG, CniError
+from cni_sriov_bond.address import BITS, network, to_number, to_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from typing import Any
 
-    # An address: 4 or 6, and its number.
-    Ip = tuple[int, int]
-
-_AF_INET, _AF_INET6 = 2, 10
-BITS = {4: 32, 6: 128}
-_MOST_DOTTED = 0xFFFFFFFF
-_MAPPED = b"\0" * 10 + b"\xff\xff"
+    from cni_sriov_bond.address import Ip
 
 
-def ip(text: str) -> "Ip":
-    """Read an address; ::ffff:10.0.0.1 is 10.0.0.1.
+def requested(text: str) -> "Ip":
+    """Return an address that was asked for, with or without a prefix length, which does not count.
 
-    :raises CniError: INVALID_CONFIG when it is none.
+    :raises ValueError: when it is none.
     """
-    try:
-        packed = inet_pton(_AF_INET6 if ":" in text else _AF_INET, text)
-    except (OSError, ValueError):
-        raise CniError(INVALID_CONFIG, f"{text!r} is no address") from None
-    if packed.startswith(_MAPPED):
-        packed = packed[12:]
-    return 4 if len(packed) == 4 else 6, int.from_bytes(packed, "big")
-
-
-def text(address: "Ip") -> str:
-    """Write an address as Go does, so that host-local finds the reservation."""
-    family, number = address
-    if family == 4:
-        return inet_ntop(_AF_INET, number.to_bytes(4, "big"))
-    if 0xFFFF < number <= _MOST_DOTTED:  # the C library writes these as ::1.2.3.4
-        return f"::{number >> 16:x}:{number & 0xFFFF:x}"
-    return inet_ntop(_AF_INET6, number.to_bytes(16, "big"))
-
-
-def network(written: str) -> "tuple[Ip, int]":
-    """Read an address and its prefix length.
-
-    :raises CniError: INVALID_CONFIG when it is none.
-    """
-    address, slash, prefix = written.partition("/")
-    found = ip(address)
-    most = BITS[6] if ":" in address else BITS[4]
-    length = int(prefix) if prefix.isascii() and prefix.isdigit() and len(prefix) <= 3 else most + 1
-    if not slash or length > most or most != BITS[found[0]]:
-        raise CniError(INVALID_CONFIG, f"{written!r} is no network")
-    return found, length
-
-
-def requested(written: str) -> "Ip":
-    """Read an address that was asked for, with or without a prefix length, which does not count."""
-    return network(written)[0] if "/" in written else ip(written)
+    return network(text)[0] if "/" in text else to_number(text)
 
 
 class Range:
     """A range of a subnet: ``first`` to ``last`` belong to it, what ``spans`` hold of them may be given.
 
-    :raises CniError: INVALID_CONFIG telling what is wrong with it.
+    :param value: the range as the config has it, of the types that the schema wants.
+    :raises ValueError: saying what is wrong with it.
     """
 
     __slots__ = ("family", "first", "gateway", "last", "prefix", "spans", "subnet")
@@ -78,35 +37,35 @@ class Range:
         hosts = BITS[self.family] - self.prefix
         high = low | (1 << hosts) - 1
         if low & (1 << hosts) - 1:
-            raise CniError(INVALID_CONFIG, f"subnet {self.subnet} has host bits set; its network is {self._net(low, hosts)}")
+            raise ValueError(f"subnet {self.subnet} has host bits set; its network is {self._net(low, hosts)}")
         # A subnet of one or two addresses has no address of its own, no broadcast address and no room for a gateway.
         small = hosts < 2
         begin = low if small else low + 1
         end = high - 1 if self.family == 4 and not small else high
-        self.gateway = ip(value["gateway"]) if value.get("gateway") else None if small else (self.family, low + 1)
+        self.gateway = to_number(value["gateway"]) if value.get("gateway") else None if small else (self.family, low + 1)
         if self.gateway and self.gateway[0] != self.family:
-            raise CniError(INVALID_CONFIG, f"gateway {value['gateway']} is not of the family of the subnet {self.subnet}")
+            raise ValueError(f"gateway {value['gateway']} is not of the family of the subnet {self.subnet}")
         self.first = self._bound(value, "rangeStart", low, high, begin)
         self.last = self._bound(value, "rangeEnd", low, high, end)
         if self.first > self.last:
-            raise CniError(
-                INVALID_CONFIG,
-                f"rangeStart {text((self.family, self.first))} is above rangeEnd {text((self.family, self.last))}",
-            )
+            raise ValueError(f"rangeStart {self._text(self.first)} is above rangeEnd {self._text(self.last)}")
         excluded = [_excluded(one) for one in value.get("exclude") or ()]
         self.spans = [(max(self.first, begin), min(self.last, end))]
         self.without(sorted((least, most) for family, least, most in excluded if family == self.family))
 
     def _net(self, low: int, hosts: int) -> str:
-        return f"{text((self.family, low >> hosts << hosts))}/{self.prefix}"
+        return f"{self._text(low >> hosts << hosts)}/{self.prefix}"
+
+    def _text(self, number: int) -> str:
+        return to_text((self.family, number))
 
     def _bound(self, value: "dict[str, Any]", key: str, low: int, high: int, default: int) -> int:
         if not value.get(key):
             return default
-        family, number = ip(value[key])
-        if family != self.family or not low <= number <= high:
-            raise CniError(INVALID_CONFIG, f"{key} {value[key]} is not in the subnet {self.subnet}")
-        return number
+        family, bound = to_number(value[key])
+        if family != self.family or not low <= bound <= high:
+            raise ValueError(f"{key} {value[key]} is not in the subnet {self.subnet}")
+        return bound
 
     def without(self, blocked: list[tuple[int, int]]) -> None:
         """Never give some addresses.
@@ -141,19 +100,19 @@ class Range:
         return self.family == other.family and self.first <= other.last and other.first <= self.last
 
     def __str__(self) -> str:
-        return f"{text((self.family, self.first))}-{text((self.family, self.last))}"
+        return f"{self._text(self.first)}-{self._text(self.last)}"
 
 
-def _excluded(written: str) -> tuple[int, int, int]:
-    """Give the family, first and last address of an entry of ``exclude``."""
-    address, prefix = network(written) if "/" in written else (ip(written), -1)
+def _excluded(text: str) -> tuple[int, int, int]:
+    """Return the family, first and last address of an entry of ``exclude``."""
+    address, prefix = network(text) if "/" in text else (to_number(text), -1)
     hosts = BITS[address[0]] - prefix if prefix >= 0 else 0
     least = address[1] >> hosts << hosts
     return address[0], least, least | (1 << hosts) - 1
 
 
 def overlapping(ranges: list[Range]) -> list[tuple[int, int]]:
-    """Give places of ranges that have addresses in common, the smaller first.
+    """Return places of ranges that have addresses in common, the smaller first.
 
     Each range that overlaps with any is in a pair, but not every pair is there: thousands of ranges are looked at once each.
     """
@@ -210,31 +169,29 @@ class RangeSet:
         return found + [f"{self.ranges[place]} and {self.ranges[other]} overlap" for place, other in self._overlapping]
 
     def range_of(self, address: "Ip") -> Range | None:
-        """Give the range that an address belongs to."""
+        """Return the range that an address belongs to."""
         for one in self.ranges:
             if one.holds(address):
                 return one
         return None
 
     def after(self, last: "Ip | None") -> "list[tuple[Range, int, int]]":
-        """Give all that may be given, as spans in the order of search: from behind the last one given, once around."""
-        places = [(place, one, begin, end) for place, one in enumerate(self.ranges) for begin, end in one.spans]
-        whole = [one[1:] for one in places]
+        """Return all that may be given, as spans in the order of search: from behind the last one given, once around."""
         current = self.range_of(last) if last else None
         if current is None or last is None:
-            return whole
-        behind: list[tuple[Range, int, int]] = []
-        before: list[tuple[Range, int, int]] = []
+            return _spans(self.ranges)
         place = self.ranges.index(current)
-        for number, one, begin, end in places:
-            if number != place:
-                (behind if number > place else before).append((one, begin, end))
-                continue
-            if begin <= last[1]:
-                before.append((one, begin, min(end, last[1])))
-            if end > last[1]:
-                behind.append((one, max(begin, last[1] + 1), end))
-        return behind + before
+        # The current range is cut behind the last address: what follows comes first, what is before it comes at the end.
+        return [
+            *[(current, max(begin, last[1] + 1), end) for begin, end in current.spans if end > last[1]],
+            *_spans(self.ranges[place + 1 :]),
+            *_spans(self.ranges[:place]),
+            *[(current, begin, min(end, last[1])) for begin, end in current.spans if begin <= last[1]],
+        ]
 
     def __str__(self) -> str:
         return ",".join(str(one) for one in self.ranges)
+
+
+def _spans(ranges: "Iterable[Range]") -> "list[tuple[Range, int, int]]":
+    return [(member, begin, end) for member in ranges for begin, end in member.spans]

@@ -12,6 +12,7 @@ Nothing is synced: what a power cut takes away belonged to containers that it en
 
 import posix as os  # os itself costs a call 4 million instructions
 
+from cni_sriov_bond import address as addresses
 from cni_sriov_bond import store
 from cni_sriov_bond.delegate import index, ranges
 from cni_sriov_bond.errors import ADDRESS_REFUSED, INVALID_CONFIG, IO_FAILURE, TRY_AGAIN_LATER, CniError
@@ -72,12 +73,12 @@ class Reservations:
             self._index.remake((address, text, owner.key) for address, text, owner in self.all())
             self._index.sign()
 
-    def all(self) -> "Iterator[tuple[ranges.Ip, str, Owner]]":
+    def all(self) -> "Iterator[tuple[addresses.Ip, str, Owner]]":
         """Give every reservation: the address, its file's name and the owner; delete those that have none."""
         for file in os.listdir(self.path):
             try:
-                address = ranges.ip(file)
-            except CniError:
+                address = addresses.to_number(file)
+            except ValueError:
                 continue
             owner = self.owner(file)
             if owner:
@@ -114,17 +115,17 @@ class Reservations:
             set has none left, IO_FAILURE.
         """
         for text in self.of(who):
-            if any(one.range_of(ranges.ip(text)) for one in request.sets):
+            if any(one.range_of(addresses.to_number(text)) for one in request.sets):
                 what = f"{text} has been allocated to {who}, duplicate allocation is not allowed; DEL it first"
                 raise CniError(ADDRESS_REFUSED, what)
-        chosen: list[tuple[ranges.RangeSet, ranges.Range, ranges.Ip]] = []
+        chosen: list[tuple[ranges.RangeSet, ranges.Range, addresses.Ip]] = []
         try:
             self._choose(request, chosen)
         except CniError:
             self._remember(chosen)
             self._index.sign()
             raise
-        texts = [ranges.text(address) for _, _, address in chosen]
+        texts = [addresses.to_text(address) for _, _, address in chosen]
         made: list[str] = []
         try:
             for text in texts:
@@ -141,7 +142,7 @@ class Reservations:
             raise
         return [(member, text) for (_, member, _), text in zip(chosen, texts, strict=True)]
 
-    def _choose(self, request: "Request", chosen: "list[tuple[ranges.RangeSet, ranges.Range, ranges.Ip]]") -> None:
+    def _choose(self, request: "Request", chosen: "list[tuple[ranges.RangeSet, ranges.Range, addresses.Ip]]") -> None:
         left = list(request.requested)
         for one in request.sets:
             wanted = next((address for address in left if one.range_of(address)), None)
@@ -154,12 +155,12 @@ class Reservations:
                 raise CniError(TRY_AGAIN_LATER, f"no IP addresses available in range set {one} of network {self._name!r}")
             chosen.append((one, *found))
         if left:
-            told = ", ".join(ranges.text(address) + request.elsewhere(address) for address in left)
+            told = ", ".join(addresses.to_text(address) + request.elsewhere(address) for address in left)
             raise CniError(ADDRESS_REFUSED, f"failed to allocate all requested IPs: {told}")
 
-    def _fixed(self, one: ranges.RangeSet, wanted: "ranges.Ip") -> ranges.Range:
+    def _fixed(self, one: ranges.RangeSet, wanted: "addresses.Ip") -> ranges.Range:
         """Give the range of an address that was asked for and can be had."""
-        text = ranges.text(wanted)
+        text = addresses.to_text(wanted)
         member = one.range_of(wanted)
         if member is None or not member.gives(wanted):
             what = "is subnet's gateway" if wanted in [other.gateway for other in one.ranges] else "is none that is given"
@@ -170,24 +171,24 @@ class Reservations:
             raise CniError(ADDRESS_REFUSED, what)
         return member
 
-    def _next(self, one: ranges.RangeSet, last: "ranges.Ip | None") -> "tuple[ranges.Range, ranges.Ip] | None":
+    def _next(self, one: ranges.RangeSet, last: "addresses.Ip | None") -> "tuple[ranges.Range, addresses.Ip] | None":
         for member, begin, end in one.after(last):
             number = self._index.first_free(one.family, begin, end)
             if number is not None:
                 return member, (one.family, number)
         return None
 
-    def _last(self, one: ranges.RangeSet) -> "ranges.Ip | None":
+    def _last(self, one: ranges.RangeSet) -> "addresses.Ip | None":
         """Give the address that was given last; as to host-local, what cannot be read is none."""
         try:
             with open(f"{self.path}/{_LAST}{one.key}", encoding="utf-8") as file:
-                return ranges.ip(file.read().rstrip("\0"))
-        except (OSError, ValueError, CniError):
+                return addresses.to_number(file.read().rstrip("\0"))
+        except (OSError, ValueError):
             return None
 
-    def _remember(self, chosen: "list[tuple[ranges.RangeSet, ranges.Range, ranges.Ip]]") -> None:
+    def _remember(self, chosen: "list[tuple[ranges.RangeSet, ranges.Range, addresses.Ip]]") -> None:
         for one, _, address in chosen:
-            index.overwrite(f"{self.path}/{_LAST}{one.key}", ranges.text(address))
+            index.overwrite(f"{self.path}/{_LAST}{one.key}", addresses.to_text(address))
 
     def _create(self, text: str, who: Owner) -> None:
         path = f"{self.path}/{text}"
@@ -229,7 +230,7 @@ class Reservations:
             store.unlink(f"{self.path}/{text}")
         try:
             for text in texts:
-                self._index.mark(ranges.ip(text), False)
+                self._index.mark(addresses.to_number(text), False)
             self._index.own(key, [text for text in have if text not in texts])
             self._index.sign()
         except CniError:

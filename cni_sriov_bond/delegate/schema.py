@@ -5,24 +5,24 @@ It is read by ``cni_sriov_bond.schema.issues``. The names of host-local's keys: 
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from cni_sriov_bond.schema import Schema
 
 
-def _text(description: str, kind: str = "") -> "dict[str, Any]":
+def _text(description: str, kind: str = "") -> "Schema":
     return {"type": "string", **({"format": kind} if kind else {}), "description": description}
 
 
-def _list(items: "dict[str, Any]", description: str) -> "dict[str, Any]":
+def _list(items: "Schema", description: str) -> "Schema":
     return {"type": "array", "items": items, "description": description}
 
 
-def _number(description: str, least: int, most: int) -> "dict[str, Any]":
+def _number(description: str, least: int, most: int) -> "Schema":
     return {"type": "integer", "minimum": least, "maximum": most, "description": description}
 
 
 _MOST = 0xFFFFFFFF
 
-RANGE: "dict[str, Any]" = {
+RANGE: "Schema" = {
     "subnet": _text("the network, like 10.1.0.0/16 or fd00:1::/64", "cidr"),
     "rangeStart": _text("the first address to give; the subnet's first when absent", "ip"),
     "rangeEnd": _text("the last address to give; the subnet's last when absent", "ip"),
@@ -30,7 +30,7 @@ RANGE: "dict[str, Any]" = {
     "exclude": _list({"type": "string"}, "addresses and networks that are never given"),
 }
 
-ROUTE: "dict[str, Any]" = {
+ROUTE: "Schema" = {
     "dst": _text("the network that is routed", "cidr"),
     "gw": _text("its gateway; the address's when absent", "ip"),
     "mtu": _number("MTU of the route", 0, _MOST),
@@ -49,7 +49,7 @@ _SUBNET = {
     "routes": {**_ROUTES, "description": "routes of the attachments that it serves"},
 }
 
-IPAM: "dict[str, Any]" = {
+IPAM: "Schema" = {
     "type": _text("sriov-bond-ipam"),
     **RANGE,
     "ranges": {
@@ -68,7 +68,7 @@ IPAM: "dict[str, Any]" = {
 _IPS = {**_list({"type": "string"}, "addresses that are asked for"), "minItems": 0, "maxItems": 1024}
 
 # What the whole config holds for us; its other keys are the plugin's that we serve.
-NETWORK: "dict[str, Any]" = {
+NETWORK: "Schema" = {
     "$schema": "https://json-schema.org/draft/2020-12/schema",
     "title": "network with sriov-bond-ipam",
     "type": "object",

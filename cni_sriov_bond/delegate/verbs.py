@@ -3,8 +3,10 @@
 import posix as os  # os itself costs a call 4 million instructions
 
 from cni_sriov_bond import result, store
-from cni_sriov_bond.delegate import ranges, reservations
-from cni_sriov_bond.delegate.request import parse, where
+from cni_sriov_bond.address import Cidr, network, to_number, to_text
+from cni_sriov_bond.call import valid_attachments
+from cni_sriov_bond.delegate import reservations
+from cni_sriov_bond.delegate.request import directory, parse
 from cni_sriov_bond.delegate.reservations import Owner
 from cni_sriov_bond.errors import (
     CHECK_DIFFERS,
@@ -17,34 +19,32 @@ from cni_sriov_bond.errors import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
-    from cni_sriov_bond.config import Call
+    from cni_sriov_bond.address import Ip
+    from cni_sriov_bond.call import Call
+    from cni_sriov_bond.result import Dns, Result
 
 
 _MOST_RESOLV_CONF = 65536
 
 
-def add(call: "Call", value: "dict[str, Any]", version: str) -> "dict[str, Any]":
-    """Reserve an address of each set and give the result in the form of 1.1.0.
+def add(call: "Call") -> "Result":
+    """Reserve an address of each set and return the result.
 
     :raises CniError: after which nothing is reserved that was not before.
     """
-    request = parse(value, version, call.args, strict=True)
+    request = parse(call, strict=True)
     dns = _resolv_conf(request.resolv_conf) if request.resolv_conf else {}
-    kept = _opened(request.data_dir, request.name)
+    reserved = _opened(request.data_dir, request.name)
     try:
-        kept.make_ready()
-        given = kept.give(Owner(call.container_id, call.ifname), request)
+        reserved.make_ready()
+        given = reserved.give(Owner(call.container_id, call.ifname), request)
     finally:
-        kept.close()
+        reserved.close()
     ips = []
     for member, text in given:
-        one = {"address": f"{text}/{member.prefix}"}
-        if member.gateway:
-            one["gateway"] = ranges.text(member.gateway)
-        ips.append(one)
-    return {"interfaces": [], "ips": ips, "routes": request.routes, "dns": dns}
+        gateway = to_text(member.gateway) if member.gateway else ""
+        ips.append(result.IpConfig(Cidr(f"{text}/{member.prefix}"), gateway))
+    return result.Result([], ips, request.routes, dns)
 
 
 def _opened(data_dir: str, name: str) -> reservations.Reservations:
@@ -54,83 +54,82 @@ def _opened(data_dir: str, name: str) -> reservations.Reservations:
     return found
 
 
-def delete(call: "Call", value: "dict[str, Any]") -> None:
+def delete(call: "Call") -> None:
     """Free what the attachment has; nothing is wrong when that is nothing.
 
     :raises CniError: IO_FAILURE, TRY_AGAIN_LATER.
     """
-    kept = reservations.locked(*where(value), make=False)
-    if kept is None:
-        return
-    try:
-        kept.free(Owner(call.container_id, call.ifname))
-    finally:
-        kept.close()
+    _free(call, None)
 
 
-def take_back(call: "Call", value: "dict[str, Any]", given: "dict[str, Any]") -> None:
+def take_back(call: "Call", given: "Result") -> None:
     """Free what an ADD gave, and not what its attachment had before, of ranges that the config no longer has.
 
     :raises CniError: IO_FAILURE, TRY_AGAIN_LATER.
     """
-    kept = reservations.locked(*where(value), make=False)
-    if kept is None:
+    _free(call, [ip.address.text.partition("/")[0] for ip in given.ips])
+
+
+def _free(call: "Call", only: list[str] | None) -> None:
+    reserved = reservations.locked(*directory(call.document), make=False)
+    if reserved is None:
         return
     try:
-        kept.free(Owner(call.container_id, call.ifname), [one["address"].partition("/")[0] for one in given["ips"]])
+        reserved.free(Owner(call.container_id, call.ifname), only)
     finally:
-        kept.close()
+        reserved.close()
 
 
-def check(call: "Call", value: "dict[str, Any]", version: str) -> None:
+def check(call: "Call") -> None:
     """See that the attachment has what it was given.
 
     :raises CniError: CHECK_DIFFERS when it has no address, or prevResult one of our sets that is not its own.
     """
-    request = parse(value, version, call.args)
-    who = Owner(call.container_id, call.ifname)
-    kept = reservations.locked(request.data_dir, request.name, make=False)
+    request = parse(call)
+    owner = Owner(call.container_id, call.ifname)
+    reserved = reservations.locked(request.data_dir, request.name, make=False)
     have: list[str] = []
-    if kept:
+    if reserved:
         try:
-            kept.make_ready()
-            have = kept.of(who)
+            reserved.make_ready()
+            have = reserved.of(owner)
         finally:
-            kept.close()
+            reserved.close()
     if not have:
-        raise CniError(CHECK_DIFFERS, f"{who} has no address of network {request.name!r}; ADD it again")
-    owned = {ranges.ip(text) for text in have}
-    for address in _shown(value, version):
+        raise CniError(CHECK_DIFFERS, f"{owner} has no address of network {request.name!r}; ADD it again")
+    owned = {to_number(text) for text in have}
+    for address in _of_prev_result(call):
         if address not in owned and request.holds(address):
-            raise CniError(CHECK_DIFFERS, f"{ranges.text(address)} of prevResult is not reserved for {who}")
+            raise CniError(CHECK_DIFFERS, f"{to_text(address)} of prevResult is not reserved for {owner}")
 
 
-def _shown(value: "dict[str, Any]", version: str) -> "list[ranges.Ip]":
-    """Give the addresses of prevResult."""
-    before = value.get("prevResult") or {}
+def _of_prev_result(call: "Call") -> "list[Ip]":
+    """Return the addresses of prevResult."""
     try:
-        return [ranges.network(one["address"])[0] for one in result.normal(before, version)["ips"]]
-    except (ValueError, CniError) as wrong:
-        raise CniError(DECODING_FAILURE, f"prevResult of network {value['name']!r} is no CNI result: {wrong}") from None
+        before = result.from_json(call.document.get("prevResult") or {}, call.version)
+        return [network(ip.address.text)[0] for ip in before.ips]
+    except ValueError as wrong:
+        name = call.document["name"]
+        raise CniError(DECODING_FAILURE, f"prevResult of network {name!r} is no CNI result: {wrong}") from None
 
 
-def status(value: "dict[str, Any]", version: str) -> None:
-    """Say whether an ADD would get its addresses.
+def status(call: "Call") -> None:
+    """Raise why an ADD would not get its addresses.
 
     :raises CniError: NOT_AVAILABLE when a set has none left, or reservations cannot be kept.
     """
-    request = parse(value, version, "")
+    request = parse(call)
     try:
-        kept = reservations.locked(request.data_dir, request.name, make=False)
-        if kept is None:
+        reserved = reservations.locked(request.data_dir, request.name, make=False)
+        if reserved is None:
             _can_make(f"{request.data_dir}/{request.name}")
             full = [str(one) for one in request.sets if not one.after(None)]
         else:
             try:
-                kept.make_ready()
-                full = [str(one) for one in request.sets if kept.full(one)]
+                reserved.make_ready()
+                full = [str(one) for one in request.sets if reserved.full(one)]
             finally:
-                kept.close()
+                reserved.close()
     except CniError as failed:
         if failed.code != IO_FAILURE:
             raise
@@ -154,53 +153,38 @@ def _can_make(path: str) -> None:
         return
 
 
-def collect(value: "dict[str, Any]") -> None:
+def collect(call: "Call") -> None:
     """Free what belongs to no attachment that the runtime lists.
 
-    Without a list nothing is freed: an address that is in use must not be given again. What either list has is kept, should
-    there be two.
+    Without a list nothing is freed: an address that is in use must not be given again.
 
     :raises CniError: DECODING_FAILURE for a list that is none, and then nothing is freed.
     """
-    lists = [_attachments(key, value[key]) for key in ("cni.dev/valid-attachments", "cni.dev/attachments") if key in value]
-    if not lists:
-        return
-    kept = reservations.locked(*where(value), make=False)
-    if kept is None:
+    valid = valid_attachments(call.document, DECODING_FAILURE)
+    reserved = None if valid is None else reservations.locked(*directory(call.document), make=False)
+    if valid is None or reserved is None:
         return
     try:
-        kept.free_all_but(set().union(*lists))
+        reserved.free_all_but(valid)
     finally:
-        kept.close()
+        reserved.close()
 
 
-def _attachments(key: str, listed: "Any") -> "set[tuple[str, str]]":
-    if listed is None:  # Go writes a list without entries so
-        return set()
-    try:
-        found = {(one["containerID"], one["ifname"]) for one in listed}
-        wrong = not isinstance(listed, list) or not all(part and isinstance(part, str) for one in found for part in one)
-    except (KeyError, TypeError):
-        wrong = True
-    if wrong:
-        raise CniError(DECODING_FAILURE, f"{key} must be a list of objects with a containerID and an ifname")
-    return found
-
-
-def _resolv_conf(path: str) -> "dict[str, Any]":
+def _resolv_conf(path: str) -> "Dns":
     """Read a file like /etc/resolv.conf as host-local does (dns.go)."""
-    found: dict[str, Any] = {}
+    lists: dict[str, list[str]] = {}
+    domain: dict[str, str] = {}
     for line in _read(path).split("\n"):
         words = line.split()
         if len(words) < 2 or words[0][0] in "#;":
             continue
         if words[0] == "nameserver":
-            found.setdefault("nameservers", []).append(words[1])
+            lists.setdefault("nameservers", []).append(words[1])
         elif words[0] == "domain":
-            found["domain"] = words[1]
+            domain["domain"] = words[1]
         elif words[0] in ("search", "options"):
-            found.setdefault(words[0], []).extend(words[1:])
-    return found
+            lists.setdefault(words[0], []).extend(words[1:])
+    return {**lists, **domain}
 
 
 def _read(path: str) -> str:

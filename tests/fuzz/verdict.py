@@ -6,7 +6,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
-from cni_sriov_bond.config import VERSIONS
+from cni_sriov_bond import CNI_VERSIONS as VERSIONS
 from tests.fuzz import addresses, samples
 from tests.fuzz.case import IPAM, Case
 from tests.fuzz.process import Outcome

@@ -1,0 +1,108 @@
+"""IP addresses and networks: text in, bytes or numbers out, and back. The one place that parses them.
+
+What is no address raises ValueError; its caller knows which key it was.
+"""
+
+from _socket import AF_INET, AF_INET6, inet_ntop, inet_pton
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    # An address as a number: 4 or 6, and the number.
+    Ip = tuple[int, int]
+
+BITS = {4: 32, 6: 128}
+_MOST_DOTTED = 0xFFFFFFFF
+_MAPPED = b"\0" * 10 + b"\xff\xff"
+
+
+def family_of(text: str) -> int:
+    """Return the address family, AF_INET or AF_INET6, that a text is of if it is an address."""
+    return AF_INET6 if ":" in text else AF_INET
+
+
+def packed(text: object) -> bytes:
+    """Return an address as 4 or 16 bytes.
+
+    :raises ValueError: when it is no address.
+    """
+    if isinstance(text, str):
+        try:
+            return inet_pton(family_of(text), text)
+        except (OSError, ValueError):  # ValueError: a NUL or a lone surrogate
+            pass
+    raise ValueError(f"{text!r} is no address")
+
+
+def prefix_length(text: str, most: int) -> int | None:
+    """Return a prefix length of at most so many bits, or None when the text is none."""
+    # Of one to three of our digits: int() would take others too, and fails on thousands of them.
+    if text.isascii() and text.isdecimal() and len(text) <= 3 and int(text) <= most:
+        return int(text)
+    return None
+
+
+class Cidr:
+    """An address or a network: family (AF_*), packed address, prefix length, and the text that they come from.
+
+    :raises ValueError: when the text is not an address with a prefix length.
+    """
+
+    __slots__ = ("family", "ip", "prefix", "text")
+
+    def __init__(self, text: object) -> None:
+        ip, _, prefix = text.partition("/") if isinstance(text, str) else ("", "", "")
+        try:
+            self.ip = packed(ip)
+            length = prefix_length(prefix, len(self.ip) * 8)
+        except ValueError:
+            length = None
+        if length is None:
+            raise ValueError(f"{text!r} is no address with a prefix length")
+        self.text = str(text)
+        self.family = family_of(ip)
+        self.prefix = length
+
+    @property
+    def network(self) -> bytes:
+        """The packed address of its network: the kernel refuses an IPv4 route with host bits, and shows none of an IPv6 one."""
+        host = len(self.ip) * 8 - self.prefix
+        return (int.from_bytes(self.ip, "big") >> host << host).to_bytes(len(self.ip), "big")
+
+    @property
+    def key(self) -> tuple[int, bytes, int]:
+        """Family, packed address and prefix length: equal for two texts of one address."""
+        return self.family, self.ip, self.prefix
+
+
+def to_number(text: object) -> "Ip":
+    """Return an address as a number; ::ffff:10.0.0.1 is 10.0.0.1.
+
+    :raises ValueError: when it is no address.
+    """
+    octets = packed(text)
+    if octets.startswith(_MAPPED):
+        octets = octets[12:]
+    return 4 if len(octets) == 4 else 6, int.from_bytes(octets, "big")
+
+
+def network(text: str) -> "tuple[Ip, int]":
+    """Return the address and the prefix length of a network; one of mapped IPv4 addresses is none.
+
+    :raises ValueError: when it is no network.
+    """
+    ip, _, prefix = text.partition("/")
+    address = to_number(ip)
+    length = prefix_length(prefix, BITS[address[0]])
+    if length is None or (address[0] == 4) != (family_of(ip) == AF_INET):
+        raise ValueError(f"{text!r} is no network")
+    return address, length
+
+
+def to_text(address: "Ip") -> str:
+    """Write an address as Go does, so that host-local finds its reservation."""
+    family, value = address
+    if family == 4:
+        return inet_ntop(AF_INET, value.to_bytes(4, "big"))
+    if 0xFFFF < value <= _MOST_DOTTED:  # the C library writes these as ::1.2.3.4
+        return f"::{value >> 16:x}:{value & 0xFFFF:x}"
+    return inet_ntop(AF_INET6, value.to_bytes(16, "big"))

@@ -1,0 +1,337 @@
+"""What every plugin of ours checks of a call: environment, identifiers, document, version, arguments; and the order of it."""
+
+import json
+from typing import Any
+
+import pytest
+
+from cni_sriov_bond import CNI_VERSIONS, call
+from cni_sriov_bond.errors import (
+    DECODING_FAILURE,
+    INCOMPATIBLE_VERSION,
+    INVALID_CONFIG,
+    INVALID_ENVIRONMENT,
+    CniError,
+)
+
+ENVIRONMENT = {
+    "CNI_COMMAND": "ADD",
+    "CNI_CONTAINERID": "c1",
+    "CNI_NETNS": "/run/netns/c1",
+    "CNI_IFNAME": "eth0",
+    "CNI_PATH": "/opt/cni/bin",
+}
+DOCUMENT = {"name": "net1", "cniVersion": "1.0.0"}
+
+
+def parsed(environ: dict[str, str], document: object = DOCUMENT) -> call.Call:
+    return call.parse_call({**ENVIRONMENT, **environ}, lambda: json.dumps(document).encode())
+
+
+# -- a whole call
+
+
+def test_a_call_has_what_the_runtime_gave() -> None:
+    """Variables, the config's own bytes and what they say, and the version of the answer."""
+    raw = b' {"cniVersion":"0.4.0" ,"name":"net1"}'
+    found = call.parse_call({**ENVIRONMENT, "CNI_ARGS": "A=1", "X": "y"}, lambda: raw)
+    assert (found.command, found.container_id, found.netns, found.ifname) == ("ADD", "c1", "/run/netns/c1", "eth0")
+    assert (found.path, found.args, found.environ["X"]) == ("/opt/cni/bin", "A=1", "y")
+    assert (found.raw, found.document, found.version) == (raw, {"cniVersion": "0.4.0", "name": "net1"}, "0.4.0")
+
+
+def test_the_checks_have_the_order_of_the_reference() -> None:
+    """Each fault hides those behind it: environment, document, identifiers, verb, version."""
+    faults: list[tuple[dict[str, str], object, int, str]] = [
+        ({"CNI_PATH": "", "CNI_IFNAME": "a/b"}, [], INVALID_ENVIRONMENT, "required env variables [CNI_PATH] missing"),
+        ({"CNI_IFNAME": "a/b"}, [], DECODING_FAILURE, "error unmarshall network config"),
+        ({"CNI_IFNAME": "a/b"}, {"cniVersion": "9"}, INVALID_CONFIG, "missing network name"),
+        ({"CNI_IFNAME": "a/b"}, {"name": "n", "cniVersion": "9"}, INVALID_ENVIRONMENT, "the interface name 'a/b'"),
+        ({"CNI_COMMAND": "NOPE"}, {"name": "n", "cniVersion": "9"}, INVALID_ENVIRONMENT, "unknown CNI_COMMAND: NOPE"),
+        ({}, {"name": "n", "cniVersion": "9"}, INCOMPATIBLE_VERSION, "incompatible CNI versions"),
+    ]
+    for environ, document, code, words in faults:
+        with pytest.raises(CniError) as refused:
+            parsed(environ, document)
+        assert (refused.value.code, refused.value.msg[: len(words)]) == (code, words)
+
+
+def test_standard_input_is_not_read_for_nothing() -> None:
+    """A call whose environment is incomplete is refused before it could wait for its input."""
+    with pytest.raises(CniError, match="missing"):
+        call.parse_call({"CNI_COMMAND": "GC"}, lambda: pytest.fail("standard input was read"))
+
+
+# -- CNI_ARGS: one parser, and two rules of how strict it is
+
+
+KNOWN = ("IP", "MAC", "VLAN")
+
+
+@pytest.mark.parametrize(
+    ("args", "known", "pairs"),
+    [
+        ("", (), {}),
+        ("", KNOWN, {}),
+        ("IP=10.0.0.5;K8S_POD_NAME=p", (), {"IP": "10.0.0.5", "K8S_POD_NAME": "p"}),
+        ("A=b=c;K=", (), {"A": "b=c", "K": ""}),
+        ("VLAN=1;VLAN=2", KNOWN, {"VLAN": "2"}),
+        ("IgnoreUnknown=1;IP=10.0.0.5;FOO=1", KNOWN, {"IP": "10.0.0.5", "FOO": "1"}),
+        ("IgnoreUnknown=TRUE;FOO=1", KNOWN, {"FOO": "1"}),
+        ("IgnoreUnknown=0;IP=x", KNOWN, {"IP": "x"}),
+        ("IgnoreUnknown=0;FOO=1", (), {"FOO": "1"}),
+    ],
+)
+def test_arguments_are_pairs(args: str, known: tuple[str, ...], pairs: dict[str, str]) -> None:
+    """IgnoreUnknown is not among them: it is about them (contract 4, 37 to 40)."""
+    assert call.parse_args(args, known) == pairs
+    assert call.parse_args(args, known, strict=False) == pairs
+
+
+@pytest.mark.parametrize(
+    ("args", "known", "words", "left"),
+    [
+        ("FOO", (), "invalid pair 'FOO'", {}),
+        ("A=1;", (), "invalid pair ''", {"A": "1"}),
+        ("=1;B=2", (), "invalid pair '=1'", {"B": "2"}),
+        ("IgnoreUnknown=yes;B=2", (), "IgnoreUnknown 'yes' is neither true nor false", {"B": "2"}),
+        ("IP;VLAN=5", KNOWN, "invalid pair 'IP'", {"VLAN": "5"}),
+        ("IP=a=b;VLAN=5", KNOWN, "invalid pair 'IP=a=b'", {"VLAN": "5"}),
+        ("IP=a;FOO=1;BAR=2", KNOWN, "unknown keys: FOO, BAR", {"IP": "a", "FOO": "1", "BAR": "2"}),
+        ("IgnoreUnknown=false;FOO=1", KNOWN, "unknown keys: FOO", {"FOO": "1"}),
+        ("IgnoreUnknown=maybe;IP=a", KNOWN, "IgnoreUnknown 'maybe'", {"IP": "a"}),
+    ],
+)
+def test_bad_arguments_are_refused_or_left_out(args: str, known: tuple[str, ...], words: str, left: dict[str, str]) -> None:
+    """An ADD refuses them; other verbs pass over what they do not understand."""
+    with pytest.raises(CniError) as refused:
+        call.parse_args(args, known)
+    assert refused.value.code == INVALID_ENVIRONMENT
+    assert words in refused.value.msg
+    assert call.parse_args(args, known, strict=False) == left
+
+
+# -- the environment (E3 to E10)
+
+
+@pytest.mark.parametrize(
+    ("verb", "missing"),
+    [
+        ("ADD", "CNI_CONTAINERID,CNI_NETNS,CNI_IFNAME,CNI_PATH"),
+        ("CHECK", "CNI_CONTAINERID,CNI_NETNS,CNI_IFNAME,CNI_PATH"),
+        ("DEL", "CNI_CONTAINERID,CNI_IFNAME,CNI_PATH"),
+        ("GC", "CNI_PATH"),
+        ("STATUS", "CNI_PATH"),
+    ],
+)
+def test_all_missing_variables_are_named_at_once(verb: str, missing: str) -> None:
+    """Each verb's missing variables are listed in the order of the reference (E3, E4, E5, E7)."""
+    with pytest.raises(CniError) as refused:
+        call.check_environment({"CNI_COMMAND": verb})
+    assert refused.value.code == INVALID_ENVIRONMENT
+    assert refused.value.msg == f"required env variables [{missing}] missing"
+
+
+def test_an_empty_variable_is_a_missing_one() -> None:
+    """An empty value is named like one that is not there (E8)."""
+    with pytest.raises(CniError, match=r"\[CNI_NETNS,CNI_PATH\]"):
+        call.check_environment({**ENVIRONMENT, "CNI_NETNS": "", "CNI_PATH": ""})
+
+
+def test_del_needs_no_netns() -> None:
+    """The normal DEL has no CNI_NETNS (E4, D4)."""
+    assert parsed({"CNI_COMMAND": "DEL", "CNI_NETNS": ""}).netns == ""
+
+
+@pytest.mark.parametrize("name", ["a", "0", "c-1_2.3", "k8s.io-" + "f" * 64, "x" * 4096])
+def test_container_ids_of_runtimes_pass(name: str) -> None:
+    """What containerd, nerdctl and cnitool send is taken (E9)."""
+    call.check_identifiers("ADD", name, "eth0")
+
+
+@pytest.mark.parametrize("name", ["_a", "-a", ".a", "../x", "ab\n", "a b", "é", "a/b", "a:b", "\udcff", "\u0661"])
+def test_a_bad_container_id_is_refused_and_shown(name: str) -> None:
+    """A container id that is no name is refused, a trailing line end included, with the value in the details (E9)."""
+    with pytest.raises(CniError) as refused:
+        call.check_identifiers("ADD", name, "eth0")
+    assert (refused.value.code, refused.value.msg) == (INVALID_ENVIRONMENT, "invalid characters in containerID")
+    assert refused.value.details == name
+
+
+@pytest.mark.parametrize("name", ["e", "eth0", "net1", "a" * 15, "é" * 7, "x@y", "eth0.100"])
+def test_device_names_pass(name: str) -> None:
+    """A name that the kernel takes for a device is taken (E10)."""
+    call.check_identifiers("ADD", "c1", name)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("a" * 16, "longer than 15 bytes"),
+        ("é" * 8, "longer than 15 bytes"),
+        ("a/b", "not one for a device"),
+        ("a:b", "not one for a device"),
+        (".", "not one for a device"),
+        ("..", "not one for a device"),
+        ("a b", "not one for a device"),
+        ("a\u00a0b", "not one for a device"),
+        ("a\u2003b", "not one for a device"),
+        ("eth0\n", "not one for a device"),
+        ("a\x01", "not one for a device"),
+        ("lo", "loopback"),
+        ("eth%d", "a pattern to the kernel"),
+    ],
+)
+def test_a_bad_interface_name_is_refused_and_shown(name: str, words: str) -> None:
+    """A name that is no device's is refused before anything is done, bytes counted and Unicode space known (E10)."""
+    with pytest.raises(CniError, match=words) as refused:
+        call.check_identifiers("ADD", "c1", name)
+    assert refused.value.code == INVALID_ENVIRONMENT
+    assert "CNI_IFNAME" in refused.value.msg
+    assert name == "lo" or repr(name) in refused.value.msg
+
+
+def test_a_pattern_of_interface_names_does_not_stop_a_del() -> None:
+    """An ADD with it was refused, and its runtime deletes it then (D3)."""
+    call.check_identifiers("DEL", "c1", "eth%d")
+
+
+# -- the document (C1 to C11)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [b"", b"  \n", b"{", b"{}x", b"{}{}", b"\xef\xbb\xbf{}", b"[]", b'"x"', b"5", b"true", b"NaN", b"{'name':'x'}", b"\x00"],
+)
+def test_what_is_no_object_is_refused(text: bytes) -> None:
+    """Anything but one JSON object is a decoding failure that says what it is (C1)."""
+    with pytest.raises(CniError, match=r"^error unmarshall network config: .") as refused:
+        call.parse_json(text)
+    assert refused.value.code == DECODING_FAILURE
+
+
+@pytest.mark.parametrize("text", [b"null", b"{}", b'{"name":""}', b'{"name":null}'])
+def test_a_missing_network_name_is_told(text: bytes) -> None:
+    """No name, an empty one and null are one mistake (C2, C3)."""
+    with pytest.raises(CniError, match=r"^missing network name$") as refused:
+        call.parse_json(text)
+    assert refused.value.code == INVALID_CONFIG
+
+
+@pytest.mark.parametrize("name", ["../x", "_a", "a b", "a/b", "net\n", "é", "a\udcffb"])
+def test_a_bad_network_name_is_refused_and_shown(name: str) -> None:
+    """A name with foreign letters is refused, with the value in the details (C3)."""
+    with pytest.raises(CniError, match=r"^invalid characters found in network name$") as refused:
+        call.parse_json(json.dumps({"name": name}).encode())
+    assert (refused.value.code, refused.value.details) == (INVALID_CONFIG, name)
+
+
+@pytest.mark.parametrize(
+    "text", [b'{"name":5}', b'{"name":["a"]}', b'{"name":"a","cniVersion":1}', b'{"name":"a","cniVersion":[]}']
+)
+def test_a_name_or_version_of_another_type_is_a_decoding_failure(text: bytes) -> None:
+    """A number for a name or a version is a document of another kind (C3, C5)."""
+    with pytest.raises(CniError, match="must be a string") as refused:
+        call.parse_json(text)
+    assert refused.value.code == DECODING_FAILURE
+
+
+def test_bad_utf8_is_replaced() -> None:
+    """A byte that is no UTF-8 becomes U+FFFD, as in Go, wherever it does no harm (C10)."""
+    assert call.parse_json(b'{"name":"a","x":"\xff\xfe"}')["x"] == "\ufffd\ufffd"
+    with pytest.raises(CniError, match="invalid characters found in network name"):
+        call.parse_json(b'{"name":"a\xff"}')
+
+
+def test_wide_encodings_are_not_guessed() -> None:
+    """UTF-16 is refused: json.loads would have guessed it from the bytes (C10)."""
+    with pytest.raises(CniError, match="error unmarshall"):
+        call.parse_json('{"name":"a"}'.encode("utf-16"))
+
+
+# -- the version (C4, C6, K1, S1, G1)
+
+
+@pytest.mark.parametrize("value", [{}, {"cniVersion": ""}, {"cniVersion": None}])
+def test_no_version_is_the_first_one(value: dict[str, Any]) -> None:
+    """A config without a version is of 0.1.0 (C4)."""
+    assert call.check_version(value, "ADD") == "0.1.0"
+
+
+@pytest.mark.parametrize("version", CNI_VERSIONS)
+def test_every_listed_version_is_served(version: str) -> None:
+    """ADD and DEL take each version that VERSION lists (V2)."""
+    assert call.check_version({"cniVersion": version}, "ADD") == version
+    assert call.check_version({"cniVersion": version}, "DEL") == version
+
+
+@pytest.mark.parametrize("version", ["9.9.9", "1.0", "banana", "1.0.0 ", "v1.0.0", "0.3", "1.2.0"])
+@pytest.mark.parametrize("verb", ["ADD", "DEL"])
+def test_an_unknown_version_is_refused_with_the_known_ones(version: str, verb: str) -> None:
+    """The version must be one of ours to the letter; the details say both (C6)."""
+    with pytest.raises(CniError, match=r"^incompatible CNI versions$") as refused:
+        call.check_version({"cniVersion": version}, verb)
+    assert refused.value.code == INCOMPATIBLE_VERSION
+    assert refused.value.details.startswith(f'config is "{version}", plugin supports ["0.1.0" "0.2.0"')
+
+
+@pytest.mark.parametrize(
+    ("verb", "last_refused", "first_served"),
+    [("CHECK", "0.3.1", "0.4.0"), ("GC", "1.0.0", "1.1.0"), ("STATUS", "1.0.0", "1.1.0")],
+)
+def test_a_verb_is_refused_below_its_version(verb: str, last_refused: str, first_served: str) -> None:
+    """CHECK, GC and STATUS are there from their version on (K1, G1, S1)."""
+    with pytest.raises(CniError, match=f"^config version does not allow {verb}$") as refused:
+        call.check_version({"cniVersion": last_refused}, verb)
+    assert (refused.value.code, last_refused in refused.value.details) == (INCOMPATIBLE_VERSION, True)
+    assert call.check_version({"cniVersion": first_served}, verb) == first_served
+
+
+@pytest.mark.parametrize(
+    ("version", "code"),
+    [
+        ("banana", 6),
+        ("1.0.0 ", 6),
+        ("v1.0.0", 6),
+        ("1.1.0.0", 6),
+        ("1..0", 6),
+        ("9" * 5000, 6),
+        ("9.9.9", 1),
+        ("1.2", 1),
+        ("0.3", 1),
+    ],
+)
+@pytest.mark.parametrize("verb", ["CHECK", "GC", "STATUS"])
+def test_the_later_verbs_want_a_version_of_numbers_first(verb: str, version: str, code: int) -> None:
+    """What is no version is a decoding failure there, and what is one but not ours is incompatible (C6)."""
+    with pytest.raises(CniError) as refused:
+        call.check_version({"cniVersion": version}, verb)
+    assert refused.value.code == code
+
+
+# -- what GC must keep (G2 to G8)
+
+
+@pytest.mark.parametrize("key", ["cni.dev/valid-attachments", "cni.dev/attachments"])
+def test_the_list_of_valid_attachments_is_read_under_both_names(key: str) -> None:
+    """The specification's text had another name for it; null and empty are both a list of nobody (G2, G3, G5)."""
+    given = [{"containerID": "c1", "ifname": "eth0"}, {"containerID": "c2", "ifname": "net1", "x": 5}]
+    assert call.valid_attachments({key: given}, INVALID_CONFIG) == {("c1", "eth0"), ("c2", "net1")}
+    assert call.valid_attachments({key: []}, INVALID_CONFIG) == set()
+    assert call.valid_attachments({key: None}, INVALID_CONFIG) == set()
+    assert call.valid_attachments({}, INVALID_CONFIG) is None
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {}, "c1", 5, True, [None], ["c1"], [[]], [{}], [{"containerID": "c1"}], [{"ifname": "eth0"}],
+        [{"containerID": 1, "ifname": "eth0"}], [{"containerID": "c1", "ifname": "eth0"}, {"containerID": "", "ifname": "x"}],
+    ],
+)  # fmt: skip
+def test_a_list_of_another_shape_is_refused(given: Any) -> None:
+    """Nothing can be freed by a list that is not understood whole; each plugin has its own code for it (G8)."""
+    for code in (INVALID_CONFIG, DECODING_FAILURE):
+        with pytest.raises(CniError, match=r"cni\.dev/valid-attachments") as refused:
+            call.valid_attachments({"cni.dev/valid-attachments": given}, code)
+        assert refused.value.code == code
