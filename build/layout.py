@@ -32,8 +32,8 @@ class Executable(NamedTuple):
 
 EXECUTABLES = (
     Executable("opt/cni/bin/sriov-bond", "cni_sriov_bond.__main__", short_lived=True, behind_link=False),
-    Executable("opt/cni/bin/sriov-bond-ipam", "cni_sriov_bond.delegate.__main__", short_lived=True, behind_link=False),
-    Executable("usr/local/sbin/sriov-bondctl", "cni_sriov_bond.admin.__main__", short_lived=False, behind_link=True),
+    Executable("opt/cni/bin/sriov-bond-ipam", "cni_sriov_bond.ipam.__main__", short_lived=True, behind_link=False),
+    Executable("usr/local/sbin/sriov-bondctl", "cni_sriov_bond.ctl.__main__", short_lived=False, behind_link=True),
 )
 
 # Nothing of ours uses these, and each would bring much: libraries of megabytes, or rich's syntax colouring and Markdown.

@@ -2,16 +2,17 @@
 
 import sys
 
-from cni_sriov_bond.edge import answer, child, serve
+from cni_sriov_bond.cni.process import answer, child, serve
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import NoReturn
 
-    from cni_sriov_bond.call import Call
-    from cni_sriov_bond.config import Network
+    from cni_sriov_bond.cni.call import Call
+    from cni_sriov_bond.cni.schema import Issue
     from cni_sriov_bond.log import Log
-    from cni_sriov_bond.schema import Issue
+    from cni_sriov_bond.network.config import Network
+    from cni_sriov_bond.plugin.context import Context
 
 
 def main() -> int:
@@ -20,30 +21,43 @@ def main() -> int:
 
 
 def _run(call: "Call") -> None:
-    from cni_sriov_bond import plugin
-    from cni_sriov_bond.context import Context
+    from cni_sriov_bond.cni.invoke import Delegates
     from cni_sriov_bond.deadline import SECONDS, Deadline
     from cni_sriov_bond.errors import CniError
-    from cni_sriov_bond.ipam import Delegates
+    from cni_sriov_bond.plugin.context import Context
 
     network, log = _read_network(call)
     delegates = Delegates(call.environ, _own_delegate if getattr(sys, "frozen", False) else None)
     context = Context(log, Deadline(SECONDS[call.command]), delegates)
-    verbs = {"DEL": plugin.delete, "CHECK": plugin.check, "GC": plugin.collect, "STATUS": plugin.status}
     try:
-        if call.command == "ADD":
-            plugin.add(call, network, context, answer)
-        else:
-            verbs[call.command](call, network, context)
+        _run_verb(call, network, context)
     except CniError as failed:
         failed.details = "; ".join(filter(None, (failed.details, context.deadline.waits())))
         raise
 
 
+def _run_verb(call: "Call", network: "Network", context: "Context") -> None:
+    """Run the verb; each imports what it needs and no more."""
+    if call.command == "ADD":
+        from cni_sriov_bond.plugin.add import add
+
+        add(call, network, context, answer)
+        return
+    if call.command == "DEL":
+        from cni_sriov_bond.plugin.delete import delete as run
+    elif call.command == "CHECK":
+        from cni_sriov_bond.plugin.check import check as run
+    elif call.command == "GC":
+        from cni_sriov_bond.plugin.gc import gc as run
+    else:
+        from cni_sriov_bond.plugin.status import status as run
+    run(call, network, context)
+
+
 def _read_network(call: "Call") -> "tuple[Network, Log]":
     """Return the network of a call, and the log that its config asks for."""
-    from cni_sriov_bond import config
     from cni_sriov_bond.log import Log
+    from cni_sriov_bond.network import config
 
     ignored: list[Issue] = []
     if call.command in ("DEL", "GC"):
@@ -66,7 +80,7 @@ def _own_delegate(environ: dict[str, str], streams: list[int]) -> "NoReturn":
 
 
 def _delegate() -> int:
-    from cni_sriov_bond.delegate.__main__ import main as delegate
+    from cni_sriov_bond.ipam.__main__ import main as delegate
 
     return delegate()
 

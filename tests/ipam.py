@@ -7,13 +7,13 @@ import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from cni_sriov_bond import result
-from cni_sriov_bond.call import parse_call
-from cni_sriov_bond.delegate import verbs
+from cni_sriov_bond.cni import result
+from cni_sriov_bond.cni.call import parse_call
 from cni_sriov_bond.errors import CniError
+from cni_sriov_bond.ipam import verbs
 from tests.support import REPOSITORY
 
-OURS = (sys.executable, "-m", "cni_sriov_bond.delegate")
+OURS = (sys.executable, "-m", "cni_sriov_bond.ipam")
 
 
 class Answer(NamedTuple):

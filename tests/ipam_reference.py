@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from cni_sriov_bond.delegate.schema import IPAM, RANGE, ROUTE
+from cni_sriov_bond.ipam.schema import IPAM, RANGE, ROUTE
 
 PATH = Path(__file__).resolve().parents[1] / "docs/ipam.md"
 _TABLE = re.compile(r"(?s)(?<=<!-- options: made from the schema -->\n).*?(?=<!-- end of options -->)")

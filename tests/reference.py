@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from cni_sriov_bond.network_schema import NETWORK
+from cni_sriov_bond.network.schema import NETWORK
 
 PATH = Path(__file__).resolve().parents[1] / "docs/reference.md"
 _TABLE = re.compile(r"(?s)(?<=<!-- options: made from the schema -->\n).*?(?=<!-- end of options -->)")

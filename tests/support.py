@@ -9,13 +9,16 @@ import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from cni_sriov_bond import inventory, leases, pool, store
-from cni_sriov_bond.context import Context
+from cni_sriov_bond import files
+from cni_sriov_bond.cni.invoke import Delegates
 from cni_sriov_bond.deadline import Deadline
-from cni_sriov_bond.ipam import Delegates
+from cni_sriov_bond.kernel.netlink import Netlink
+from cni_sriov_bond.kernel.netns import Entered, Netns, Temporary, own
 from cni_sriov_bond.log import Log
-from cni_sriov_bond.netlink import Netlink
-from cni_sriov_bond.netns import Entered, Netns, Temporary, own
+from cni_sriov_bond.plugin.context import Context
+from cni_sriov_bond.pool import inventory, pool, pools
+from cni_sriov_bond.pool.lease import Lease
+from cni_sriov_bond.pool.record import Attachment, DelegateCall, NetnsIdentity, Requested
 from cni_sriov_bond.ports import VfSettings, VfState
 from tests import oracle
 
@@ -41,13 +44,13 @@ def bond_entry(number: int) -> dict[str, Any]:
 def make_pool(state_dir: Path, name: str = "db", size: int = 3) -> pool.Pool:
     """Make a provisioned pool on disk, as `up` leaves it."""
     made = pool.Pool(str(state_dir), name)
-    pool.make_directories(made)
+    pools.make_directories(made)
     bonds = [bond_entry(number) for number in range(1, size + 1)]
-    inventory.write(made.path, {"version": 1, "pool": name, "boot_id": store.boot_id(), "nics": [], "bonds": bonds})
+    inventory.write(made.path, {"version": 1, "pool": name, "boot_id": files.boot_id(), "nics": [], "bonds": bonds})
     return made
 
 
-NETNS = leases.NetnsIdentity("/run/netns/gone", 4, 1)
+NETNS = NetnsIdentity("/run/netns/gone", 4, 1)
 
 
 def lease(
@@ -55,15 +58,15 @@ def lease(
     container_id: str = "c1",
     network: str = "net1",
     ifname: str = "eth0",
-    netns: leases.NetnsIdentity = NETNS,
-    delegate: leases.DelegateCall | None = None,
+    netns: NetnsIdentity = NETNS,
+    delegate: DelegateCall | None = None,
     **values: Any,
-) -> leases.Lease:
+) -> Lease:
     """Acquire a bond for an attachment; the caller closes the lease.
 
     :param values: attributes of the record that an ADD sets later, e.g. ``before`` and ``mac``.
     """
-    taken = where.acquire(leases.Attachment(network, container_id, ifname), netns, leases.Requested(), delegate)
+    taken = where.acquire(Attachment(network, container_id, ifname), netns, Requested(), delegate)
     for name, value in values.items():
         setattr(taken.record, name, value)
     if values:
@@ -89,7 +92,7 @@ def program(directory: Path, name: str, body: str, interpreter: str = "/bin/sh")
     return path
 
 
-def files(directory: Path) -> dict[str, bytes]:
+def contents(directory: Path) -> dict[str, bytes]:
     """Give every file below a directory that says anything: lock files are empty, and stay."""
     found = {str(path.relative_to(directory)): path.read_bytes() for path in directory.rglob("*") if path.is_file()}
     return {name: content for name, content in found.items() if content}

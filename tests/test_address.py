@@ -5,7 +5,7 @@ from ipaddress import IPv6Address
 
 import pytest
 
-from cni_sriov_bond import address
+from cni_sriov_bond.cni import address
 
 
 @pytest.mark.parametrize(

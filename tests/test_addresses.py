@@ -2,7 +2,8 @@
 
 import pytest
 
-from cni_sriov_bond import addresses, result
+from cni_sriov_bond.cni import result
+from cni_sriov_bond.kernel import addresses
 from tests.support import Space, cable
 
 pytestmark = pytest.mark.root

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.root
 def command(request: pytest.FixtureRequest) -> list[str]:
     """The command from the sources, and as it is built."""
     if request.param == "module":
-        return [sys.executable, "-m", "cni_sriov_bond.admin"]
+        return [sys.executable, "-m", "cni_sriov_bond.ctl"]
     return [str(request.getfixturevalue("frozen") / "usr/local/sbin/sriov-bondctl")]
 
 

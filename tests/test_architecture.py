@@ -10,78 +10,63 @@ from cni_sriov_bond import errors
 from tests.support import REPOSITORY
 
 PACKAGE = REPOSITORY / "cni_sriov_bond"
-# From the bottom up. A module imports from levels below its own, never sideways and never up.
-LEVELS: tuple[tuple[str, ...], ...] = (
-    ("", "errors", "ports", "deadline"),
-    ("jsontext", "wire", "log", "schema", "store", "address"),
-    ("bonding", "call", "result"),
-    ("bondrules", "overrides", "network_schema"),
-    ("config", "netns", "neighbour", "inventory", "leases", "quarantine"),
-    ("netlink", "pending"),
-    ("pool",),
-    ("sriov", "bond", "ipam", "addresses"),
-    ("context",),
-    ("release",),
-    ("recover", "readiness"),
-    ("claim",),
-    ("plugin", "admin", "edge"),
-    ("delegate",),
+GROUND = "ground"
+# The rooms from the bottom up. A module imports from rooms below its own, and from its own room as long as there is no cycle.
+FLOORS: tuple[tuple[str, ...], ...] = (
+    (GROUND,),
+    ("cni", "pool"),
+    ("kernel",),
+    ("network",),
+    ("plugin", "ipam"),
+    ("ctl",),
     ("__main__",),
 )
-ADMIN_LEVELS: tuple[tuple[str, ...], ...] = (
-    ("",),
-    ("hostfile", "nic", "provisioned", "recover", "screen", "status", "udevrules"),
-    ("refusals", "vfs"),
-    ("provision",),
-    ("__main__",),
-)
-DELEGATE_LEVELS: tuple[tuple[str, ...], ...] = (
-    ("",),
-    ("schema", "ranges"),
-    ("index",),
-    ("request",),
-    ("reservations",),
-    ("verbs",),
-    ("__main__",),
-)
-PACKAGES = {"admin": ADMIN_LEVELS, "delegate": DELEGATE_LEVELS}
+ROOMS = [room for rooms in FLOORS for room in rooms]
+# Rooms that a room never imports, though they are below it.
+NEVER = {"ipam": {"kernel", "pool"}, "kernel": {"pool"}}
+MOST_LINES = 350
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 # What the plugin's own calls load: everything but the operator's command.
-PLUGIN = [path for path in SOURCES if "admin" not in path.parts]
+PLUGIN = [path for path in SOURCES if "ctl" not in path.parts]
 
 
 def name(path: Path) -> str:
     return str(path.relative_to(PACKAGE))
 
 
+def room_of(path: Path) -> str:
+    """Return the room of a module: its package, or for a module at the top the ground, or the entry."""
+    if path.parent != PACKAGE:
+        return path.parent.name
+    return "__main__" if path.stem == "__main__" else GROUND
+
+
+def floor_of(room: str) -> int:
+    [floor] = [number for number, rooms in enumerate(FLOORS) if room in rooms]
+    return floor
+
+
 def tree(path: Path) -> ast.Module:
     return ast.parse(path.read_text())
 
 
-def imports(path: Path) -> list[str]:
-    """Give every module of ours that a file names in an import, for types too: they are dependencies of the reader."""
-    found = []
+def imports(path: Path) -> list[Path]:
+    """Return every module of ours that a file names in an import, for types too: a reader depends on them as well."""
+    modules = []
     for node in ast.walk(tree(path)):
-        if isinstance(node, ast.ImportFrom) and node.module == "cni_sriov_bond":
-            found += [
-                alias.name if (PACKAGE / f"{alias.name}.py").exists() or alias.name in PACKAGES else "" for alias in node.names
-            ]
-        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("cni_sriov_bond."):
-            module = (node.module or "").removeprefix("cni_sriov_bond.")
-            if module in PACKAGES:
-                found += [f"{module}.{alias.name}" for alias in node.names]
-            else:
-                found.append(module)
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == PACKAGE.name:
+            base = PACKAGE.joinpath(*(node.module or "").split(".")[1:])
+            for alias in node.names:
+                candidates = (
+                    base / f"{alias.name}.py",
+                    base / alias.name / "__init__.py",
+                    base.with_suffix(".py"),
+                    base / "__init__.py",
+                )
+                modules.append(next(candidate for candidate in candidates if candidate.exists()))
         elif isinstance(node, ast.Import):
-            found += [
-                alias.name.removeprefix("cni_sriov_bond.") for alias in node.names if alias.name.startswith("cni_sriov_bond")
-            ]
-    return found
-
-
-def level(module: str, levels: tuple[tuple[str, ...], ...]) -> int:
-    [found] = [number for number, names in enumerate(levels) if module in names]
-    return found
+            assert not any(alias.name.startswith(PACKAGE.name) for alias in node.names), "write `from ... import`"
+    return modules
 
 
 def calls(path: Path) -> set[str]:
@@ -107,38 +92,40 @@ def foreign(path: Path) -> set[str]:
 # -- layers
 
 
-def test_every_module_has_its_place() -> None:
-    """A new module is given a level here before it is used."""
-    modules = {path.stem if path.stem != "__init__" else "" for path in PACKAGE.glob("*.py")} | set(PACKAGES)
-    assert sorted(modules) == sorted(one for names in LEVELS for one in names)
-    for package, levels in PACKAGES.items():
-        modules = {path.stem if path.stem != "__init__" else "" for path in (PACKAGE / package).glob("*.py")}
-        assert sorted(modules) == sorted(one for names in levels for one in names)
+def test_every_package_is_a_room() -> None:
+    """A new room is given its floor here before it is used."""
+    assert sorted({room_of(path) for path in SOURCES}) == sorted(ROOMS)
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=name)
 def test_imports_go_down(path: Path) -> None:
-    """No module imports one of its own level or above."""
-    stem = path.stem if path.stem != "__init__" else ""
-    wrong = []
-    for imported in imports(path):
-        inside, _, below = imported.partition(".")
-        if path.parent == PACKAGE:
-            if level(inside, LEVELS) >= level(stem, LEVELS):
-                wrong.append(imported)
-        elif below and inside == path.parent.name:
-            levels = PACKAGES[inside]
-            if level(below, levels) >= level(stem, levels):
-                wrong.append(imported)
-        elif below or level(inside, LEVELS) >= level(path.parent.name, LEVELS):
-            wrong.append(imported)
-    assert wrong == []
+    """No module imports from a room that is beside or above its own."""
+    room = room_of(path)
+    rooms = {room_of(imported): name(imported) for imported in imports(path)} if path.stem != "__init__" else {}
+    wrong = {other: module for other, module in rooms.items() if other != room and floor_of(other) >= floor_of(room)}
+    assert wrong == {}
 
 
-def test_the_delegate_has_nothing_of_the_kernel() -> None:
-    """It serves any plugin on any machine: of ours it knows what reads, checks, answers and keeps files."""
-    found = {one for path in (PACKAGE / "delegate").glob("*.py") for one in imports(path) if "." not in one}
-    assert found <= {"", "address", "call", "edge", "errors", "overrides", "result", "schema", "store"}
+@pytest.mark.parametrize(("room", "never"), NEVER.items())
+def test_a_room_does_not_know_what_is_not_its_business(room: str, never: set[str]) -> None:
+    """Our IPAM plugin serves any plugin on any machine; the kernel's side knows no leases, and the pool no kernel."""
+    for path in (PACKAGE / room).glob("*.py"):
+        assert {room_of(imported) for imported in imports(path)} & never == set(), name(path)
+
+
+def test_there_are_no_cycles() -> None:
+    """Inside a room too, one module can be read before the other."""
+    graph = {path: set(imports(path)) - {path} for path in SOURCES}
+    while leaves := [path for path, needs in graph.items() if not needs & graph.keys()]:
+        for path in leaves:
+            del graph[path]
+    assert [name(path) for path in graph] == []
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=name)
+def test_no_module_is_too_long(path: Path) -> None:
+    """What is longer has more than one reason to change."""
+    assert len(path.read_text().splitlines()) <= MOST_LINES
 
 
 def test_those_who_judge_share_no_code_with_the_product() -> None:
@@ -186,12 +173,12 @@ def test_only_ipam_starts_processes() -> None:
     """On the plugin's path there is one place that starts a program."""
     starters = ("posix_spawn", "posix_spawnp", "fork", "forkpty", "system", "popen", "execv", "execve", "execvp", "execl")
     found = users(PLUGIN, "subprocess", "multiprocessing", *starters, *(f"os.{one}" for one in starters), "posix.fork")
-    assert found == ["ipam.py"]
+    assert found == ["cni/invoke.py"]
 
 
 def test_only_store_takes_file_locks() -> None:
     """Locks are one module's, so that their order can be read in one place."""
-    assert users(SOURCES, "fcntl.flock", "fcntl.lockf", "fcntl.LOCK_EX", "flock", "lockf") == ["store.py"]
+    assert users(SOURCES, "fcntl.flock", "fcntl.lockf", "fcntl.LOCK_EX", "flock", "lockf") == ["files.py"]
 
 
 def writes_standard_output(call: ast.Call) -> bool:
@@ -210,25 +197,25 @@ def test_only_the_edges_write_standard_output() -> None:
         written = any(writes_standard_output(node) for node in ast.walk(tree(path)) if isinstance(node, ast.Call))
         if written or "sys.stdout" in path.read_text():
             found.append(name(path))
-    assert found == ["admin/__main__.py", "admin/screen.py", "edge.py"]
+    assert found == ["cni/process.py", "ctl/__main__.py", "ctl/screen.py"]
 
 
 def test_only_the_edges_read_the_environment() -> None:
     """Everything below is given what it needs."""
     pattern = re.compile(r"\b(os|posix)\.(environ|environb|getenv)\b")
-    assert [name(path) for path in SOURCES if pattern.search(path.read_text())] == ["admin/__main__.py", "edge.py"]
+    assert [name(path) for path in SOURCES if pattern.search(path.read_text())] == ["cni/process.py", "ctl/__main__.py"]
 
 
 def test_only_the_edges_end_the_process() -> None:
     """An exit status is decided in one place of each program."""
     found = users(SOURCES, "sys.exit", "exit", "quit", "os._exit", "posix._exit")
     found += [name(path) for path in SOURCES if "SystemExit" in path.read_text()]
-    assert found == ["__main__.py", "admin/__main__.py", "delegate/__main__.py", "edge.py"]
+    assert found == ["__main__.py", "cni/process.py", "ctl/__main__.py", "ipam/__main__.py"]
 
 
 def test_only_the_netlink_door_opens_netlink_sockets() -> None:
     """Everybody else says what he wants in verbs."""
-    assert users(SOURCES, "_socket.AF_NETLINK", "socket.AF_NETLINK", "pyroute2") == ["netlink.py"]
+    assert users(SOURCES, "_socket.AF_NETLINK", "socket.AF_NETLINK", "pyroute2") == ["kernel/netlink.py"]
 
 
 def test_only_result_builds_documents() -> None:
@@ -240,7 +227,7 @@ def test_only_result_builds_documents() -> None:
                 isinstance(key, ast.Constant) and key.value == "cniVersion" for key in node.keys
             ):
                 found.append(name(path))
-    assert set(found) == {"result.py"}
+    assert set(found) == {"cni/result.py"}
 
 
 def test_only_the_edges_catch_everything() -> None:
@@ -254,7 +241,7 @@ def test_only_the_edges_catch_everything() -> None:
                 raises = isinstance(node.body[-1], ast.Raise) and node.body[-1].exc is None
                 if not raises:
                     found.append(name(path))
-    assert found == ["edge.py"]
+    assert found == ["cni/process.py"]
 
 
 # -- errors and words
@@ -275,7 +262,7 @@ def test_every_error_of_ours_is_a_cni_error() -> None:
 @pytest.mark.parametrize("path", SOURCES, ids=name)
 def test_what_is_raised_is_a_cni_error_or_a_value_error(path: Path) -> None:
     """Pure readers raise ValueError for their caller to turn into words; everybody else raises a CniError."""
-    readers = {"jsontext.py", "leases.py", "address.py", "result.py", "delegate/ranges.py", "delegate/request.py"}
+    readers = {"jsontext.py", "pool/record.py", "cni/address.py", "cni/result.py", "ipam/ranges.py", "ipam/request.py"}
     wrong = []
     for node in ast.walk(tree(path)):
         if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call):

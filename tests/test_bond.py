@@ -4,26 +4,27 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from cni_sriov_bond import bond as bonds
-from cni_sriov_bond import wire
-from cni_sriov_bond.bonding import encode
+from cni_sriov_bond.kernel import bond as bonds
+from cni_sriov_bond.kernel import rtnetlink
+from cni_sriov_bond.kernel.bond_options import encode
+from cni_sriov_bond.kernel.objects import IFF_UP, Link
 
 if TYPE_CHECKING:
-    from cni_sriov_bond.bonding import BondOptions
+    from cni_sriov_bond.kernel.bond_options import BondOptions
 
 PORTS = ("ffff:01:10.0", "ffff:02:10.0")
 
 
-def link(index: int, name: str, **fields: Any) -> wire.Link:
-    made = wire.Link(index, wire.IFF_UP)
+def link(index: int, name: str, **fields: Any) -> Link:
+    made = Link(index, IFF_UP)
     for key, value in {"name": name, "mac": "02:00:00:00:00:01", "mtu": 1500, **fields}.items():
         setattr(made, key, value)
     return made
 
 
-def made(**options: Any) -> tuple[wire.Link, list[wire.Link]]:
+def made(**options: Any) -> tuple[Link, list[Link]]:
     """Give a bond of two ports, with options as the kernel shows them."""
-    data = dict(wire.attributes(encode({"mode": 1, "miimon": 100, **options})))
+    data = dict(rtnetlink.attributes(encode({"mode": 1, "miimon": 100, **options})))
     members = [link(number, f"VF{number}", parent=pci, master=9) for number, pci in enumerate(PORTS, 1)]
     return link(9, "eth0", kind="bond", bond_data=data), members
 

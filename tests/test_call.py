@@ -5,14 +5,9 @@ from typing import Any
 
 import pytest
 
-from cni_sriov_bond import CNI_VERSIONS, call
-from cni_sriov_bond.errors import (
-    DECODING_FAILURE,
-    INCOMPATIBLE_VERSION,
-    INVALID_CONFIG,
-    INVALID_ENVIRONMENT,
-    CniError,
-)
+from cni_sriov_bond import CNI_VERSIONS
+from cni_sriov_bond.cni import call
+from cni_sriov_bond.errors import DECODING_FAILURE, INCOMPATIBLE_VERSION, INVALID_CONFIG, INVALID_ENVIRONMENT, CniError
 
 ENVIRONMENT = {
     "CNI_COMMAND": "ADD",

@@ -1,15 +1,18 @@
 """What the plugin makes of a network config: typed values, and every mistake at once."""
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from cni_sriov_bond import bonding, bondrules, config, overrides
-from cni_sriov_bond.call import parse_json
+from cni_sriov_bond.cni.call import parse_json
+from cni_sriov_bond.cni.schema import Issue
 from cni_sriov_bond.errors import INVALID_CONFIG, INVALID_ENVIRONMENT, CniError
+from cni_sriov_bond.network import arguments, bond_rules, config
 from cni_sriov_bond.ports import VfSettings
-from cni_sriov_bond.schema import Issue
+
+if TYPE_CHECKING:
+    from cni_sriov_bond.kernel import bond_options
 
 # What a VF is set to when the config does not speak of it.
 SAFE = {"spoofchk": 1, "trust": 0}
@@ -357,14 +360,14 @@ def paths(issues: list[Issue]) -> list[tuple[str | int, ...]]:
 
 def test_an_issue_has_the_path_that_the_config_has() -> None:
     """What goes wrong together is told at one of its keys, as the config spells it; sentences are never taken apart."""
-    options: bonding.BondOptions = {
+    options: bond_options.BondOptions = {
         "mode": 2, "arp_interval": 100, "miimon": 100, "arp_ip_target": ["10.0.0.1", "x"], "arp_validate": 3, "updelay": 50,
     }  # fmt: skip
-    found = bondrules.mistakes(options, True, "auto", set())
+    found = bond_rules.mistakes(options, True, "auto", set())
     assert paths(found) == [("primary",), ("arp_interval",), ("updelay",), ("arp_ip_target", 1)]
     assert found[-1].sentence == "arp_ip_target 'x' is no address"
     given = {"vlan": 5, "vlanAllowed": ["7"], "runtimeConfig": {"MAC": 5}, "args": {"cni": {"VLAN": 6, "deviceId": []}}}
-    chosen_keys, found = overrides.choose({"name": "net1", **given}, "")
+    chosen_keys, found = arguments.choose({"name": "net1", **given}, "")
     assert chosen_keys == {}
     assert paths(found) == [("runtimeConfig", "mac"), ("args", "cni", "vlan"), ("args", "cni", "deviceID")]
 

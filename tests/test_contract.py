@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from cni_sriov_bond import CNI_VERSIONS as VERSIONS
-from cni_sriov_bond import leases
 from cni_sriov_bond.errors import CHECK_DIFFERS, DECODING_FAILURE, DELEGATE_FAILED, INVALID_CONFIG, INVALID_ENVIRONMENT
-from tests.support import Answer, Plugin, files, lease, make_pool, plugin_at, program, space
+from cni_sriov_bond.pool.lease import ADDING, READY
+from cni_sriov_bond.pool.record import DelegateCall, NetnsIdentity
+from tests.support import Answer, Plugin, contents, lease, make_pool, plugin_at, program, space
 
 EVERY_VARIABLE = ("CNI_CONTAINERID", "CNI_NETNS", "CNI_IFNAME", "CNI_PATH")
 
@@ -38,8 +39,8 @@ def test_i2_what_was_leased_is_deleted_in_the_callers_surroundings(plugin: Plugi
     where = make_pool(plugin.state)
     program(plugin.cni_path, "ipam", f"env >{tmp_path}/said")
     recorded = {"CNI_PATH": "/opt/old/bin", "CNI_NETNS": "/proc/7/ns/net", "CNI_ARGS": "IP=10.0.0.5"}
-    taken = lease(where, delegate=leases.DelegateCall("ipam", recorded, "{}"))
-    taken.save(leases.READY)
+    taken = lease(where, delegate=DelegateCall("ipam", recorded, "{}"))
+    taken.save(READY)
     taken.close()
     around = {"CNI_NETNS": "/none", "CNI_ARGS": "FOO", "PATH": os.environ["PATH"], "TRACEPARENT": "00-1", "HOME": "/h"}
     answer = plugin.run("DEL", changes={**around})
@@ -76,11 +77,11 @@ def test_k3_a_prevresult_of_no_version_of_ours_is_told(plugin: Plugin, before: d
 def test_k4_check_wants_our_interface_in_the_recorded_namespace(plugin: Plugin) -> None:
     where = make_pool(plugin.state)
     with space() as container, space() as other:
-        here = leases.NetnsIdentity(container.path, container.netns.dev, container.netns.ino)
+        here = NetnsIdentity(container.path, container.netns.dev, container.netns.ino)
         taken = lease(where, netns=here)
-        taken.save(leases.READY)
+        taken.save(READY)
         taken.close()
-        before = files(plugin.state)
+        before = contents(plugin.state)
         for name, sandbox in (("eth1", container.path), ("eth0", container.path + "/")):
             result = {"cniVersion": "1.0.0", "interfaces": [{"name": name, "sandbox": sandbox}]}
             answer = plugin.run("CHECK", plugin.config(prevResult=result), CNI_NETNS=container.path)
@@ -88,7 +89,7 @@ def test_k4_check_wants_our_interface_in_the_recorded_namespace(plugin: Plugin) 
         result = {"cniVersion": "1.0.0", "interfaces": [{"name": "eth0", "sandbox": other.path}]}
         answer = plugin.run("CHECK", plugin.config(prevResult=result), CNI_NETNS=other.path)
         assert "is not the namespace that it was made in" in answer.error(CHECK_DIFFERS)
-    assert files(plugin.state) == before
+    assert contents(plugin.state) == before
 
 
 SPOILED: list[dict[str, Any]] = [
@@ -103,7 +104,7 @@ def test_d10_a_spoiled_config_keeps_nothing(plugin: Plugin, verb: str, spoiled: 
     """Edited while containers run, or checked by a stricter version: what these verbs do not use is not looked at."""
     where = make_pool(plugin.state)
     taken = lease(where)
-    taken.save(leases.READY)
+    taken.save(READY)
     taken.close()
     answer = plugin.run(verb, plugin.config(cniVersion="1.1.0", **{"cni.dev/valid-attachments": []}, **spoiled))
     assert (answer.status, answer.out) == (0, "")
@@ -121,11 +122,11 @@ def test_d10_a_state_directory_that_is_none_is_told(plugin: Plugin, verb: str) -
         assert "stateDir" in words
 
 
-@pytest.mark.parametrize(("state", "words"), [(leases.ADDING, "it is adding, not ready"), ("", "is damaged")])
+@pytest.mark.parametrize(("state", "words"), [(ADDING, "it is adding, not ready"), ("", "is damaged")])
 def test_k6_a_lease_that_is_not_whole_is_a_difference(plugin: Plugin, state: str, words: str) -> None:
     where = make_pool(plugin.state)
     taken = lease(where)
-    taken.save(state or leases.READY)
+    taken.save(state or READY)
     taken.close()
     if not state:
         Path(where.leases, taken.entry.file).write_text("{")
@@ -177,9 +178,9 @@ def test_d10_another_config_at_del_frees_what_was_leased(plugin: Plugin, tmp_pat
     where = make_pool(plugin.state)
     program(plugin.cni_path, "ipam", f"cat >{tmp_path}/said; env | grep ^CNI_ARGS >>{tmp_path}/said")
     environ = {"CNI_PATH": str(plugin.cni_path), "CNI_ARGS": "IP=10.0.0.5"}
-    kept = leases.DelegateCall("ipam", environ, json.dumps({"name": "net1"}))
+    kept = DelegateCall("ipam", environ, json.dumps({"name": "net1"}))
     taken = lease(where, delegate=kept)
-    taken.save(leases.READY)
+    taken.save(READY)
     taken.close()
     stdin = plugin.config(pool="web", vlan=7, mode="802.3ad", ipam={"type": "another"})
     assert plugin.run("DEL", stdin, CNI_ARGS="FOO", CNI_NETNS="", PATH=os.environ["PATH"]).status == 0

@@ -16,9 +16,7 @@ import jsonschema
 import pytest
 
 from cni_sriov_bond import CNI_VERSIONS as VERSIONS
-from cni_sriov_bond import schema
-from cni_sriov_bond.delegate import index
-from cni_sriov_bond.delegate.schema import IPAM, NETWORK
+from cni_sriov_bond.cni import schema
 from cni_sriov_bond.errors import (
     ADDRESS_REFUSED,
     CHECK_DIFFERS,
@@ -30,6 +28,8 @@ from cni_sriov_bond.errors import (
     NOT_AVAILABLE,
     TRY_AGAIN_LATER,
 )
+from cni_sriov_bond.ipam import index
+from cni_sriov_bond.ipam.schema import IPAM, NETWORK
 from tests import ipam
 from tests.support import REPOSITORY
 

@@ -25,7 +25,7 @@ _LIST_MODULES = """\
 import sys
 before = set(sys.modules)
 sys.path.insert(0, sys.argv[1])
-from cni_sriov_bond.delegate.__main__ import main
+from cni_sriov_bond.ipam.__main__ import main
 status = main()
 after = set(sys.modules)
 import posix

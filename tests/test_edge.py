@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from cni_sriov_bond import CNI_VERSIONS as VERSIONS
-from cni_sriov_bond import leases
 from cni_sriov_bond.errors import (
     DECODING_FAILURE,
     INCOMPATIBLE_VERSION,
@@ -22,10 +21,11 @@ from cni_sriov_bond.errors import (
     POOL_UNUSABLE,
     TRY_AGAIN_LATER,
 )
+from cni_sriov_bond.pool.record import DelegateCall
 from tests.fuzz import process
 from tests.fuzz.case import Case
 from tests.lab.waiting import wait_until
-from tests.support import REPOSITORY, SECONDS, Answer, Plugin, files, lease, make_pool, plugin_at, program, space
+from tests.support import REPOSITORY, SECONDS, Answer, Plugin, contents, lease, make_pool, plugin_at, program, space
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,9 +41,9 @@ def plugin(request: pytest.FixtureRequest, tmp_path: Path) -> Plugin:
 def state(plugin: Plugin) -> "Iterator[Path]":
     """A state directory with one pool, which must be as it was when the test is over."""
     make_pool(plugin.state, "db", 2)
-    before = files(plugin.state)
+    before = contents(plugin.state)
     yield plugin.state
-    assert files(plugin.state) == before
+    assert contents(plugin.state) == before
 
 
 # -- standard input (C1 to C11, contract 4, 1 to 11)
@@ -329,7 +329,7 @@ def test_a_chosen_device_that_is_taken_names_its_holder(plugin: Plugin) -> None:
     taken = lease(where, "first")
     taken.save("ready")
     taken.close()
-    before = files(plugin.state)
+    before = contents(plugin.state)
     with space() as container:
         for wish in ("cbond1", "ffff:01:10.1"):
             stdin = plugin.config(runtimeConfig={"DeviceID": wish})
@@ -337,7 +337,7 @@ def test_a_chosen_device_that_is_taken_names_its_holder(plugin: Plugin) -> None:
             assert "bond cbond1 of pool db, which deviceID asks for, is leased to first eth0" in words
         stdin = plugin.config(deviceID="cbond9")
         assert "deviceID 'cbond9' is neither a bond" in plugin.run("ADD", stdin, CNI_NETNS=container.path).error(INVALID_CONFIG)
-    assert files(plugin.state) == before
+    assert contents(plugin.state) == before
 
 
 @pytest.mark.root
@@ -422,11 +422,11 @@ def test_an_inventory_that_is_missing_or_damaged_is_told(plugin: Plugin, content
     inventory.unlink()
     if content is not None:
         inventory.write_bytes(content)
-    before = files(plugin.state)
+    before = contents(plugin.state)
     with space() as container:
         assert "sriov-bondctl up" in plugin.run("ADD", CNI_NETNS=container.path).error(POOL_UNUSABLE)
     assert plugin.run("DEL") == Answer(0, "", "")
-    assert files(plugin.state) == before
+    assert contents(plugin.state) == before
 
 
 @pytest.mark.root
@@ -446,12 +446,12 @@ def test_an_empty_pool_names_its_holders(plugin: Plugin) -> None:
         taken = lease(where, container_id)
         taken.save("ready")
         taken.close()
-    before = files(plugin.state)
+    before = contents(plugin.state)
     with space() as container:
         words = plugin.run("ADD", CNI_NETNS=container.path).error(TRY_AGAIN_LATER)
     for part in ("pool db is empty: all 2 bonds are leased", "cbond1 by first eth0", "cbond2 by second eth0"):
         assert part in words
-    assert files(plugin.state) == before
+    assert contents(plugin.state) == before
 
 
 @pytest.mark.root
@@ -462,7 +462,7 @@ def test_what_an_attachment_has_left_in_another_pool_is_seen(plugin: Plugin, lef
     """Its network may have named that pool before; a late DEL there would free the address that it is given here (A3)."""
     make_pool(plugin.state)
     program(plugin.cni_path, "ipam", "exit 3")
-    delegate = leases.DelegateCall("ipam", {"CNI_PATH": str(plugin.cni_path)}, "{}")
+    delegate = DelegateCall("ipam", {"CNI_PATH": str(plugin.cni_path)}, "{}")
     taken = lease(make_pool(plugin.state, "other"), delegate=delegate, addresses=["10.0.0.5/24"])
     if left == "pending":
         taken.make_pending()
@@ -510,13 +510,13 @@ def test_without_root_it_is_told_what_is_missing(plugin: Plugin) -> None:
     """
     make_pool(plugin.state)
     prefix = ("setpriv", "--bounding-set=-all", "--inh-caps=-all")
-    before = files(plugin.state)
+    before = contents(plugin.state)
     with space() as container:
         script = ("sh", "-ec", 'exec 9<"$CNI_NETNS"; export CNI_NETNS=/proc/self/fd/9; exec "$@"', "sh", *prefix)
         answer = plugin.run("ADD", prefix=script, CNI_NETNS=container.path, PATH=os.environ["PATH"])
     words = answer.error(IO_FAILURE)
     assert "Operation not permitted" in words and "run as root" in words
-    assert files(plugin.state) == before
+    assert contents(plugin.state) == before
 
 
 # -- DEL of what is not there
@@ -631,7 +631,7 @@ def test_a_delegates_complaints_without_a_reader_harm_nothing(plugin: Plugin, er
     where = make_pool(plugin.state, "db", 1)
     environ = {"CNI_PATH": str(plugin.cni_path), "PATH": os.environ["PATH"]}
     for container_id in ("c1", "c2"):
-        taken = lease(where, container_id, delegate=leases.DelegateCall("ipam", environ, "{}"))
+        taken = lease(where, container_id, delegate=DelegateCall("ipam", environ, "{}"))
         taken.save("ready")
         taken.close()
         program(plugin.cni_path, "ipam", "echo loud >&2")

@@ -9,9 +9,9 @@ import jsonschema
 import pytest
 
 from cni_sriov_bond import CNI_VERSIONS as VERSIONS
-from cni_sriov_bond import result, schema
-from cni_sriov_bond.delegate.schema import NETWORK as DELEGATE
+from cni_sriov_bond.cni import result, schema
 from cni_sriov_bond.errors import CniError
+from cni_sriov_bond.ipam.schema import NETWORK as DELEGATE
 from tests.fuzz import campaign, case, delegates, mutate, samples
 from tests.support import program
 from tests.test_schema import heads, our_heads

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from cni_sriov_bond import inventory, leases, pool
 from cni_sriov_bond.errors import INVALID_CONFIG, LIMITED_CONNECTIVITY, NOT_AVAILABLE
+from cni_sriov_bond.pool import inventory, pool
+from cni_sriov_bond.pool.lease import READY
+from cni_sriov_bond.pool.record import DelegateCall, NetnsIdentity
 from tests.support import Plugin, lease, make_pool, plugin_at, program, space
 
 if TYPE_CHECKING:
@@ -29,7 +31,7 @@ def plugin(request: pytest.FixtureRequest, tmp_path: Path) -> Plugin:
 
 def ready(where: pool.Pool, container_id: str, network: str = "net1", ifname: str = "eth0", **record: Any) -> None:
     taken = lease(where, container_id, network, ifname, **record)
-    taken.save(leases.READY)
+    taken.save(READY)
     taken.close()
 
 
@@ -74,9 +76,9 @@ def test_gc_without_a_list_frees_only_what_is_gone(plugin: Plugin) -> None:
     """Nobody said who lives: a lease whose namespace is there stays, and one whose path leads elsewhere goes (G4)."""
     where = make_pool(plugin.state)
     with space() as container:
-        here = leases.NetnsIdentity(container.path, container.netns.dev, container.netns.ino)
+        here = NetnsIdentity(container.path, container.netns.dev, container.netns.ino)
         ready(where, "alive", netns=here)
-        ready(where, "replaced", netns=leases.NetnsIdentity(container.path, 4, 1))
+        ready(where, "replaced", netns=NetnsIdentity(container.path, 4, 1))
         ready(where, "gone")
         assert plugin.run("GC", plugin.config(cniVersion="1.1.0"), changes=NO_VARIABLES).status == 0
     assert holders(where) == [("net1", "alive")]
@@ -112,7 +114,7 @@ def test_gc_goes_on_after_a_failure_and_tells_all(plugin: Plugin, tmp_path: Path
     """Every lease is tried, the delegate is asked at the end, and each failure is in the error (G7, G9)."""
     where = make_pool(plugin.state)
     for number in (1, 2):
-        delegate = leases.DelegateCall(f"missing{number}", {"CNI_PATH": str(plugin.cni_path)}, "{}")
+        delegate = DelegateCall(f"missing{number}", {"CNI_PATH": str(plugin.cni_path)}, "{}")
         ready(where, f"c{number}", delegate=delegate)
     ready(where, "c3")
     script = f'echo $CNI_COMMAND >>{tmp_path}/said; cat >>{tmp_path}/said; echo \'{{"code":105,"msg":"the third"}}\'; exit 1'
@@ -248,7 +250,7 @@ def test_status_of_an_empty_pool(machine: Machine) -> None:
     taken = where.take(entry)
     assert taken
     taken.record.boot_id = "another"
-    taken.save(leases.READY)
+    taken.save(READY)
     assert machine.status().status == 0
     taken.erase()
     taken.close()

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from cni_sriov_bond.admin import hostfile
+from cni_sriov_bond.ctl import hostfile
 from cni_sriov_bond.errors import INVALID_CONFIG, IO_FAILURE, CniError
 
 TWO = 'pfs = ["enp1s0", "enp2s0"]'

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from cni_sriov_bond import ipam
+from cni_sriov_bond.cni import invoke
+from cni_sriov_bond.cni.invoke import Delegates
 from cni_sriov_bond.errors import DELEGATE_FAILED, INVALID_CONFIG, TRY_AGAIN_LATER, CniError
-from cni_sriov_bond.ipam import Delegates
 from tests.support import own_namespace, program
 
 CONFIG = b' {"name":"net1", "x":"\xff\xfe\x00","ipam":{"type":"ipam"}}\n'
@@ -42,37 +42,37 @@ def test_the_first_file_of_that_name_is_taken(tmp_path: Path) -> None:
     for name in ("b", "c"):
         program(tmp_path / name, "ipam", "exit 0")
     path = f"::{tmp_path}/nowhere:{tmp_path}/a:{tmp_path}/b:{tmp_path}/c:"
-    assert ipam.find("ipam", path) == f"{tmp_path}/b/ipam"
+    assert invoke.find("ipam", path) == f"{tmp_path}/b/ipam"
 
 
 def test_a_link_is_followed(tmp_path: Path) -> None:
     """Plugins may be links to one program."""
     program(tmp_path, "all", "exit 0")
     (tmp_path / "ipam").symlink_to("all")
-    assert ipam.find("ipam", str(tmp_path)) == f"{tmp_path}/ipam"
+    assert invoke.find("ipam", str(tmp_path)) == f"{tmp_path}/ipam"
 
 
 @pytest.mark.parametrize("kind", ["../ipam", "/bin/sh", "a/b", ".", "..", "a\0b", "a\ud800"])
 def test_a_name_that_is_a_path_is_refused(kind: str, tmp_path: Path) -> None:
     """The delegate is found in CNI_PATH and nowhere else (contract 4, 30)."""
     with pytest.raises(CniError, match="invalid plugin name") as refused:
-        ipam.find(kind, str(tmp_path))
+        invoke.find(kind, str(tmp_path))
     assert refused.value.code == INVALID_CONFIG
     assert repr(kind) in refused.value.msg
 
 
 def test_we_are_not_our_own_delegate(tmp_path: Path) -> None:
-    """The plugin's own name as ipam.type is refused even where such a file is (I11)."""
+    """The plugin's own name as invoke.type is refused even where such a file is (I11)."""
     program(tmp_path, "sriov-bond", "exit 0")
     with pytest.raises(CniError, match=r"ipam.type is sriov-bond itself") as refused:
-        ipam.find("sriov-bond", str(tmp_path))
+        invoke.find("sriov-bond", str(tmp_path))
     assert refused.value.code == INVALID_CONFIG
 
 
 def test_a_delegate_that_is_nowhere_is_told_with_where_it_was_sought(tmp_path: Path) -> None:
     """The error names the plugin and the directories (contract 4, 28)."""
     with pytest.raises(CniError, match=rf"failed to find plugin 'host-local' in path \[{tmp_path} /x\]") as refused:
-        ipam.find("host-local", f"{tmp_path}:/x")
+        invoke.find("host-local", f"{tmp_path}:/x")
     assert refused.value.code == INVALID_CONFIG
 
 

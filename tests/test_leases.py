@@ -1,15 +1,14 @@
 """The lease record: one reader and one writer of its JSON, and what is damage."""
 
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from cni_sriov_bond import leases
 from cni_sriov_bond.errors import POOL_UNUSABLE, DamagedLeaseError
+from cni_sriov_bond.pool.record import LeaseRecord
 from cni_sriov_bond.ports import Bond, VfState
-from tests.support import bond_entry
+from tests.support import REPOSITORY, bond_entry
 
 PCI = "ffff:01:10.1"
 # A ready lease as version 0.1 wrote it, with every key that it had.
@@ -50,11 +49,12 @@ OLD: dict[str, Any] = {
 }
 # What an ADD had written when it had chosen a bond, and nothing else.
 FIRST = {key: OLD[key] for key in OLD if key not in ("mac", "macs", "ports_of", "before", "ips", "delegate")}
+WRONG: tuple[object, ...] = (5.5, [], {}, "x", None, True, [["x"]])
 REQUIRED = ("network", "container_id", "ifname", "boot_id", "created", "netns", "asked")
 
 
-def read(value: object) -> leases.LeaseRecord:
-    return leases.LeaseRecord.from_json(json.dumps(value), "the file")
+def read(value: object) -> LeaseRecord:
+    return LeaseRecord.from_json(json.dumps(value), "the file")
 
 
 def test_a_record_of_the_first_version_is_read_whole() -> None:
@@ -98,7 +98,7 @@ def test_a_record_that_lacks_a_field_is_damaged(key: str) -> None:
 @pytest.mark.parametrize(
     ("key", "value"),
     [
-        *((key, value) for key in OLD if key != "version" for value in (5.5, [], {}, "x", None, True, [["x"]])),
+        *((key, value) for key in OLD if key != "version" for value in WRONG),
         ("netns", {"path": "/x", "id": [4]}),
         ("netns", {"path": 5, "id": [4, 5]}),
         ("ports_of", {"name": "cbond1", "mac": "x", "ports": [{"pci": PCI}]}),
@@ -123,9 +123,9 @@ def test_a_value_of_the_wrong_type_is_damage_or_harmless(key: str, value: object
 
 def test_only_this_module_spells_the_keys_of_a_record() -> None:
     """A key that two modules spell is one that a typing error can split."""
-    package = Path(leases.__file__).parent
+    package = REPOSITORY / "cni_sriov_bond"
     for path in package.rglob("*.py"):
-        if path.name == "leases.py":
+        if path.name == "py":
             continue
         text = path.read_text()
         for key in ("ports_of", '"asked"', '"macs"'):

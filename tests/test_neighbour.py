@@ -6,8 +6,8 @@ from time import monotonic
 
 import pytest
 
-from cni_sriov_bond import neighbour
-from cni_sriov_bond.netns import Entered
+from cni_sriov_bond.kernel import arp_nd
+from cni_sriov_bond.kernel.netns import Entered
 from tests.support import Space, cable
 
 MAC = "02:11:22:33:44:55"
@@ -68,7 +68,7 @@ def same(frame: bytes, expected: str) -> None:
 @pytest.mark.parametrize(("ip", "expected"), [("10.0.0.5", ARP_ANNOUNCEMENT), ("fd00::5", ADVERTISEMENT)])
 def test_an_announcement_is_the_rfcs(ip: str, expected: str) -> None:
     """ARP announcement (RFC 5227) and unsolicited advertisement with the override flag (RFC 4861), byte for byte."""
-    same(neighbour.announcement(packed(ip)[0], MAC, packed(ip)[1]), expected)
+    same(arp_nd.announcement(packed(ip)[0], MAC, packed(ip)[1]), expected)
 
 
 @pytest.mark.parametrize(
@@ -77,22 +77,22 @@ def test_an_announcement_is_the_rfcs(ip: str, expected: str) -> None:
 def test_a_question_is_the_rfcs(ip: str, target: str, expected: str) -> None:
     """ARP request, and solicitation to the target's own multicast group, byte for byte."""
     family, source = packed(ip)
-    same(neighbour.question(family, MAC, source, packed(target)[1]), expected)
+    same(arp_nd.question(family, MAC, source, packed(target)[1]), expected)
 
 
 @pytest.mark.parametrize("last", [":1", ":ffff", "1234:5678:9abc:def0:1111:2222:3333", "ffff:ffff:ffff:ffff:ffff:ffff:ffff"])
 def test_the_checksum_of_icmpv6_is_right(last: str) -> None:
     """Over the pseudo header and the message the receiver's sum is 0xffff, carries included (RFC 4443 2.3)."""
     ip = packed(f"fd00:{last}")[1]
-    for frame in (neighbour.announcement(10, MAC, ip), neighbour.question(10, MAC, ip, ip)):
+    for frame in (arp_nd.announcement(10, MAC, ip), arp_nd.question(10, MAC, ip, ip)):
         packet = frame[14:]
         pseudo = packet[8:40] + len(packet[40:]).to_bytes(4, "big") + bytes([0, 0, 0, 58])
         assert sum_of_words(pseudo + packet[40:]) == 0xFFFF
 
 
-def wire_of(where: Space, name: str) -> "contextlib.closing[neighbour.Wire]":
+def wire_of(where: Space, name: str) -> "contextlib.closing[arp_nd.Wire]":
     with Entered(where.netns):
-        return contextlib.closing(neighbour.Wire(name, where.show(name).get("address")))
+        return contextlib.closing(arp_nd.Wire(name, where.show(name).get("address")))
 
 
 def give(where: Space, name: str, ip: str) -> None:
@@ -113,7 +113,7 @@ def test_an_announcement_arrives_at_the_other_end(ip: str) -> None:
             listener.bind(("b", 3))
             listener.settimeout(5)
             line.announce(family, raw)
-            expected = neighbour.announcement(family, left.show("a").get("address"), raw)
+            expected = arp_nd.announcement(family, left.show("a").get("address"), raw)
             frames = [listener.recv(2048)]
             while frames[-1] != expected:  # the kernel has things of its own to say; the timeout ends this
                 frames.append(listener.recv(2048))

@@ -7,8 +7,9 @@ from time import monotonic
 
 import pytest
 
-from cni_sriov_bond import netlink, wire
 from cni_sriov_bond.errors import KERNEL_REFUSED, KernelError
+from cni_sriov_bond.kernel import netlink, rtnetlink
+from cni_sriov_bond.kernel.objects import IFF_ALLMULTI, IFF_PROMISC, IFF_UP, Link, NewRoute
 from tests.support import Space, cable, space
 
 pytestmark = pytest.mark.root
@@ -16,12 +17,12 @@ pytestmark = pytest.mark.root
 MAC = "02:00:00:00:00:aa"
 
 
-def device(where: Space, name: str, kind: str = "ifb") -> wire.Link:
+def device(where: Space, name: str, kind: str = "ifb") -> Link:
     where.theirs.link("add", ifname=name, kind=kind)
     return shown(where, name)
 
 
-def shown(where: Space, name: str) -> wire.Link:
+def shown(where: Space, name: str) -> Link:
     link = where.ours.link(name)
     assert link is not None
     return link
@@ -44,13 +45,13 @@ def test_a_device_is_shown_as_it_is() -> None:
         assert by_index.name == "d0"
 
 
-@pytest.mark.parametrize("flag", [wire.IFF_PROMISC, wire.IFF_ALLMULTI])
+@pytest.mark.parametrize("flag", [IFF_PROMISC, IFF_ALLMULTI])
 def test_a_device_is_made_to_hear_only_what_is_for_it(flag: int) -> None:
     """Promiscuity and all multicast are seen and ended, and its being up is left alone."""
     with space() as where:
         index = device(where, "d0", "bridge").index
         assert not shown(where, "d0").nosy
-        where.theirs.link("set", index=index, flags=flag | wire.IFF_UP, change=flag | wire.IFF_UP)
+        where.theirs.link("set", index=index, flags=flag | IFF_UP, change=flag | IFF_UP)
         assert shown(where, "d0").nosy
         where.ours.make_quiet(shown(where, "d0"))
         assert (shown(where, "d0").nosy, shown(where, "d0").up) == (False, True)
@@ -164,7 +165,7 @@ def test_a_device_without_vfs_refuses_a_vfs_setting() -> None:
     with space() as where:
         link = device(where, "d0")
         with pytest.raises(KernelError, match="cannot set the VLAN 100 on VF 3 through d0"):
-            where.ours.set_vf(link, 3, wire.vf_vlan(3, 100, 0, 0x8100), "the VLAN 100")
+            where.ours.set_vf(link, 3, rtnetlink.vf_vlan(3, 100, 0, 0x8100), "the VLAN 100")
         asked = where.ours.link("d0", vfs=True)
         assert asked is not None
         assert asked.vfs == {}
@@ -216,11 +217,11 @@ def add_address(where: Space, name: str, text: str) -> None:
     where.ours.add_address(shown(where, name), family, inet_pton(family, ip), int(prefix), text)
 
 
-def new_route(where: Space, name: str, dst: str, gateway: str = "", **more: int) -> wire.NewRoute:
+def new_route(where: Space, name: str, dst: str, gateway: str = "", **more: int) -> NewRoute:
     ip, prefix = dst.split("/")
     family = AF_INET6 if ":" in ip else AF_INET
     via = inet_pton(family, gateway) if gateway else b""
-    route = wire.NewRoute(shown(where, name).index, family, inet_pton(family, ip), int(prefix), via)
+    route = NewRoute(shown(where, name).index, family, inet_pton(family, ip), int(prefix), via)
     for key, value in more.items():
         setattr(route, key, value)
     return route

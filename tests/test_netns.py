@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from cni_sriov_bond import netns
 from cni_sriov_bond.errors import INVALID_NETNS, IO_FAILURE, CniError
+from cni_sriov_bond.kernel import netns
 from tests.support import own_namespace, space
 
 pytestmark = pytest.mark.root

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from cni_sriov_bond import sriov
-from cni_sriov_bond.admin.nic import PhysicalFunction
+from cni_sriov_bond.ctl.nic import PhysicalFunction
 from cni_sriov_bond.errors import IO_FAILURE, POOL_UNUSABLE, CniError
+from cni_sriov_bond.kernel import sysfs
 
 PF = "0000:01:00.0"
 
@@ -15,7 +15,7 @@ PF = "0000:01:00.0"
 @pytest.fixture
 def devices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A directory in the place of /sys/bus/pci/devices: the one path of the host that a test cannot lay out itself."""
-    monkeypatch.setattr(sriov, "PCI_DEVICES", str(tmp_path))
+    monkeypatch.setattr(sysfs, "PCI_DEVICES", str(tmp_path))
     return tmp_path
 
 
@@ -151,20 +151,20 @@ def test_a_driver_and_a_device_are_found_by_pci_address(devices: Path) -> None:
     """The driver's name is its link's last part; what is not there is an empty name."""
     add_device(devices, "0000:01:10.0", "VF11", "igbvf")
     add_device(devices, "0000:01:10.2")
-    names = {pci: (sriov.netdev(pci), sriov.driver(pci)) for pci in (*sorted(os.listdir(devices)), "0000:09:00.0")}
+    names = {pci: (sysfs.netdev(pci), sysfs.driver(pci)) for pci in (*sorted(os.listdir(devices)), "0000:09:00.0")}
     assert names == {"0000:01:10.0": ("VF11", "igbvf"), "0000:01:10.2": ("", ""), "0000:09:00.0": ("", "")}
 
 
 def test_why_a_vf_is_not_in_the_host(devices: Path) -> None:
     """Each of the four cases has its own words and its own remedy."""
     pci = "0000:01:10.0"
-    assert sriov.absence(pci) == "it is not on the PCI bus; run `sriov-bondctl up`"
+    assert sysfs.absence(pci) == "it is not on the PCI bus; run `sriov-bondctl up`"
     device = add_device(devices, pci)
-    assert sriov.absence(pci) == "it has no driver; load the VF driver, or bind this VF to it"
+    assert sysfs.absence(pci) == "it has no driver; load the VF driver, or bind this VF to it"
     (device / "driver").symlink_to("../../bus/pci/drivers/vfio-pci")
-    assert sriov.absence(pci) == "its driver vfio-pci makes no network device; bind this VF to its network driver"
+    assert sysfs.absence(pci) == "its driver vfio-pci makes no network device; bind this VF to its network driver"
     (device / "net").mkdir()
-    assert sriov.absence(pci) == "its driver vfio-pci has it in another network namespace; it comes home when that one ends"
+    assert sysfs.absence(pci) == "its driver vfio-pci has it in another network namespace; it comes home when that one ends"
 
 
 @pytest.mark.parametrize("written", ["01:00.0", "0000:01:00.0", "0000:01:00.0".upper()])

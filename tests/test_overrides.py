@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from cni_sriov_bond import config
-from cni_sriov_bond.call import Call, parse_call
-from cni_sriov_bond.delegate import request
+from cni_sriov_bond.cni.call import Call, parse_call
 from cni_sriov_bond.errors import INVALID_CONFIG, INVALID_ENVIRONMENT, CniError
+from cni_sriov_bond.ipam import request
+from cni_sriov_bond.network import config
 from tests import ipam
 
 # CNI_ARGS, keys of the config, and the VLAN that both choose; None where the plugin refuses the ADD.

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.ipam import environment, network
-from tests.support import Answer, Plugin, files, plugin_at
+from tests.support import Answer, Plugin, contents, plugin_at
 
 NAME = "sriov-bond-ipam"
 BUILD_ID = 0x358 + 16  # of the note's first byte of content, in the ELF file that the recipe makes
@@ -71,7 +71,7 @@ def test_answers_are_equal(frozen: Path, tmp_path: Path, case: str) -> None:
         where = tmp_path / way
         where.mkdir()
         answer = call(frozen, where, way, verb, changes)
-        left = {name: text for name, text in files(where / "data").items() if "/state" not in name}
+        left = {name: text for name, text in contents(where / "data").items() if "/state" not in name}
         seen[way] = (answer, sorted(left))
     assert seen[SHARED] == seen[EXECUTED]
     refused = "here" in str(changes) or "5" in str(changes)

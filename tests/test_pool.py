@@ -13,15 +13,18 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from cni_sriov_bond import inventory, leases, pool, quarantine, store
+from cni_sriov_bond import files
 from cni_sriov_bond.errors import INVALID_CONFIG, IO_FAILURE, POOL_UNUSABLE, TRY_AGAIN_LATER, CniError
+from cni_sriov_bond.pool import inventory, pool, pools, quarantine
+from cni_sriov_bond.pool.lease import ADDING, DRAINING, READY
+from cni_sriov_bond.pool.record import Attachment, DelegateCall, Requested
 from tests.lab.waiting import wait_until
 from tests.support import NETNS, REPOSITORY, lease, make_pool
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-WHO = leases.Attachment("net1", "c1", "eth0")
+WHO = Attachment("net1", "c1", "eth0")
 
 # A process of its own that leases a bond, says which, and keeps it until its input ends.
 ACQUIRE = """
@@ -32,12 +35,12 @@ where = pool.Pool(sys.argv[1], "db")
 sys.stdin.readline()
 try:
     taken = where.acquire(
-        leases.Attachment("net1", sys.argv[2], "eth0"), leases.NetnsIdentity("/none", 4, 1), leases.Requested()
+        Attachment("net1", sys.argv[2], "eth0"), NetnsIdentity("/none", 4, 1), Requested()
     )
 except CniError as refused:
     print(refused.code, refused.msg)
 else:
-    taken.save(leases.READY)
+    taken.save(READY)
     print(0, taken.entry.bond)
 """
 
@@ -63,11 +66,11 @@ def test_bonds_are_leased_in_their_order_until_none_is_left(tmp_path: Path) -> N
     where = make_pool(tmp_path, size=3)
     with contextlib.ExitStack() as kept:
         for number in (1, 2, 3):
-            taken = where.acquire(leases.Attachment("net1", f"c{number}", "eth0"), NETNS, leases.Requested())
+            taken = where.acquire(Attachment("net1", f"c{number}", "eth0"), NETNS, Requested())
             kept.callback(taken.close)
             assert taken.entry.bond == f"cbond{number}"
         with pytest.raises(CniError) as refused:
-            where.acquire(leases.Attachment("net1", "c4", "eth0"), NETNS, leases.Requested())
+            where.acquire(Attachment("net1", "c4", "eth0"), NETNS, Requested())
     assert refused.value.code == TRY_AGAIN_LATER
     for words in ("pool db is empty", "all 3 bonds", "cbond1 by c1 eth0", "cbond2 by c2 eth0", "cbond3 by c3 eth0"):
         assert words in refused.value.msg
@@ -79,7 +82,7 @@ def test_a_long_list_of_holders_is_cut(tmp_path: Path) -> None:
     for number in range(63):
         lease(where, f"{number:064}").close()
     with pytest.raises(CniError, match="and 60 more") as refused:
-        where.acquire(WHO, NETNS, leases.Requested())
+        where.acquire(WHO, NETNS, Requested())
     assert len(refused.value.msg) < 300
 
 
@@ -87,10 +90,10 @@ def test_an_attachment_is_not_given_a_second_bond(tmp_path: Path) -> None:
     """The same network, container and interface again is an error that names the bond it has (A3)."""
     where = make_pool(tmp_path)
     taken = lease(where)
-    taken.save(leases.READY)
+    taken.save(READY)
     taken.close()
     with pytest.raises(CniError, match="container c1 interface eth0 of network 'net1' has the bond cbond1") as refused:
-        where.acquire(WHO, NETNS, leases.Requested())
+        where.acquire(WHO, NETNS, Requested())
     assert refused.value.code == POOL_UNUSABLE
     assert len(names_of_leases(where)) == 1
 
@@ -102,13 +105,13 @@ def test_an_attachment_that_is_owed_a_del_is_given_no_bond(tmp_path: Path) -> No
     taken.make_pending()
     taken.close()
     with pytest.raises(CniError, match=r"an earlier IPAM DEL of .* is still pending") as refused:
-        where.acquire(WHO, NETNS, leases.Requested())
+        where.acquire(WHO, NETNS, Requested())
     assert refused.value.code == TRY_AGAIN_LATER
     lease(where, "c2").close()
 
 
 @pytest.mark.parametrize(
-    ("state", "words"), [(leases.DRAINING, "until its VFs are in the host"), (leases.ADDING, "by an ADD that has not ended")]
+    ("state", "words"), [(DRAINING, "until its VFs are in the host"), (ADDING, "by an ADD that has not ended")]
 )
 def test_an_attachment_whose_bond_is_on_its_way_is_told_to_wait(tmp_path: Path, state: str, words: str) -> None:
     """A runtime that has deleted it, and attaches it anew, is to try again later (A6)."""
@@ -117,7 +120,7 @@ def test_an_attachment_whose_bond_is_on_its_way_is_told_to_wait(tmp_path: Path, 
     taken.save(state)
     taken.close()
     with pytest.raises(CniError, match=words) as refused:
-        where.acquire(WHO, NETNS, leases.Requested())
+        where.acquire(WHO, NETNS, Requested())
     assert refused.value.code == TRY_AGAIN_LATER
 
 
@@ -126,22 +129,22 @@ def test_attachments_differ_in_each_of_their_parts(tmp_path: Path, other: tuple[
     """Another network, container or interface is another attachment."""
     where = make_pool(tmp_path)
     lease(where).close()
-    taken = where.acquire(leases.Attachment(*other), NETNS, leases.Requested())
+    taken = where.acquire(Attachment(*other), NETNS, Requested())
     taken.close()
     assert taken.entry.bond == "cbond2"
 
 
 def test_parts_of_an_attachment_do_not_run_together() -> None:
     """Where one part ends and the next begins is a part of the key."""
-    keys = {leases.Attachment(*parts).key for parts in (("a", "bc", "d"), ("ab", "c", "d"), ("a", "b", "cd"), ("a", "bcd", ""))}
+    keys = {Attachment(*parts).key for parts in (("a", "bc", "d"), ("ab", "c", "d"), ("a", "b", "cd"), ("a", "bcd", ""))}
     assert len(keys) == 4
 
 
 def test_foreign_names_do_not_become_paths(tmp_path: Path) -> None:
     """Names that would lead elsewhere, or are too long for a file, are hashed (contract 4, 9 and 14)."""
     where = make_pool(tmp_path)
-    for who in (leases.Attachment("../../x", "/" * 5000, "\udcff"), leases.Attachment("n" * 300, "c", "e")):
-        where.acquire(who, NETNS, leases.Requested()).close()
+    for who in (Attachment("../../x", "/" * 5000, "\udcff"), Attachment("n" * 300, "c", "e")):
+        where.acquire(who, NETNS, Requested()).close()
     assert all(len(name) < 100 and "/" not in name for name in names_of_leases(where))
     assert os.listdir(tmp_path) == ["db"]
 
@@ -173,7 +176,7 @@ def test_a_freed_bond_is_leased_again(tmp_path: Path) -> None:
     """After its lease is erased the bond is the next one's."""
     where = make_pool(tmp_path, size=1)
     first = lease(where)
-    first.save(leases.READY)
+    first.save(READY)
     first.erase()
     first.close()
     second = lease(where, "c2")
@@ -187,7 +190,7 @@ def test_a_freed_bond_is_leased_again(tmp_path: Path) -> None:
 def test_a_lease_says_whose_it_is_and_when_it_was_made(tmp_path: Path) -> None:
     """What DEL needs is on disk before acquire returns: bond, ports, attachment, namespace, delegate and boot."""
     where = make_pool(tmp_path)
-    delegate = leases.DelegateCall("host-local", {"CNI_ARGS": "é"}, '{"name":"\udcff"}')
+    delegate = DelegateCall("host-local", {"CNI_ARGS": "é"}, '{"name":"\udcff"}')
     lease(where, delegate=delegate).close()
     [entry] = where.entries()
     record = where.read(entry)
@@ -200,40 +203,40 @@ def test_a_lease_says_whose_it_is_and_when_it_was_made(tmp_path: Path) -> None:
         delegate.environ,
         delegate.config,
     )
-    assert (record.boot_id, record.pid, record.before, record.addresses) == (store.boot_id(), os.getpid(), {}, None)
+    assert (record.boot_id, record.pid, record.before, record.addresses) == (files.boot_id(), os.getpid(), {}, None)
 
 
 def test_the_state_is_in_the_files_name(tmp_path: Path) -> None:
     """A listing alone tells which bonds are leased and how far; a change of state is one rename."""
     where = make_pool(tmp_path)
     taken = lease(where)
-    for state in (leases.ADDING, leases.READY, leases.DRAINING):
+    for state in (ADDING, READY, DRAINING):
         taken.save(state)
         assert names_of_leases(where) == [f"cbond1.{WHO.key}.{state}"]
     taken.close()
     [entry] = where.entries()
-    assert (entry.bond, entry.key, entry.state) == ("cbond1", WHO.key, leases.DRAINING)
+    assert (entry.bond, entry.key, entry.state) == ("cbond1", WHO.key, DRAINING)
 
 
 def test_draining_keeps_record_and_bond(tmp_path: Path) -> None:
     """A lease whose VFs are not home stays as it was written, and nobody gets its bond."""
     where = make_pool(tmp_path, size=1)
     taken = lease(where, addresses=["10.0.0.1/24"])
-    taken.mark(leases.DRAINING)
+    taken.mark(DRAINING)
     taken.close()
-    found = pool.find(str(tmp_path), WHO)
+    found = pools.find(str(tmp_path), WHO)
     assert found is not None
-    assert (found.entry.state, found.record.addresses) == (leases.DRAINING, ["10.0.0.1/24"])
+    assert (found.entry.state, found.record.addresses) == (DRAINING, ["10.0.0.1/24"])
     found.close()
     with pytest.raises(CniError, match="pool db is empty"):
-        where.acquire(leases.Attachment("net1", "c2", "eth0"), NETNS, leases.Requested())
+        where.acquire(Attachment("net1", "c2", "eth0"), NETNS, Requested())
 
 
 def test_what_is_saved_is_for_root_alone(tmp_path: Path) -> None:
     """Directories are 0700 and files 0600, for a lease holds the network's config."""
     where = make_pool(tmp_path / "state")
     taken = lease(where)
-    taken.save(leases.READY)
+    taken.save(READY)
     taken.close()
     modes = {(path.is_dir(), path.stat().st_mode & 0o777) for path in (tmp_path / "state").rglob("*")}
     assert modes == {(True, 0o700), (False, 0o600)}
@@ -245,7 +248,7 @@ def test_writing_leaves_no_temporary_file(tmp_path: Path) -> None:
     where = make_pool(tmp_path)
     taken = lease(where)
     for _ in range(3):
-        taken.save(leases.READY)
+        taken.save(READY)
     Path(where.leases, f".cbond2.{WHO.key}.adding.12345").write_text("{")
     assert [entry.bond for entry in where.entries()] == ["cbond1"]
     taken.erase()
@@ -260,7 +263,7 @@ def test_a_record_that_cannot_be_written_leaves_the_old_one(tmp_path: Path) -> N
     Path(where.leases).rename(tmp_path / "away")
     Path(where.leases).write_text("a file in place of the directory")
     with pytest.raises(CniError, match=r"cannot write .*/leases/cbond1\..*: Not a directory") as refused:
-        taken.save(leases.READY)
+        taken.save(READY)
     taken.close()
     assert refused.value.code == IO_FAILURE
     assert [path.name for path in (tmp_path / "away").iterdir()] == [f"cbond1.{WHO.key}.adding"]
@@ -273,11 +276,11 @@ def test_a_lease_is_found_by_its_attachment_in_any_pool(tmp_path: Path) -> None:
     """The config may name another pool by now: the attachment alone finds its lease (D10)."""
     make_pool(tmp_path, "aa")
     lease(make_pool(tmp_path, "zz")).close()
-    found = pool.find(str(tmp_path), WHO)
+    found = pools.find(str(tmp_path), WHO)
     assert found is not None
     assert (found.pool, str(found)) == ("zz", "bond cbond1 of pool zz")
     found.close()
-    assert pool.find(str(tmp_path), leases.Attachment("net1", "c2", "eth0")) is None
+    assert pools.find(str(tmp_path), Attachment("net1", "c2", "eth0")) is None
 
 
 @pytest.mark.parametrize("state_dir", ["absent", "file", "empty"])
@@ -285,8 +288,8 @@ def test_nothing_is_found_where_nothing_is(tmp_path: Path, state_dir: str) -> No
     """No state directory, or a file in its place, has no leases and no pools, and is no error (D3, D11)."""
     (tmp_path / "empty").mkdir()
     (tmp_path / "file").write_text("")
-    assert pool.find(str(tmp_path / state_dir), WHO) is None
-    assert pool.names(str(tmp_path / state_dir)) == []
+    assert pools.find(str(tmp_path / state_dir), WHO) is None
+    assert inventory.names(str(tmp_path / state_dir)) == []
 
 
 def test_an_erased_lease_is_taken_by_nobody(tmp_path: Path) -> None:
@@ -309,7 +312,7 @@ def test_a_bond_with_a_new_owner_is_not_given_to_the_old_one(tmp_path: Path) -> 
     old.close()
     lease(where, "c2").close()
     assert where.take(entry) is None
-    assert pool.find(str(tmp_path), WHO) is None
+    assert pools.find(str(tmp_path), WHO) is None
 
 
 # -- locks
@@ -428,7 +431,7 @@ def test_a_bond_that_somebody_works_on_is_passed_over(tmp_path: Path) -> None:
     """A free bond whose lock is held, by `up` or by a delegate that outlived its ADD, does not hold up the next ADD."""
     where = make_pool(tmp_path, size=2)
     with holder(f"{where.path}/bonds/cbond1"):
-        taken = where.acquire(WHO, NETNS, leases.Requested())
+        taken = where.acquire(WHO, NETNS, Requested())
         taken.close()
     assert taken.entry.bond == "cbond2"
 
@@ -477,13 +480,13 @@ def test_a_bond_in_quarantine_is_not_handed_out(tmp_path: Path) -> None:
     assert quarantine.reasons(where.path) == {"cbond1": "VF11 is not in the host"}
     lease(where).close()
     with pytest.raises(CniError, match=r"1 of 2 bonds are leased .*, and cbond1 cannot be used") as refused:
-        where.acquire(leases.Attachment("net1", "c2", "eth0"), NETNS, leases.Requested())
+        where.acquire(Attachment("net1", "c2", "eth0"), NETNS, Requested())
     assert refused.value.code == TRY_AGAIN_LATER
     with pytest.raises(CniError, match="cannot be used: VF11 is not in the host"):
-        where.acquire(leases.Attachment("net1", "c2", "eth0"), NETNS, leases.Requested(), device="cbond1")
+        where.acquire(Attachment("net1", "c2", "eth0"), NETNS, Requested(), device="cbond1")
     quarantine.remove(where.path, "cbond1")
     quarantine.remove(where.path, "cbond1")
-    taken = where.acquire(leases.Attachment("net1", "c2", "eth0"), NETNS, leases.Requested())
+    taken = where.acquire(Attachment("net1", "c2", "eth0"), NETNS, Requested())
     taken.close()
     assert taken.entry.bond == "cbond1"
 
@@ -496,7 +499,7 @@ def test_a_quarantine_whose_reason_is_lost_holds(tmp_path: Path, damage: str) ->
     Path(where.path, "quarantine", "cbond1").write_text(damage)
     assert "cannot be read" in quarantine.reasons(where.path)["cbond1"]
     with pytest.raises(CniError):
-        where.acquire(WHO, NETNS, leases.Requested())
+        where.acquire(WHO, NETNS, Requested())
 
 
 def test_a_dead_writers_leftovers_go_and_a_living_ones_stay(tmp_path: Path) -> None:
@@ -519,7 +522,7 @@ def test_leftovers_go_with_the_next_that_happens_to_the_bond(tmp_path: Path, way
     leftover = Path(where.leases, f".cbond1.{WHO.key}.adding.12345")
     leftover.write_text("{")
     if way == "find":
-        assert pool.find(str(tmp_path), WHO) is None
+        assert pools.find(str(tmp_path), WHO) is None
     else:
         taken = lease(where, "c2")
         taken.erase() if way == "erase" else taken.make_pending()
@@ -536,7 +539,7 @@ def test_a_pool_that_was_never_made_is_told_with_those_that_were(tmp_path: Path)
     make_pool(tmp_path, "db")
     make_pool(tmp_path, "web")
     with pytest.raises(CniError) as refused:
-        pool.Pool(str(tmp_path), "d").acquire(WHO, NETNS, leases.Requested())
+        pool.Pool(str(tmp_path), "d").acquire(WHO, NETNS, Requested())
     assert refused.value.code == POOL_UNUSABLE
     for words in ("pool 'd' is not provisioned", "there is db, web", "sriov-bondctl up"):
         assert words in refused.value.msg
@@ -566,7 +569,7 @@ def test_a_damaged_inventory_is_named_with_its_remedy(tmp_path: Path, kind: str)
     where = make_pool(tmp_path)
     Path(where.path, "pool.json").write_bytes(DAMAGED[kind])
     with pytest.raises(CniError, match="sriov-bondctl up") as refused:
-        where.acquire(WHO, NETNS, leases.Requested())
+        where.acquire(WHO, NETNS, Requested())
     assert refused.value.code == POOL_UNUSABLE
     assert f"{where.path}/pool.json" in refused.value.msg
     assert where.entries() == []
@@ -578,7 +581,7 @@ def test_a_pool_of_an_earlier_boot_is_not_handed_out(tmp_path: Path, device: str
     where = make_pool(tmp_path)
     inventory.write(where.path, {**where.inventory(), "boot_id": "another"})
     with pytest.raises(CniError, match="pool db was made before this boot; run `sriov-bondctl up`") as refused:
-        where.acquire(WHO, NETNS, leases.Requested(), device=device)
+        where.acquire(WHO, NETNS, Requested(), device=device)
     assert (refused.value.code, where.entries()) == (POOL_UNUSABLE, [])
 
 
@@ -591,12 +594,12 @@ def test_an_inventory_lost_under_leases_is_told_from_a_pool_that_never_was(tmp_p
         CniError, match="the inventory of pool db is lost, though a bond of it is leased; run `sriov-bondctl up`"
     ):
         where.inventory()
-    assert (pool.names(str(tmp_path)), pool.known(str(tmp_path))) == ([], ["db"])
-    found = pool.find(str(tmp_path), WHO)
+    assert (inventory.names(str(tmp_path)), pools.known(str(tmp_path))) == ([], ["db"])
+    found = pools.find(str(tmp_path), WHO)
     assert found is not None
     found.erase()
     found.close()
-    assert pool.known(str(tmp_path)) == []
+    assert pools.known(str(tmp_path)) == []
     with pytest.raises(CniError, match="pool 'db' is not provisioned"):
         where.inventory()
 
@@ -606,7 +609,7 @@ def test_a_damaged_lease_is_named(tmp_path: Path, kind: str) -> None:
     """A lease that cannot be read is an error naming the file, its bond stays leased, and its lock is given back."""
     where = make_pool(tmp_path, size=1)
     taken = lease(where)
-    taken.save(leases.READY)
+    taken.save(READY)
     taken.close()
     path = Path(where.leases, f"cbond1.{WHO.key}.ready")
     path.write_bytes(DAMAGED[kind])
@@ -615,7 +618,7 @@ def test_a_damaged_lease_is_named(tmp_path: Path, kind: str) -> None:
     assert refused.value.code == POOL_UNUSABLE
     os.close(where.lock_bond("cbond1", seconds=0))
     with pytest.raises(CniError, match="pool db is empty"):
-        where.acquire(leases.Attachment("net1", "c2", "eth0"), NETNS, leases.Requested())
+        where.acquire(Attachment("net1", "c2", "eth0"), NETNS, Requested())
 
 
 @pytest.mark.parametrize("kind", ["empty", "cut", "zeros", "no text", "list", "no owner", "directory"])
@@ -623,7 +626,7 @@ def test_a_damaged_lease_is_found_with_what_the_inventory_says(tmp_path: Path, k
     """The file's name says whose the bond is, so its DEL finds it: with the bond's ports, and the damage as the reason."""
     where = make_pool(tmp_path, size=1)
     taken = lease(where)
-    taken.save(leases.READY)
+    taken.save(READY)
     taken.close()
     path = Path(where.leases, taken.entry.file)
     if kind == "directory":
@@ -631,7 +634,7 @@ def test_a_damaged_lease_is_found_with_what_the_inventory_says(tmp_path: Path, k
         path.mkdir()
     else:
         path.write_bytes(DAMAGED[kind])
-    found = pool.find(str(tmp_path), WHO)
+    found = pools.find(str(tmp_path), WHO)
     assert found is not None
     found.close()
     [bond] = where.bonds()
@@ -647,7 +650,7 @@ def test_a_lease_of_another_version_is_left_to_the_one_that_wrote_it(tmp_path: P
     path = Path(where.leases, taken.entry.file)
     path.write_bytes(DAMAGED["other version"])
     with pytest.raises(CniError, match="is of version 2, and this sriov-bond knows version 1 alone") as refused:
-        pool.find(str(tmp_path), WHO)
+        pools.find(str(tmp_path), WHO)
     assert (refused.value.code, path.exists()) == (POOL_UNUSABLE, True)
 
 
@@ -655,13 +658,13 @@ def test_two_names_of_one_lease_count_as_one(tmp_path: Path) -> None:
     """Should a crash leave two files of a lease, the further state counts, and erasing frees the bond for good."""
     where = make_pool(tmp_path, size=1)
     taken = lease(where)
-    taken.save(leases.READY)
+    taken.save(READY)
     taken.close()
     Path(where.leases, f"cbond1.{WHO.key}.draining").write_bytes(Path(where.leases, taken.entry.file).read_bytes())
     Path(where.leases, f"cbond1.{WHO.key}.adding").write_text("")
     [entry] = where.entries()
-    assert entry.state == leases.DRAINING
-    found = pool.find(str(tmp_path), WHO)
+    assert entry.state == DRAINING
+    found = pools.find(str(tmp_path), WHO)
     assert found is not None
     found.erase()
     found.close()
@@ -679,7 +682,7 @@ def test_a_directory_that_cannot_be_used_is_an_error_that_names_it(tmp_path: Pat
     else:
         path.mkdir()
     with pytest.raises(CniError, match=f"{where.path}/{name}|leases of pool db") as refused:
-        where.acquire(WHO, NETNS, leases.Requested())
+        where.acquire(WHO, NETNS, Requested())
     assert refused.value.code == IO_FAILURE
 
 
@@ -698,11 +701,11 @@ def test_directories_that_cannot_be_made_are_an_error_that_names_them(tmp_path: 
 def test_a_wish_is_granted_by_name_or_address(tmp_path: Path, device: str) -> None:
     """The bond that is asked for is leased though another is free before it."""
     where = make_pool(tmp_path, size=3)
-    taken = where.acquire(leases.Attachment("net1", "c1", "eth0"), NETNS, leases.Requested(), device=device)
+    taken = where.acquire(Attachment("net1", "c1", "eth0"), NETNS, Requested(), device=device)
     taken.close()
     assert taken.record.bond.name == taken.entry.bond == "cbond2"
     with pytest.raises(CniError, match="is leased to c1 eth0") as refused:
-        where.acquire(leases.Attachment("net1", "c2", "eth0"), NETNS, leases.Requested(), device=device)
+        where.acquire(Attachment("net1", "c2", "eth0"), NETNS, Requested(), device=device)
     assert refused.value.code == TRY_AGAIN_LATER
     assert [entry.bond for entry in where.entries()] == ["cbond2"]
 
@@ -712,5 +715,5 @@ def test_a_wish_for_what_is_not_there_is_told(tmp_path: Path, device: str) -> No
     """A PF's address is no bond's."""
     where = make_pool(tmp_path, size=3)
     with pytest.raises(CniError, match=f"deviceID '{device}' is neither a bond of pool db nor") as refused:
-        where.acquire(leases.Attachment("net1", "c1", "eth0"), NETNS, leases.Requested(), device=device)
+        where.acquire(Attachment("net1", "c1", "eth0"), NETNS, Requested(), device=device)
     assert (refused.value.code, where.entries()) == (INVALID_CONFIG, [])

@@ -5,10 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from cni_sriov_bond import inventory, leases, pool, release, sriov
-from cni_sriov_bond.admin import provision, provisioned
-from cni_sriov_bond.admin.hostfile import PoolPlan
+from cni_sriov_bond.ctl import provision, provisioned
+from cni_sriov_bond.ctl.hostfile import PoolPlan
 from cni_sriov_bond.errors import POOL_UNUSABLE, CniError
+from cni_sriov_bond.kernel import sysfs
+from cni_sriov_bond.plugin import release
+from cni_sriov_bond.pool import inventory, pool
+from cni_sriov_bond.pool.lease import READY
+from cni_sriov_bond.pool.record import DelegateCall
 from cni_sriov_bond.ports import Bond
 from tests.support import bond_entry, context, lease, make_pool, program
 
@@ -20,7 +24,7 @@ NICS = ("ffff:01:00.0", "ffff:02:00.0")
 def devices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Two NICs without VFs, in a directory in the place of /sys/bus/pci/devices."""
     tree = tmp_path / "devices"
-    monkeypatch.setattr(sriov, "PCI_DEVICES", str(tree))
+    monkeypatch.setattr(sysfs, "PCI_DEVICES", str(tree))
     for place, pci in enumerate(NICS, 1):
         (tree / pci / f"net/enp{place}s0").mkdir(parents=True)
         for attribute, value in (("sriov_totalvfs", 7), ("sriov_numvfs", 0), ("sriov_offset", 128), ("sriov_stride", 2)):
@@ -75,7 +79,7 @@ def test_a_pool_with_pending_ipam_dels_stays(tmp_path: Path, devices: Path) -> N
     """The records of the DELs would be removed with it; once they are sent it can be removed."""
     where = make_pool(tmp_path / "state", "db")
     program(tmp_path, "ipam", "exit 3")
-    delegate = leases.DelegateCall("ipam", {"CNI_PATH": str(tmp_path)}, "{}")
+    delegate = DelegateCall("ipam", {"CNI_PATH": str(tmp_path)}, "{}")
     taken = lease(where, delegate=delegate)
     release.release(taken, QUIET, release.DEL)
     taken.close()
@@ -128,10 +132,10 @@ def test_a_vf_is_known_by_its_place_on_the_nic(devices: Path) -> None:
     """With another number of VFs the same address may be another VF, whose VLAN would be set on the wrong one."""
     port = Bond.from_json(bond_entry(1)).ports[0]
     (devices / NICS[0] / "virtfn0").symlink_to(f"../{port.pci}")
-    assert sriov.is_vf(port)
+    assert sysfs.is_vf(port)
     (devices / NICS[0] / "virtfn0").unlink()
     (devices / NICS[0] / "virtfn0").symlink_to("../ffff:01:10.7")
-    assert not sriov.is_vf(port)
+    assert not sysfs.is_vf(port)
 
 
 def test_vfs_are_not_replaced_under_a_lease(tmp_path: Path, devices: Path) -> None:
@@ -139,7 +143,7 @@ def test_vfs_are_not_replaced_under_a_lease(tmp_path: Path, devices: Path) -> No
     where = make_pool(tmp_path, "db")
     owned(where)
     taken = lease(where)
-    taken.save(leases.READY)
+    taken.save(READY)
     try:
         (devices / NICS[0] / "sriov_numvfs").write_text("0\n")
         (devices / NICS[1] / "sriov_numvfs").write_text("3\n")

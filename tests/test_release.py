@@ -8,9 +8,12 @@ from typing import Any
 
 import pytest
 
-from cni_sriov_bond import leases, pool, recover, release, sriov
 from cni_sriov_bond.errors import IO_FAILURE, TRY_AGAIN_LATER, CniError
-from cni_sriov_bond.leases import DelegateCall
+from cni_sriov_bond.kernel import sysfs
+from cni_sriov_bond.plugin import recover, release
+from cni_sriov_bond.pool import pool
+from cni_sriov_bond.pool.lease import DRAINING, READY, RELEASING
+from cni_sriov_bond.pool.record import Attachment, DelegateCall
 from cni_sriov_bond.ports import Bond
 from tests.support import bond_entry, context, lease, make_pool, program, vf_state
 
@@ -31,7 +34,7 @@ def test_reclaim_frees_what_died_and_leaves_what_lives(tmp_path: Path) -> None:
     where = make_pool(tmp_path, size=3)
     lease(where, "dead").close()
     ready = lease(where, "ready")
-    ready.save(leases.READY)
+    ready.save(READY)
     ready.close()
     busy = lease(where, "busy")
     recover.recover(where, recover.Unused(), context())
@@ -47,7 +50,7 @@ def test_after_a_reboot_a_lease_is_history(tmp_path: Path) -> None:
     delegate = DelegateCall("ipam", environ, '{"name":"\udcff"}')
     taken = lease(where, delegate=delegate, before={"ffff:01:10.1": vf_state()}, mac="02:00:00:00:00:01")
     taken.record.boot_id = "another"
-    taken.save(leases.READY)
+    taken.save(READY)
     taken.close()
     recover.recover(where, recover.Unused(), context())
     assert where.entries() == []
@@ -80,7 +83,7 @@ def owing(tmp_path: Path) -> pool.Pool:
     return where
 
 
-WHO = leases.Attachment("net1", "c1", "eth0")
+WHO = Attachment("net1", "c1", "eth0")
 
 
 def test_a_delegate_that_failed_is_told_later_what_it_was_not(owing: pool.Pool, tmp_path: Path) -> None:
@@ -129,7 +132,7 @@ def test_a_new_add_of_the_same_attachment_settles_first(owing: pool.Pool, tmp_pa
     with pytest.raises(CniError, match=r"an earlier IPAM DEL of .* is still pending") as refused:
         recover.require_no_pending_del(owing, WHO, context())
     assert refused.value.code == TRY_AGAIN_LATER
-    recover.require_no_pending_del(owing, leases.Attachment("net1", "c2", "eth0"), context())  # another's is no reason to stop
+    recover.require_no_pending_del(owing, Attachment("net1", "c2", "eth0"), context())  # another's is no reason to stop
     program(tmp_path, "ipam", "exit 0")
     recover.require_no_pending_del(owing, WHO, context())
     assert owing.pending.listed() == []
@@ -146,7 +149,7 @@ def test_an_add_that_died_before_its_answer_does_not_stop_the_next(tmp_path: Pat
         release.release(taken, context(), release.DEL)
         taken.close()
     recover.require_no_pending_del(where, WHO, context())
-    other = leases.Attachment("net1", "c2", "eth0")
+    other = Attachment("net1", "c2", "eth0")
     with pytest.raises(CniError, match="no such argument"):
         recover.require_no_pending_del(where, other, context())
     assert where.pending.listed() == [other.key]
@@ -164,7 +167,7 @@ def test_a_dead_del_is_finished_and_one_that_runs_is_not(tmp_path: Path) -> None
     where = make_pool(tmp_path, size=2)
     for name in ("dead", "busy"):
         taken = lease(where, name)
-        taken.mark(leases.RELEASING)
+        taken.mark(RELEASING)
         if name == "dead":
             taken.close()
     recover.recover(where, recover.Interrupted(), context())
@@ -176,10 +179,10 @@ def test_a_ready_lease_of_a_living_container_is_never_finished(tmp_path: Path) -
     """Its VFs are not in the host; without a kernel to ask that is all that is known."""
     where = make_pool(tmp_path, size=1)
     taken = lease(where)
-    taken.save(leases.READY)
+    taken.save(READY)
     taken.close()
     assert recover.recover(where, recover.Unused(), context()) == []
-    assert [entry.state for entry in where.entries()] == [leases.READY]
+    assert [entry.state for entry in where.entries()] == [READY]
 
 
 def test_a_delegate_that_hangs_does_not_keep_others_from_being_told(tmp_path: Path) -> None:
@@ -197,22 +200,22 @@ def test_a_delegate_that_hangs_does_not_keep_others_from_being_told(tmp_path: Pa
     assert monotonic() - began < 10
     assert found == {"c1 eth0": recover.FAILED, "c2 eth0": recover.DONE}
     assert (tmp_path / "said").read_text() == "c2"
-    assert where.pending.listed() == [leases.Attachment("net1", "c1", "eth0").key]
+    assert where.pending.listed() == [Attachment("net1", "c1", "eth0").key]
 
 
 def test_whoever_comes_by_does_not_wait_for_a_container_that_lives_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every ADD looks at every bond that is draining: one whose VFs are not home costs it nothing (A10)."""
-    monkeypatch.setattr(sriov, "PCI_DEVICES", str(tmp_path / "pci"))
+    monkeypatch.setattr(sysfs, "PCI_DEVICES", str(tmp_path / "pci"))
     where = make_pool(tmp_path / "state", size=1)
     for port in bond_entry(1)["ports"]:
         (tmp_path / "pci" / port["pci"] / "net").mkdir(parents=True)  # there, with its device in another namespace
     taken = lease(where, before={"x": vf_state()}, mac="02:00:00:00:00:01")
-    taken.save(leases.DRAINING)
+    taken.save(DRAINING)
     taken.close()
     start = monotonic()
     recover.recover(where, recover.Interrupted(), context())
     assert monotonic() - start < 0.2
-    assert [entry.state for entry in where.entries()] == [leases.DRAINING]
+    assert [entry.state for entry in where.entries()] == [DRAINING]
 
 
 def test_a_daemon_that_a_delegate_leaves_behind_does_not_keep_the_bond(tmp_path: Path) -> None:
@@ -238,7 +241,7 @@ def test_what_cannot_be_looked_at_is_not_taken_for_gone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, state: str, after: str
 ) -> None:
     """The lease stays, told with what failed; one of an ADD that died stays its, so that its namespace may be entered."""
-    monkeypatch.setattr(sriov, "PCI_DEVICES", str(tmp_path))
+    monkeypatch.setattr(sysfs, "PCI_DEVICES", str(tmp_path))
     where = make_pool(tmp_path / "state", size=1)
     bond = bond_entry(1)
     bond["ports"][0]["pci"] = "x" * 300  # no file can be called so, and stat(2) says so instead of that it is not there

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from cni_sriov_bond import CNI_VERSIONS as VERSIONS
-from cni_sriov_bond import result
+from cni_sriov_bond.cni import result
 from cni_sriov_bond.errors import DECODING_FAILURE, INVALID_CONFIG, CniError
 
 OLD = ("0.1.0", "0.2.0")

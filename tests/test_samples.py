@@ -9,9 +9,10 @@ from typing import Any
 import jsonschema
 import pytest
 
-from cni_sriov_bond import CNI_VERSIONS, config, network_schema
-from cni_sriov_bond.admin import hostfile
-from cni_sriov_bond.call import check_version, parse_json
+from cni_sriov_bond import CNI_VERSIONS
+from cni_sriov_bond.cni.call import check_version, parse_json
+from cni_sriov_bond.ctl import hostfile
+from cni_sriov_bond.network import config, schema
 from tests.support import REPOSITORY
 
 SAMPLES = sorted((REPOSITORY / "conf").iterdir())
@@ -53,11 +54,11 @@ def test_a_sample_network_is_taken_by_the_plugin(path: Path) -> None:
     """Each sample has our plugin, every key of it is one of ours, and the plugin takes it."""
     networks = ours(path)
     assert networks
-    known = {*network_schema.NETWORK["properties"], "capabilities", "args", "runtimeConfig"}
+    known = {*schema.NETWORK["properties"], "capabilities", "args", "runtimeConfig"}
     for plugin in load(path)["plugins"]:
         if plugin["type"] == "sriov-bond":
             assert set(plugin) <= known
-            jsonschema.Draft202012Validator(network_schema.NETWORK).validate(plugin)
+            jsonschema.Draft202012Validator(schema.NETWORK).validate(plugin)
 
 
 @pytest.mark.parametrize("path", NETWORKS, ids=name)

@@ -6,9 +6,10 @@ from typing import Any
 import jsonschema
 import pytest
 
-from cni_sriov_bond import bonding, schema
+from cni_sriov_bond.cni import schema
 from cni_sriov_bond.errors import INVALID_CONFIG, CniError
-from cni_sriov_bond.network_schema import NETWORK
+from cni_sriov_bond.kernel import bond_options
+from cni_sriov_bond.network.schema import NETWORK
 
 LIBRARY = jsonschema.Draft202012Validator(NETWORK)
 PROPERTIES: dict[str, Any] = NETWORK["properties"]
@@ -103,7 +104,7 @@ def test_every_mistake_is_told_with_its_path_and_value() -> None:
         (("type",), "type is missing"),
         (("pool",), "pool must not be empty"),
         (("vlan",), "vlan must be from 0 to 4094, not 4095"),
-        (("mode",), f"mode must be one of {', '.join(bonding.MODES)}, not 'fastest'"),
+        (("mode",), f"mode must be one of {', '.join(bond_options.MODES)}, not 'fastest'"),
         (("miimon",), "miimon must be a whole number, not '100'"),
         (("arp_ip_target", 0), "arp_ip_target[0] must be a string, not 1"),
         (("ipam", "type"), "ipam.type must be a string, not []"),
@@ -151,7 +152,7 @@ def test_bounds_are_the_kernels(key: str, least: int, most: int | None) -> None:
 
 
 def test_targets_are_as_many_as_the_kernel_has_places() -> None:
-    """Sixteen targets are taken (bonding.h, BOND_MAX_ARP_TARGETS), none and seventeen are not."""
+    """Sixteen targets are taken (bond_options.h, BOND_MAX_ARP_TARGETS), none and seventeen are not."""
     for key in ("arp_ip_target", "ns_ip6_target"):
         taken = [not schema.issues({"type": "x", key: ["x"] * number}, NETWORK) for number in (0, 1, 16, 17)]
         assert taken == [False, True, True, False]

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from cni_sriov_bond import CNI_VERSIONS as VERSIONS
-from cni_sriov_bond.delegate import schema as delegate
-from cni_sriov_bond.network_schema import NETWORK
+from cni_sriov_bond.ipam import schema as delegate
+from cni_sriov_bond.network.schema import NETWORK
 
 SAMPLES = Path(__file__).resolve().parents[2] / "conf"
 STATE, DATA, BIN = "/run/fuzz/state", "/run/fuzz/data", "/run/fuzz/bin"

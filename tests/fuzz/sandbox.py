@@ -12,9 +12,12 @@ import shutil
 import stat
 from pathlib import Path
 
-from cni_sriov_bond import inventory, leases, pool, store
-from cni_sriov_bond.netlink import Netlink
-from cni_sriov_bond.netns import Entered, Temporary
+from cni_sriov_bond import files
+from cni_sriov_bond.kernel.netlink import Netlink
+from cni_sriov_bond.kernel.netns import Entered, Temporary
+from cni_sriov_bond.pool import inventory, pool, pools
+from cni_sriov_bond.pool.lease import READY
+from cni_sriov_bond.pool.record import Attachment, DelegateCall, NetnsIdentity, Requested
 from cni_sriov_bond.ports import VfSettings
 from tests import oracle
 from tests.fuzz import samples
@@ -167,23 +170,23 @@ def _fill_pool(world: str, box: list[int]) -> None:
     They are a container's that is gone, one's that lives, of another network, and in the full world a third's.
     """
     where = pool.Pool(samples.STATE, "db")
-    pool.make_directories(where)
+    pools.make_directories(where)
     bonds = [bond_entry(number) for number in range(1, _FREE_BOND + (world != "full"))]
-    made = {"version": 1, "pool": "db", "boot_id": store.boot_id(), "nics": [], "bonds": bonds}
+    made = {"version": 1, "pool": "db", "boot_id": files.boot_id(), "nics": [], "bonds": bonds}
     inventory.write(where.path, made)
-    lives = leases.NetnsIdentity(samples.BOX, *box)
-    holders = [("net1", "c1", leases.NetnsIdentity("/run/netns/gone", 4, 1)), ("net2", "c2", lives)]
+    lives = NetnsIdentity(samples.BOX, *box)
+    holders = [("net1", "c1", NetnsIdentity("/run/netns/gone", 4, 1)), ("net2", "c2", lives)]
     if world == "full":
         holders.append(("net1", "c3", lives))
     for network, container_id, netns in holders:
         environ = {"CNI_COMMAND": "ADD", "CNI_CONTAINERID": container_id, "CNI_IFNAME": "eth0", "CNI_PATH": samples.BIN}
         config = json.dumps({"cniVersion": "1.0.0", "name": network, "ipam": {"type": "odd"}})
-        requested = leases.Requested({"mode": 2}, VfSettings(vlan=100), 1500)
-        delegate = leases.DelegateCall("odd", environ, config)
-        lease = where.acquire(leases.Attachment(network, container_id, "eth0"), netns, requested, delegate)
+        requested = Requested({"mode": 2}, VfSettings(vlan=100), 1500)
+        delegate = DelegateCall("odd", environ, config)
+        lease = where.acquire(Attachment(network, container_id, "eth0"), netns, requested, delegate)
         lease.record.mac = "02:00:00:00:00:01"
         lease.record.port_macs = {port.pci: lease.record.mac for port in lease.record.ports}
-        lease.save(leases.READY)
+        lease.save(READY)
         lease.close()
     if world == "damaged":
         Path(where.leases, f"cbond3.{'0' * 32}.ready").write_bytes(b'{"version":1,')

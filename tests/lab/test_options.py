@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from cni_sriov_bond.bonding import MODES, OPTIONS
+from cni_sriov_bond.kernel.bond_options import MODES, OPTIONS
 from tests.lab.product import PEER, PEER6, Product, look, network
 
 BONDING = "/sys/class/net/eth0/bonding"

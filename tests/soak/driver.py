@@ -6,13 +6,15 @@ import struct
 from time import perf_counter, time
 from typing import TYPE_CHECKING
 
-from cni_sriov_bond import leases, pool, quarantine
 from cni_sriov_bond.errors import POOL_UNUSABLE, TRY_AGAIN_LATER, CniError
+from cni_sriov_bond.pool import pool, pools, quarantine
+from cni_sriov_bond.pool.lease import ADDING, DRAINING, READY, RELEASING
+from cni_sriov_bond.pool.record import Attachment, DelegateCall, NetnsIdentity, Requested
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from cni_sriov_bond.leases import Lease
+    from cni_sriov_bond.pool.lease import Lease
     from tests.soak.referee import Referee
     from tests.soak.tally import Tally
 
@@ -30,12 +32,12 @@ WEIGHTS = {
 }
 # Where the soak's own marks are kept in a record: the name of its lease, and the seconds that acquiring took.
 NAME, TOOK = "SOAK_NAME", "SOAK_TOOK"
-NETNS = leases.NetnsIdentity("/none", 4, 1)
+NETNS = NetnsIdentity("/none", 4, 1)
 
 
-def delegate(name: str) -> leases.DelegateCall:
+def delegate(name: str) -> DelegateCall:
     """Return what /bin/true needs to be a delegate: any process can then finish the work of another."""
-    return leases.DelegateCall("true", {"CNI_PATH": "/bin", NAME: name}, "{}")
+    return DelegateCall("true", {"CNI_PATH": "/bin", NAME: name}, "{}")
 
 
 def mark(lease: "Lease", name: str) -> str:
@@ -91,13 +93,13 @@ class Driver:
     def add(self) -> None:
         """Lease a bond for any container, who may have one."""
         container = f"c{self._random.randrange(3 * len(self._names))}"
-        who = leases.Attachment("soak", container, "eth0")
+        who = Attachment("soak", container, "eth0")
         began = perf_counter()
         self._settle(who.key, 20.0)  # as an ADD does: a late DEL of its delegate would free the new address
         self._made += 1
         name = f"{self._life}/{self._made}"
         try:
-            lease = self._where.acquire(who, NETNS, leases.Requested(), delegate(name))
+            lease = self._where.acquire(who, NETNS, Requested(), delegate(name))
         except CniError as refused:
             self._refused(refused)
             return
@@ -106,7 +108,7 @@ class Driver:
         self._referee.own(bond, who.key, name)
         if who.key in self._where.pending.listed():
             self._referee.fault(f"{who} has {bond}, and is owed a DEL that would free its address")
-        lease.save(leases.ADDING)
+        lease.save(ADDING)
         if self._random.random() < 0.1:
             self._give_back(lease)  # the ADD fails and is undone
             return
@@ -114,7 +116,7 @@ class Driver:
             raise Left
         if lease.record.delegate:
             lease.record.delegate.environ[TOOK] = str(perf_counter() - began)
-        lease.save(leases.READY)
+        lease.save(READY)
         self._close(lease)
         self._mine = [*self._mine[-20:], container]
         self._count("acquired")
@@ -137,13 +139,13 @@ class Driver:
 
     def _delete(self, container: str) -> bool:
         began = perf_counter()
-        lease = pool.find(self._where.state_dir, leases.Attachment("soak", container, "eth0"))
+        lease = pools.find(self._where.state_dir, Attachment("soak", container, "eth0"))
         if lease is None:
             return False
         self._begin(lease)
         took = mark(lease, TOOK)
         if took and self._random.random() < 0.05:
-            lease.mark(leases.DRAINING)  # its VFs are not home
+            lease.mark(DRAINING)  # its VFs are not home
             self._close(lease)
             return True
         self._give_back(lease)
@@ -162,7 +164,7 @@ class Driver:
     def collect(self) -> None:
         """Finish what died, and what chance says is over, leaving alone what somebody works on."""
         for entry in self._where.entries():
-            over = entry.state != leases.READY or self._random.random() < 0.05
+            over = entry.state != READY or self._random.random() < 0.05
             if not over:
                 continue
             try:
@@ -175,7 +177,7 @@ class Driver:
             if lease is None:
                 continue
             self._begin(lease)
-            if lease.entry.state == leases.READY and entry.state != leases.READY:
+            if lease.entry.state == READY and entry.state != READY:
                 self._close(lease)  # its ADD finished meanwhile
                 continue
             self._give_back(lease)
@@ -250,7 +252,7 @@ class Driver:
                 return
             if lease is not None:
                 self._begin(lease)
-                lease.mark(leases.RELEASING)
+                lease.mark(RELEASING)
         raise Left
 
     # -- what they share
@@ -264,7 +266,7 @@ class Driver:
 
     def _give_back(self, lease: "Lease") -> None:
         if self._random.random() < 0.7:
-            lease.mark(leases.RELEASING)
+            lease.mark(RELEASING)
         self._referee.disown(lease.entry.bond, lease.entry.key, mark(lease, NAME))
         if self._random.random() < 0.1:
             lease.make_pending()

@@ -12,12 +12,16 @@ import sys
 from pathlib import Path
 from time import monotonic
 
-from cni_sriov_bond import inventory, leases, pool, quarantine, recover, release, store
-from cni_sriov_bond.context import Context
+from cni_sriov_bond import files
+from cni_sriov_bond.cni.invoke import Delegates
 from cni_sriov_bond.deadline import Deadline
 from cni_sriov_bond.errors import TRY_AGAIN_LATER, CniError
-from cni_sriov_bond.ipam import Delegates
 from cni_sriov_bond.log import Log
+from cni_sriov_bond.plugin import recover, release
+from cni_sriov_bond.plugin.context import Context
+from cni_sriov_bond.pool import inventory, pool, pools, quarantine
+from cni_sriov_bond.pool.lease import PENDING, Lease
+from cni_sriov_bond.pool.record import Attachment, NetnsIdentity, Requested
 from tests.soak.driver import Driver
 from tests.soak.referee import Referee
 from tests.soak.tally import Tally
@@ -50,8 +54,8 @@ def main(argv: list[str]) -> int:
 
 def make(where: pool.Pool, size: int) -> None:
     """Make a pool over NICs that no machine has."""
-    pool.make_directories(where)
-    store.make_directory(f"{where.path}/{leases.PENDING}")
+    pools.make_directories(where)
+    files.make_directory(f"{where.path}/{PENDING}")
     bonds = [
         {
             "name": f"cbond{number}",
@@ -63,7 +67,7 @@ def make(where: pool.Pool, size: int) -> None:
         }
         for number in range(1, size + 1)
     ]
-    inventory.write(where.path, {"version": 1, "pool": NAME, "boot_id": store.boot_id(), "nics": [], "bonds": bonds})
+    inventory.write(where.path, {"version": 1, "pool": NAME, "boot_id": files.boot_id(), "nics": [], "bonds": bonds})
 
 
 class Herd:
@@ -162,11 +166,11 @@ def finish(where: pool.Pool) -> dict[str, list[str]]:
             release.release(lease, context, release.DEL).raise_any()
             lease.close()
     found += recover.send_pending_dels(where, context)
-    given: list[leases.Lease] = []
+    given: list[Lease] = []
     try:
         while True:
-            attachment = leases.Attachment("soak", f"last{len(given)}", "eth0")
-            given.append(where.acquire(attachment, leases.NetnsIdentity("/none", 4, 1), leases.Requested()))
+            attachment = Attachment("soak", f"last{len(given)}", "eth0")
+            given.append(where.acquire(attachment, NetnsIdentity("/none", 4, 1), Requested()))
     except CniError as refused:
         if refused.code != TRY_AGAIN_LATER:
             raise

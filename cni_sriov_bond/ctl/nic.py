@@ -1,0 +1,125 @@
+"""A physical function in sysfs: how many VFs it has and can have, and where they are on the bus."""
+
+import os
+import re
+from time import monotonic, sleep
+
+from cni_sriov_bond.errors import IO_FAILURE, POOL_UNUSABLE, CniError
+from cni_sriov_bond.kernel import sysfs
+
+_PCI = re.compile(r"[0-9a-f]{4}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]\Z")
+_SHORT = re.compile(r"^(?=[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]\Z)")
+_POLL = 0.05
+
+
+class PhysicalFunction:
+    """The PF of a NIC. Its VFs are changed by ``create_vfs`` and ``remove_vfs`` alone.
+
+    :param number: the NIC's number over the whole host file, from 1.
+    :raises CniError: POOL_UNUSABLE when there is no such NIC or it has no SR-IOV, naming the NICs that have.
+    """
+
+    def __init__(self, name_or_pci: str, number: int) -> None:
+        self.asked = name_or_pci
+        self.number = number
+        address = _SHORT.sub("0000:", name_or_pci.lower())  # as lspci writes it
+        self.address = address if _PCI.match(address) else _pci_of(name_or_pci)
+        self.path = f"{sysfs.PCI_DEVICES}/{self.address}"
+        self.name = sysfs.netdev(self.address)
+        if not self.name:
+            raise CniError(POOL_UNUSABLE, f"the NIC {name_or_pci} has no network device here; {_nics_here()}")
+        if not os.path.exists(f"{self.path}/sriov_totalvfs"):
+            raise CniError(
+                POOL_UNUSABLE,
+                f"the NIC {self.name} ({self.address}) has no SR-IOV, or it is off in BIOS or firmware; {_nics_here()}",
+            )
+
+    @property
+    def total_vfs(self) -> int:
+        """How many VFs the NIC can have."""
+        return int(self._read("sriov_totalvfs"))
+
+    @property
+    def vf_count(self) -> int:
+        """How many VFs it has now."""
+        return int(self._read("sriov_numvfs"))
+
+    def create_vfs(self, number: int) -> None:
+        """Create VFs. The NIC must have none: the kernel refuses to change one number into another (EBUSY).
+
+        :raises CniError: IO_FAILURE when the kernel refuses the number.
+        """
+        self._write_vf_count(
+            number,
+            f"{self.name} cannot have {number} VFs",
+            f"it offers {self.total_vfs} (`dmesg` may say more: IOMMU, memory or bus numbers)",
+        )
+
+    def remove_vfs(self) -> None:
+        """Remove all VFs, wherever they are: a container that has one loses it.
+
+        :raises CniError: IO_FAILURE when the kernel refuses.
+        """
+        self._write_vf_count(0, f"the VFs of {self.name} cannot be removed", "`dmesg` may say more")
+
+    def _write_vf_count(self, number: int, problem: str, advice: str) -> None:
+        try:
+            with open(f"{self.path}/sriov_numvfs", "w", encoding="ascii") as file:
+                file.write(str(number))
+        except OSError as failed:
+            raise CniError(IO_FAILURE, f"{problem}: {failed.strerror}; {advice}") from None
+
+    def vfs(self) -> list[str]:
+        """Return the PCI addresses of its VFs in the kernel's order."""
+        return [os.path.basename(os.readlink(f"{self.path}/virtfn{number}")) for number in range(self.vf_count)]
+
+    def expected_vfs(self, number: int) -> list[str]:
+        """Return the PCI addresses that VFs should get when they are created (PCI SR-IOV, "VF Routing ID").
+
+        udev's rules must exist before the VFs do, so they are written for these addresses.
+        """
+        offset, stride = int(self._read("sriov_offset")), int(self._read("sriov_stride"))
+        domain, bus, slot, function = re.split("[:.]", self.address)
+        own = int(bus, 16) << 8 | int(slot, 16) << 3 | int(function)
+        ids = [own + offset + stride * index for index in range(number)]
+        return [f"{domain}:{rid >> 8:02x}:{rid >> 3 & 31:02x}.{rid & 7}" for rid in ids]
+
+    def wait_for_vfs(self, seconds: float, away: set[str]) -> list[str]:
+        """Wait until every VF but those in ``away`` has a network device, and return those that still have none.
+
+        :param away: addresses of VFs that containers have.
+        """
+        deadline = monotonic() + seconds
+        while True:
+            missing = [pci for pci in self.vfs() if pci not in away and not sysfs.netdev(pci)]
+            if not missing or monotonic() > deadline:
+                return missing
+            sleep(_POLL)
+
+    def _read(self, attribute: str) -> str:
+        try:
+            with open(f"{self.path}/{attribute}", encoding="ascii") as file:
+                return file.read().strip()
+        except OSError as failed:
+            raise CniError(IO_FAILURE, f"cannot read {attribute} of {self.name}: {failed.strerror}") from None
+
+
+def _pci_of(name: str) -> str:
+    device = f"/sys/class/net/{name}"
+    address = os.path.basename(os.path.realpath(f"{device}/device"))
+    if _PCI.match(address):
+        return address
+    raise CniError(
+        POOL_UNUSABLE,
+        f"{name} is not a PCI NIC; {_nics_here()}" if os.path.exists(device) else f"there is no NIC {name}; {_nics_here()}",
+    )
+
+
+def _nics_here() -> str:
+    """Return which NICs of this host have SR-IOV."""
+    nics = []
+    for address in sorted(os.listdir(sysfs.PCI_DEVICES)) if os.path.isdir(sysfs.PCI_DEVICES) else ():
+        name = sysfs.netdev(address)
+        if name and os.path.exists(f"{sysfs.PCI_DEVICES}/{address}/sriov_totalvfs"):
+            nics.append(f"{name} ({address})")
+    return f"NICs with SR-IOV here: {', '.join(nics)}" if nics else "no NIC with SR-IOV is here"

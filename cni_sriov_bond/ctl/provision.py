@@ -1,0 +1,350 @@
+"""``up`` and ``down`` of a pool, each as a list of steps in an order that has reasons.
+
+The refusals are in ``refusals`` and all of them come before the NICs are changed; the work on VFs is in ``vfs``.
+"""
+
+import contextlib
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+from cni_sriov_bond import files
+from cni_sriov_bond.ctl import provisioned, refusals, udevrules, vfs
+from cni_sriov_bond.ctl.hostfile import PoolPlan
+from cni_sriov_bond.ctl.nic import PhysicalFunction
+from cni_sriov_bond.ctl.provisioned import NicRecord, Provisioned
+from cni_sriov_bond.errors import POOL_UNUSABLE, CniError
+from cni_sriov_bond.kernel import sriov, sysfs
+from cni_sriov_bond.kernel.netlink import Netlink
+from cni_sriov_bond.kernel.objects import Link
+from cni_sriov_bond.log import Log
+from cni_sriov_bond.plugin import recover
+from cni_sriov_bond.plugin.context import Context
+from cni_sriov_bond.pool import inventory, pools, quarantine
+from cni_sriov_bond.pool.pool import Pool
+from cni_sriov_bond.ports import Bond, Port
+
+
+def up(state_dir: str, plan: PoolPlan, context: Context, report: vfs.Report) -> bool:
+    """Make a pool what the host file asks for, and return whether anything had to be changed.
+
+    ADDs and DELs may go on meanwhile: a bond is changed only under its lock, and only if it is free.
+
+    :param report: called with (what is done, how much is done, of how much).
+    :raises CniError: POOL_UNUSABLE when a NIC cannot give what was asked, or when a lease forbids it; TRY_AGAIN_LATER while
+        another `up` or `down` of the pool runs.
+    """
+    target = Pool(state_dir, plan.name)
+    functions = [PhysicalFunction(name, number) for name, number in zip(plan.pfs, plan.nics, strict=True)]
+    pools.make_directories(target)
+    with _provisioning(target):
+        return _Up(target, plan, functions, context, report).run()
+
+
+def down(state_dir: str, name: str, context: Context) -> None:
+    """Remove a pool: its VFs, its udev rules and its inventory; PFs that ``up`` brought up are brought down.
+
+    :raises CniError: POOL_UNUSABLE while a bond is leased or a VF is in use, naming it.
+    """
+    target = Pool(state_dir, name)
+    made = provisioned.read(target)
+    with _provisioning(target):
+        recover.recover(target, recover.Unused(), context)
+        with _closing(target.lock()):
+            _remove(target, made, context.log)
+
+
+class _Step(NamedTuple):
+    """A step of ``up`` and what it is for; it returns whether it changed anything."""
+
+    purpose: str
+    run: Callable[[], bool]
+
+
+def _run(steps: tuple[_Step, ...]) -> bool:
+    changed = False
+    for step in steps:
+        changed = step.run() or changed
+    return changed
+
+
+class _Up:
+    """One ``up``: what its steps share. The lock of provisioning is held."""
+
+    def __init__(
+        self, target: Pool, plan: PoolPlan, functions: list[PhysicalFunction], context: Context, report: vfs.Report
+    ) -> None:
+        self._pool = target
+        self._plan = plan
+        self._functions = functions
+        self._context = context
+        self._report = report
+        self._before: Provisioned | None = None
+        self._size = 0
+        self._brought_up: set[str] = set()
+        self._made: set[str] = set()
+
+    def run(self) -> bool:
+        """Run every step in order; return whether one of them changed anything."""
+        steps = (
+            _Step("remove what killed calls left, so that the leases of dead containers refuse nothing", self._clean),
+            # Everything that can be refused is refused here, while nothing is changed.
+            _Step("refuse what cannot be done", self._refuse),
+            # Before the VFs: igbvf gives up on a PF that was down when its VFs appeared, until it is loaded again.
+            _Step("bring the PFs up", self._bring_up),
+            # Before the VFs: udev acts on a VF the moment that it appears.
+            _Step("write udev's rules for the VFs to come", self._write_expected_rules),
+            _Step("create the VFs", self._create_vfs),
+            # After the VFs: their addresses can depend on how many there are.
+            _Step("write udev's rules for the VFs that there are", self._write_rules),
+            # After the VFs: leases of VFs that have been replaced are over.
+            _Step("release leases whose VFs are gone", self._release_lost),
+            # Last, when every VF has its final address; see _set_up_bonds for the order within it.
+            _Step("set up the bonds and write the inventory", self._set_up_bonds),
+            # After the inventory: an IPAM plugin may take long, and the pool can be used meanwhile.
+            _Step("send pending IPAM DELs", self._send_pending),
+        )
+        return _run(steps)
+
+    def _clean(self) -> bool:
+        """Under the lock of provisioning nobody else writes an inventory, so a temporary one is of a killed ``up``."""
+        for file in os.listdir(self._pool.path):
+            if file.startswith(f".{inventory.FILE}."):
+                os.unlink(f"{self._pool.path}/{file}")
+        self._recover()
+        return False
+
+    def _recover(self) -> None:
+        # For a limited time: at boot the runtimes wait for `up`, and delegates that hang are asked again later.
+        recover.recover(self._pool, recover.Unused(), self._context.within(recover.SECONDS))
+
+    def _refuse(self) -> bool:
+        refusals.refuse_doubles(self._functions)
+        refusals.refuse_shared(self._pool, self._functions)
+        self._size = refusals.size_or_refuse(self._plan, self._functions)
+        self._before = provisioned.read_or_none(self._pool)
+        refusals.refuse_other_nics(self._pool, self._before, self._functions)
+        for pf in self._functions:
+            refusals.refuse_remaking(self._pool, pf, self._size)
+        # Where VFs are to be created their addresses are not known yet; then it is checked again after that.
+        if all(pf.vf_count == self._size for pf in self._functions):
+            refusals.refuse_other_bonds(self._pool, self._bonds())
+        return False
+
+    def _bring_up(self) -> bool:
+        self._brought_up = {pf.address for pf in self._functions if _set_pf(pf, up=True)}
+        return bool(self._brought_up)
+
+    def _write_expected_rules(self) -> bool:
+        return udevrules.write(self._plan.name, [vf for pf in self._functions for vf in pf.expected_vfs(self._size)])
+
+    def _write_rules(self) -> bool:
+        # Not counted as a change: it differs from the expected rules only where the prediction was wrong.
+        udevrules.write(self._plan.name, [vf for pf in self._functions for vf in pf.vfs()])
+        return False
+
+    def _create_vfs(self) -> bool:
+        """Where VFs are removed for it the pool is locked, so that no ADD leases one of them."""
+        remade = any(pf.vf_count not in (0, self._size) for pf in self._functions)
+        with _closing(self._pool.lock()) if remade else contextlib.nullcontext():
+            for pf in self._functions:  # again: an ADD may have leased one before the lock
+                refusals.refuse_remaking(self._pool, pf, self._size)
+            away = _away(self._pool)
+            self._made = {pf.address for pf in self._functions if vfs.create(pf, self._size, away, self._report)}
+        return bool(self._made)
+
+    def _release_lost(self) -> bool:
+        if self._made:
+            self._recover()
+        return False
+
+    def _set_up_bonds(self) -> bool:
+        after = self._inventory()
+        refusals.refuse_other_bonds(self._pool, list(after.bonds))
+        with _free_bonds(self._pool, after.bonds) as free:
+            bonds = _with_all_vfs(free, self._pool, self._context.log)
+            steps = (
+                # Names first: errors about a VF's MAC or settings then have the name that the operator knows.
+                _Step("name the VFs", lambda: vfs.set_names(bonds, self._report)),
+                _Step("set the MACs", lambda: vfs.set_macs(bonds, self._report)),
+                _Step("end the quarantine of bonds whose VFs are back", lambda: _end_quarantine(bonds, self._pool)),
+                # Last: an ADD that reads it finds VFs that are ready.
+                _Step("write the inventory", lambda: self._write_inventory(after)),
+            )
+            return _run(steps)
+
+    def _write_inventory(self, after: Provisioned) -> bool:
+        if self._before and self._before.to_json() == after.to_json():
+            return False
+        provisioned.write(self._pool, after)
+        return True
+
+    def _send_pending(self) -> bool:
+        recover.send_pending_dels(self._pool, self._context.within(recover.SECONDS))
+        return False
+
+    def _inventory(self) -> Provisioned:
+        """Return the inventory to write. What an earlier ``up`` of this boot did to a NIC, ``down`` has to undo too."""
+        earlier = self._before if self._before and self._before.of_this_boot else None
+        nics = []
+        for pf in self._functions:
+            record = earlier.nic(pf.address) if earlier else None
+            nics.append(
+                NicRecord(
+                    pf.address,
+                    pf.name,
+                    pf.number,
+                    made_vfs=pf.address in self._made or bool(record and record.made_vfs),
+                    brought_up=pf.address in self._brought_up or bool(record and record.brought_up),
+                )
+            )
+        return Provisioned(self._plan.name, files.boot_id(), tuple(nics), tuple(self._bonds()))
+
+    def _bonds(self) -> list[Bond]:
+        """Return the bonds: VF n of every NIC is a port of the n-th."""
+        seed = _burnt_in_mac(self._functions[0])
+        addresses = [pf.vfs() for pf in self._functions]
+        return [
+            Bond(
+                self._plan.bond_name.format(n=index + 1),
+                # The same at every boot, and different from every other host's: it is made from the NIC's own MAC.
+                inventory.stable_mac(f"sriov-bond {seed} {index}"),
+                [
+                    Port(vf_addresses[index], self._plan.vf_name.format(nic=pf.number, vf=index + 1), pf.address, index)
+                    for pf, vf_addresses in zip(self._functions, addresses, strict=True)
+                ],
+            )
+            for index in range(self._size)
+        ]
+
+
+def _remove(target: Pool, made: Provisioned, log: Log) -> None:
+    """Remove a pool of which the locks are held."""
+    refusals.refuse_leases(target, f"pool {target.name} cannot be removed")
+    refusals.refuse_pending(target)
+    # VFs of an earlier boot are gone, and the NICs at these addresses may be another pool's by now.
+    functions = _functions_of(made, log) if made.of_this_boot else []
+    refusals.refuse_held(target, functions)
+    # First, so that no ADD leases a bond while its VFs are removed, and so that an interrupted removal is seen.
+    provisioned.write(target, made._replace(being_removed=True))
+    for pf, nic in functions:
+        if nic.made_vfs and pf.vf_count:
+            pf.remove_vfs()
+        if nic.brought_up:
+            _set_pf(pf, up=False)
+    # After the VFs: without the rules udev would rename a VF that is still there.
+    udevrules.remove(target.name)
+    # Last: until then `down` can be repeated.
+    shutil.rmtree(target.path)
+
+
+def _functions_of(made: Provisioned, log: Log) -> list[tuple[PhysicalFunction, NicRecord]]:
+    """Return the NICs of an inventory that are there, each with its record; the VFs of a NIC that is gone went with it."""
+    functions = []
+    for nic in made.nics:
+        try:
+            functions.append((PhysicalFunction(nic.address, nic.number), nic))
+        except CniError as gone:
+            log.warn(f"nothing of {nic.name} is removed: {gone.msg}")
+    return functions
+
+
+def _provisioning(target: Pool) -> "contextlib.AbstractContextManager[None]":
+    """Hold the lock that keeps a second ``up`` or ``down`` of the pool out; no ADD or DEL waits for it."""
+    return _closing(files.locked(f"{target.path}/provision.lock", f"the provisioning of pool {target.name}", seconds=0))
+
+
+@contextlib.contextmanager
+def _closing(lock: int) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        os.close(lock)
+
+
+@contextlib.contextmanager
+def _free_bonds(target: Pool, bonds: tuple[Bond, ...]) -> Iterator[list[Bond]]:
+    """Lock the bonds that are free and yield them.
+
+    A bond that is busy is left alone: an ADD has leased it or is about to, and repairs what it takes.
+    """
+    with contextlib.ExitStack() as locks:
+        free = []
+        for bond in bonds:
+            lock = target.lock_free_bond(bond.name)
+            if lock is not None:
+                locks.callback(os.close, lock)
+                free.append(bond)
+        yield free
+
+
+def _with_all_vfs(bonds: list[Bond], target: Pool, log: Log) -> list[Bond]:
+    """Return the bonds whose VFs all have a network device in the host; the others go into quarantine.
+
+    If no bond has its VFs, the cause is the host or the NIC, and none is quarantined.
+
+    :raises CniError: POOL_UNUSABLE when no bond has its VFs.
+    """
+    lost: dict[str, str] = {}
+    for bond in bonds:
+        for port in bond.ports:
+            if bond.name not in lost and not sysfs.netdev(port.pci):
+                lost[bond.name] = f"{port.name} (the VF at {port.pci}) is not in the host: {sysfs.absence(port.pci)}"
+    if bonds and len(lost) == len(bonds):
+        raise CniError(POOL_UNUSABLE, f"pool {target.name}: {next(iter(lost.values()))}")
+    for name, reason in lost.items():
+        quarantine.add(target.path, name, reason)
+        log.warn(f"bond {name} is in quarantine: {reason}")
+    return [bond for bond in bonds if bond.name not in lost]
+
+
+def _end_quarantine(bonds: list[Bond], target: Pool) -> bool:
+    """Make bonds whose VFs are back available again, and return whether there was one.
+
+    What another namespace or program left set on the VFs is not known, so they are reset first.
+    """
+    quarantined = set(quarantine.bonds(target.path))
+    back = [bond for bond in bonds if bond.name in quarantined]
+    for bond in back:
+        sriov.Host().reset(bond.ports, bond.mac)
+        quarantine.remove(target.path, bond.name)
+    return bool(back)
+
+
+def _away(target: Pool) -> set[str]:
+    """Return the PCI addresses of the VFs that leases hold."""
+    before = provisioned.read_or_none(target)
+    ports = {bond.name: {port.pci for port in bond.ports} for bond in before.bonds} if before else {}
+    away: set[str] = set()
+    for entry in target.entries():
+        try:
+            record = target.read(entry)
+        except CniError:
+            record = None
+        # From the lease where it has them: the inventory may be lost, or another one by now.
+        if record and record.ports:
+            away |= {port.pci for port in record.ports}
+        else:
+            away |= ports.get(entry.bond, set())
+    return away
+
+
+def _link(pf: PhysicalFunction) -> Link | None:
+    with contextlib.closing(Netlink()) as host:
+        return host.link(pf.name)
+
+
+def _set_pf(pf: PhysicalFunction, up: bool) -> bool:
+    """Bring a PF up or down, and return whether it was not so already."""
+    with contextlib.closing(Netlink()) as host:
+        link = host.link(pf.name)
+        if link is None or link.up == up:
+            return False
+        host.set_up(link, up)
+        return True
+
+
+def _burnt_in_mac(pf: PhysicalFunction) -> str:
+    link = _link(pf)
+    return (link.perm_mac or link.mac) if link else pf.address

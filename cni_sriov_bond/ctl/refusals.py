@@ -1,0 +1,173 @@
+"""What ``up`` and ``down`` refuse. Each refusal is checked before the NICs are changed; none changes anything itself."""
+
+from cni_sriov_bond.ctl import provisioned
+from cni_sriov_bond.ctl.hostfile import PoolPlan
+from cni_sriov_bond.ctl.nic import PhysicalFunction
+from cni_sriov_bond.ctl.provisioned import NicRecord, Provisioned
+from cni_sriov_bond.errors import POOL_UNUSABLE, CniError
+from cni_sriov_bond.kernel import sysfs
+from cni_sriov_bond.kernel.netlink import Netlink
+from cni_sriov_bond.pool import inventory
+from cni_sriov_bond.pool.pool import Pool
+from cni_sriov_bond.ports import Bond
+
+
+def refuse_doubles(functions: list[PhysicalFunction]) -> None:
+    """Refuse a pool that names one NIC twice, by two of its names.
+
+    :raises CniError: POOL_UNUSABLE.
+    """
+    addresses = [pf.address for pf in functions]
+    for pf in functions:
+        if addresses.count(pf.address) > 1:
+            raise CniError(POOL_UNUSABLE, f"{pf.asked} is the NIC {pf.address}, which the pool names twice; name two NICs")
+
+
+def refuse_shared(target: Pool, functions: list[PhysicalFunction]) -> None:
+    """Refuse a NIC of another pool: both would lease the same VFs, and ``down`` of one would remove those of both.
+
+    :raises CniError: POOL_UNUSABLE naming the other pool.
+    """
+    for name in inventory.names(target.state_dir):
+        if name == target.name:
+            continue
+        try:
+            other = provisioned.read(Pool(target.state_dir, name))
+        except CniError:
+            continue  # nothing can be leased from a pool without a readable inventory
+        if not other.of_this_boot:
+            continue  # nothing can be leased from it either, and its NICs may have other addresses by now
+        for pf in functions:
+            if other.nic(pf.address):
+                raise CniError(
+                    POOL_UNUSABLE,
+                    f"the NIC {pf.name} ({pf.address}) of pool {target.name} is in pool {name} already; run "
+                    f"`sriov-bondctl down {name}` first, or name another NIC",
+                )
+
+
+def size_or_refuse(plan: PoolPlan, functions: list[PhysicalFunction]) -> int:
+    """Return how many VFs each NIC is to have, or refuse a number that one of them cannot have.
+
+    :raises CniError: POOL_UNUSABLE saying what each NIC offers.
+    """
+    most = min(pf.total_vfs for pf in functions)
+    size = plan.vfs if plan.vfs is not None else most
+    if not 1 <= size <= most:
+        offers = ", ".join(f"{pf.name} offers {pf.total_vfs}" for pf in functions)
+        raise CniError(
+            POOL_UNUSABLE,
+            f"pool {plan.name} asks for {plan.vfs or 'max'} VFs per NIC, but {offers}; lower vfs, or raise the number in the "
+            "NIC's firmware",
+        )
+    return size
+
+
+def refuse_leases(target: Pool, problem: str) -> None:
+    """Refuse while a bond of the pool is leased.
+
+    :raises CniError: POOL_UNUSABLE with ``problem`` and every lease.
+    """
+    leases = _leases(target)
+    if leases:
+        raise CniError(POOL_UNUSABLE, f"{problem} while bonds are leased: {', '.join(leases)}; remove those containers first")
+
+
+def refuse_other_nics(target: Pool, before: Provisioned | None, functions: list[PhysicalFunction]) -> None:
+    """Refuse to pair other NICs, or the same NICs in another order, while a bond is leased.
+
+    :raises CniError: POOL_UNUSABLE.
+    """
+    if before and [nic.address for nic in before.nics] != [pf.address for pf in functions]:
+        refuse_leases(target, f"the NICs of pool {target.name} cannot be changed")
+
+
+def refuse_other_bonds(target: Pool, bonds: list[Bond]) -> None:
+    """Refuse to give leased VFs to a bond of another name: a call that works on the lease holds the lock of the old name.
+
+    :raises CniError: POOL_UNUSABLE.
+    """
+    addresses = {bond.name: [port.pci for port in bond.ports] for bond in bonds}
+    for entry in target.entries():
+        try:
+            record = target.read(entry)
+        except CniError:
+            continue
+        if record and record.ports:
+            leased = [port.pci for port in record.ports]
+            if leased != addresses.get(entry.bond):
+                refuse_leases(target, f"the bonds of pool {target.name} cannot be named or paired differently")
+
+
+def refuse_remaking(target: Pool, pf: PhysicalFunction, size: int) -> None:
+    """Refuse to replace a NIC's VFs by another number of them while a bond is leased or a VF is used.
+
+    :raises CniError: POOL_UNUSABLE.
+    """
+    count = pf.vf_count
+    if count in (0, size):
+        return
+    problem = f"{pf.name} has {count} VFs, not {size}; they cannot be replaced"
+    refuse_leases(target, problem)
+    used = _used(pf)
+    if used:
+        raise CniError(POOL_UNUSABLE, f"{problem} while VFs are in use: {', '.join(used)}; free them or set vfs = {count}")
+
+
+def refuse_pending(target: Pool) -> None:
+    """Refuse to forget IPAM DELs that are still pending: their addresses would stay reserved.
+
+    :raises CniError: POOL_UNUSABLE.
+    """
+    pending = len(target.pending.listed())
+    if pending:
+        raise CniError(
+            POOL_UNUSABLE,
+            f"pool {target.name} cannot be removed while IPAM DELs are pending: {pending}; "
+            f"`sriov-bondctl gc {target.name}` sends them and says why one fails",
+        )
+
+
+def refuse_held(target: Pool, functions: list[tuple[PhysicalFunction, NicRecord]]) -> None:
+    """Refuse to remove a VF of ours that another network namespace or a virtual machine has.
+
+    :raises CniError: POOL_UNUSABLE naming the VF.
+    """
+    for pf, nic in functions:
+        held = [vf for vf in pf.vfs() if sysfs.driver(vf) and not sysfs.netdev(vf)] if nic.made_vfs else []
+        if held:
+            raise CniError(
+                POOL_UNUSABLE,
+                f"pool {target.name} cannot be removed: the VF at {held[0]} is in use: {sysfs.absence(held[0])}",
+            )
+
+
+def _leases(target: Pool) -> list[str]:
+    """Return a description of each lease of the pool, damaged ones too."""
+    leases = []
+    for entry in target.entries():
+        try:
+            record = target.read(entry)
+        except CniError as damaged:
+            leases.append(f"{entry.bond} ({damaged.msg})")
+            continue
+        if record:
+            leases.append(f"{entry.bond} by container {record.owner} ({entry.state})")
+    return leases
+
+
+def _used(pf: PhysicalFunction) -> list[str]:
+    """Return which VFs of a NIC are in use: in another namespace, without a network driver, up, or a port of a device."""
+    host = Netlink()
+    used = []
+    try:
+        for address in pf.vfs():
+            name = sysfs.netdev(address)
+            link = host.link(name) if name else None
+            if link is None:
+                used.append(f"{address} (not in the host, driver {sysfs.driver(address) or 'none'})")
+            elif link.up or link.master:
+                used.append(f"{link.name} (up)")
+    finally:
+        host.close()
+    return used

@@ -1,0 +1,232 @@
+"""The plugin's only door to rtnetlink: typed verbs on links, VFs, addresses and routes, in one network namespace.
+
+A socket stays in the namespace in which it was made, whatever the thread does later: open it inside, use it anywhere.
+"""
+
+import posix as os  # os itself costs an ADD 4 million instructions
+from _socket import AF_NETLINK, MSG_PEEK, MSG_TRUNC, SOCK_CLOEXEC, SOCK_RAW
+from _socket import socket as Socket
+from errno import EEXIST, EINTR, ENODEV, ENOENT
+from time import monotonic, sleep
+
+from cni_sriov_bond.errors import KernelError
+from cni_sriov_bond.kernel import rtnetlink
+from cni_sriov_bond.kernel.objects import Address, Link, NewRoute, Route
+
+# uapi/linux/netlink.h: the kernel's own sentence in an error, and no echo of what we asked.
+_SOL_NETLINK, _CAP_ACK, _EXT_ACK = 270, 10, 11
+_ERROR_SENTENCE = 1
+_TORN_DUMPS = 5
+_CARRIER_POLL = 0.01
+
+
+class Netlink:
+    """One rtnetlink socket.
+
+    :param where: the words for this namespace in errors, e.g. "the host" or "/run/netns/c1".
+    :raises OSError: when no socket can be made.
+    """
+
+    def __init__(self, where: str = "the host") -> None:
+        self.where = where
+        self._socket = Socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, 0)
+        self._socket.setsockopt(_SOL_NETLINK, _CAP_ACK, 1)
+        self._socket.setsockopt(_SOL_NETLINK, _EXT_ACK, 1)
+        self._socket.bind((0, 0))
+        self._sequence = 0
+
+    def close(self) -> None:
+        """Close the socket; calling it again does nothing."""
+        self._socket.close()
+
+    # -- links
+
+    def link(self, name: str = "", index: int = 0, vfs: bool = False) -> Link | None:
+        """Give one device, with its VFs if asked, or None where there is no such device."""
+        try:
+            bodies = self._ask(rtnetlink.RTM_GETLINK, 0, rtnetlink.get_link_body(index, name, vfs), f"show {name or index}")
+        except KernelError as refused:
+            if refused.errno == ENODEV:
+                return None
+            raise
+        return rtnetlink.parse_link(bodies[0])
+
+    def links(self) -> list[Link]:
+        """Give every device of the namespace, without VFs."""
+        return [rtnetlink.parse_link(body) for body in self._dump(rtnetlink.RTM_GETLINK, rtnetlink.get_link_body())]
+
+    def add_bond(self, name: str, mac: str, options: bytes) -> None:
+        """Make a bond, down, under this name and MAC.
+
+        :raises KernelError: EEXIST when the name is taken, EINVAL for options that do not go together.
+        """
+        flags = rtnetlink.NLM_CREATE | rtnetlink.NLM_EXCL | rtnetlink.NLM_ACK
+        self._ask(rtnetlink.RTM_NEWLINK, flags, rtnetlink.bond_body(name, mac, options), f"make the bond {name}")
+
+    def change_bond(self, index: int, options: bytes, action: str) -> None:
+        """Change options of a bond."""
+        self._ask(rtnetlink.RTM_NEWLINK, rtnetlink.NLM_ACK, rtnetlink.bond_change_body(index, options), action)
+
+    def delete_link(self, link: Link) -> None:
+        """Delete a software device; one that is gone already is no error."""
+        try:
+            self._ask(rtnetlink.RTM_DELLINK, rtnetlink.NLM_ACK, rtnetlink.link_body(link.index), f"delete {link.name}")
+        except KernelError as refused:
+            if refused.errno != ENODEV:
+                raise
+
+    def set_up(self, link: Link, up: bool) -> None:
+        """Bring a device up or down."""
+        self._set(rtnetlink.link_body(link.index, up=up), f"bring {link.name} {'up' if up else 'down'}")
+
+    def make_quiet(self, link: Link) -> None:
+        """End what was asked of a device by its flags: to be promiscuous, or to hear all multicast."""
+        self._set(rtnetlink.quiet_body(link.index), f"end the promiscuity of {link.name}")
+
+    def set_mtu(self, link: Link, mtu: int) -> None:
+        """Set the MTU, in bytes."""
+        self._set(rtnetlink.link_body(link.index, rtnetlink.u32(rtnetlink.IFLA_MTU, mtu)), f"set the MTU {mtu} on {link.name}")
+
+    def set_mac(self, link: Link, mac: str) -> None:
+        """Set the device's own MAC."""
+        body = rtnetlink.link_body(link.index, rtnetlink.attribute(rtnetlink.IFLA_ADDRESS, rtnetlink.mac_bytes(mac)))
+        self._set(body, f"set the MAC {mac} on {link.name}")
+
+    def set_name(self, link: Link, name: str) -> None:
+        """Rename a device that is down."""
+        self._set(rtnetlink.link_body(link.index, rtnetlink.text(rtnetlink.IFLA_IFNAME, name)), f"rename {link.name} to {name}")
+
+    def set_port(self, port: Link, bond: Link | None) -> None:
+        """Make a device a port of a bond, or of none."""
+        index = bond.index if bond else 0
+        action = f"add {port.name} to the bond {bond.name}" if bond else f"take {port.name} out of its bond"
+        self._set(rtnetlink.link_body(port.index, rtnetlink.u32(rtnetlink.IFLA_MASTER, index)), action)
+
+    def move(self, link: Link, netns_fd: int, to: str, name: str = "") -> None:
+        """Move a device to another namespace.
+
+        :param name: what it is called there, e.g. "vf%d" for the first free number; its own name when empty.
+        :raises KernelError: EEXIST when the name is taken there.
+        """
+        parts = [rtnetlink.text(rtnetlink.IFLA_IFNAME, name)] if name else []
+        parts.append(rtnetlink.u32(rtnetlink.IFLA_NET_NS_FD, netns_fd))
+        self._set(rtnetlink.link_body(link.index, *parts), f"move {link.name} to {to}")
+
+    def drop_altnames(self, link: Link) -> None:
+        """Take every alternative name off a device."""
+        for name in link.altnames:
+            body = rtnetlink.drop_altname_body(link.index, name)
+            try:
+                self._ask(rtnetlink.RTM_DELLINKPROP, rtnetlink.NLM_ACK, body, f"drop the name {name}")
+            except KernelError as refused:
+                if refused.errno != ENOENT:
+                    raise
+
+    def set_vf(self, pf: Link, vf: int, setting: bytes, what: str) -> None:
+        """Change one setting of a VF through its PF.
+
+        :param setting: what ``rtnetlink.vf_mac`` and its like give.
+        :param what: the words for it in an error, e.g. "the VLAN 100".
+        """
+        self._set(rtnetlink.vf_body(pf.index, setting), f"set {what} on VF {vf} through {pf.name}")
+
+    def wait_for_carrier(self, name: str, seconds: float) -> bool:
+        """Wait until a device has carrier and tell whether it got it in time."""
+        deadline = monotonic() + seconds
+        link = self.link(name)
+        while link is not None and not link.carrier:
+            if monotonic() > deadline:
+                return False
+            sleep(_CARRIER_POLL)
+            link = self.link(name)
+        return link is not None
+
+    # -- addresses and routes
+
+    def add_address(self, link: Link, family: int, ip: bytes, prefix: int, words: str) -> None:
+        """Add an IP address; ``words`` is the address for an error."""
+        body = rtnetlink.address_body(link.index, family, ip, prefix)
+        flags = rtnetlink.NLM_CREATE | rtnetlink.NLM_EXCL | rtnetlink.NLM_ACK
+        self._ask(rtnetlink.RTM_NEWADDR, flags, body, f"add the address {words} to {link.name}")
+
+    def addresses(self) -> list[Address]:
+        """Give every IP address of the namespace."""
+        bodies = self._dump(rtnetlink.RTM_GETADDR, rtnetlink.dump_body(rtnetlink.RTM_GETADDR))
+        return [rtnetlink.parse_address(body) for body in bodies]
+
+    def add_route(self, route: NewRoute, words: str) -> bool:
+        """Add a route, and tell whether it was; one to the same network there already is no error.
+
+        :param words: the route for an error.
+        """
+        flags = rtnetlink.NLM_CREATE | rtnetlink.NLM_EXCL | rtnetlink.NLM_ACK
+        try:
+            self._ask(rtnetlink.RTM_NEWROUTE, flags, rtnetlink.route_body(route), f"add the route {words}")
+        except KernelError as refused:
+            if refused.errno != EEXIST:
+                raise
+            return False
+        return True
+
+    def routes(self) -> list[Route]:
+        """Give every route of the namespace, all tables."""
+        bodies = self._dump(rtnetlink.RTM_GETROUTE, rtnetlink.dump_body(rtnetlink.RTM_GETROUTE))
+        return [rtnetlink.parse_route(body) for body in bodies]
+
+    # -- the exchange
+
+    def _set(self, body: bytes, action: str) -> None:
+        self._ask(rtnetlink.RTM_SETLINK, rtnetlink.NLM_ACK, body, action)
+
+    def _dump(self, kind: int, body: bytes) -> list[bytes]:
+        """Dump, again when the kernel says that the list changed under it (NLM_F_DUMP_INTR)."""
+        for _ in range(_TORN_DUMPS):
+            try:
+                return self._ask(kind, rtnetlink.NLM_DUMP, body, "list")
+            except KernelError as torn:
+                if torn.errno != EINTR:
+                    raise
+        return self._ask(kind, rtnetlink.NLM_DUMP, body, "list")
+
+    def _ask(self, kind: int, flags: int, body: bytes, action: str) -> list[bytes]:
+        """Send one request and give the bodies of its answer.
+
+        :raises KernelError: with the errno of its answer, or of the socket where there can be none.
+        """
+        self._sequence += 1
+        try:
+            self._socket.send(rtnetlink.message(kind, flags, body, self._sequence))
+            return self._answer(flags, action)
+        except OSError as failed:
+            raise KernelError(failed.errno or 0, f"cannot {action} in {self.where}: {failed.strerror or failed}") from None
+
+    def _answer(self, flags: int, action: str) -> list[bytes]:
+        answer: list[bytes] = []
+        torn = False
+        while True:
+            for reply, reply_flags, sequence, part in rtnetlink.messages(self._receive()):
+                if sequence != self._sequence:
+                    continue
+                torn = torn or bool(reply_flags & rtnetlink.NLM_DUMP_INTR)
+                if reply == 2:
+                    self._check(part, action)
+                    return answer
+                if reply == 3:
+                    if torn:
+                        raise KernelError(EINTR, f"the list changed while it was read in {self.where}")
+                    return answer
+                answer.append(part)
+                if not flags & (rtnetlink.NLM_DUMP | rtnetlink.NLM_ACK):
+                    return answer
+
+    def _check(self, error: bytes, action: str) -> None:
+        number = -int.from_bytes(error[:4], "little", signed=True)
+        if number:
+            sentence = dict(rtnetlink.attributes(error, 20)).get(_ERROR_SENTENCE, b"").rstrip(b"\0").decode("utf-8", "replace")
+            reason = f"{os.strerror(number)} ({sentence})" if sentence else os.strerror(number)
+            raise KernelError(number, f"cannot {action} in {self.where}: {reason}")
+
+    def _receive(self) -> bytes:
+        """Read one datagram whole: its size is asked first, because a PF with many VFs is larger than any guess."""
+        size = self._socket.recv_into(bytearray(1), 1, MSG_PEEK | MSG_TRUNC)
+        return self._socket.recv(max(size, 4096))

@@ -1,0 +1,88 @@
+"""Links, VFs, addresses and routes: the objects of rtnetlink as values."""
+
+from cni_sriov_bond.ports import VfSettings
+
+IFF_UP, IFF_PROMISC, IFF_ALLMULTI = 0x1, 0x100, 0x200
+RT_TABLE_MAIN, RT_SCOPE_LINK = 254, 253
+
+
+class Link:
+    """A network device as one RTM_NEWLINK tells it."""
+
+    __slots__ = (
+        "altnames", "bond_data", "carrier", "index", "kind", "lower", "mac", "master",
+        "mtu", "name", "nosy", "parent", "perm_mac", "up", "vfs",
+    )  # fmt: skip
+
+    def __init__(self, index: int, flags: int) -> None:
+        self.index = index
+        self.up = bool(flags & IFF_UP)
+        self.nosy = bool(flags & (IFF_PROMISC | IFF_ALLMULTI))
+        self.name = ""
+        self.mac = ""
+        self.perm_mac = ""
+        self.mtu = 0
+        self.master = 0
+        self.lower = 0  # the device that a VLAN or macvlan is on, -1 for one in another netns
+        self.carrier = False
+        self.kind = ""
+        self.parent = ""  # PCI address; Linux 5.14 and later tell it in any netns
+        self.altnames: list[str] = []
+        self.bond_data: dict[int, bytes] = {}
+        self.vfs: dict[int, Vf] = {}
+
+
+class Vf:
+    """A VF as its PF shows it; the MAC and every setting that the driver does not know are None."""
+
+    __slots__ = ("index", "mac", "settings")
+
+    def __init__(self, index: int) -> None:
+        self.index = index
+        self.mac: str | None = None
+        self.settings = VfSettings()
+
+
+class Address:
+    """An IP address of a device."""
+
+    __slots__ = ("family", "flags", "index", "ip", "prefix")
+
+    def __init__(self, family: int, prefix: int, flags: int, index: int, ip: bytes) -> None:
+        self.family = family
+        self.prefix = prefix
+        self.flags = flags
+        self.index = index
+        self.ip = ip
+
+
+class Route:
+    """A route of the kernel's tables."""
+
+    __slots__ = ("dst", "family", "gateway", "index", "prefix", "table")
+
+    def __init__(self, family: int, prefix: int, table: int) -> None:
+        self.family = family
+        self.prefix = prefix
+        self.table = table
+        self.dst = b""
+        self.gateway = b""
+        self.index = 0
+
+
+class NewRoute:
+    """A route to add; an empty gateway is a route on the link. Lengths and numbers as in rtnetlink(7)."""
+
+    __slots__ = ("advmss", "dst", "family", "gateway", "index", "mtu", "prefix", "priority", "scope", "table")
+
+    def __init__(self, index: int, family: int, dst: bytes, prefix: int, gateway: bytes = b"") -> None:
+        self.index = index
+        self.family = family
+        self.dst = dst
+        self.prefix = prefix
+        self.gateway = gateway
+        self.scope = 0 if gateway else RT_SCOPE_LINK
+        self.table = RT_TABLE_MAIN
+        self.priority = 0
+        self.mtu = 0
+        self.advmss = 0

@@ -1,0 +1,317 @@
+"""Rtnetlink on the wire: the dozen requests that we make as bytes, and the replies as values. No I/O.
+
+Attribute numbers are those of the kernel's uapi headers (if_link.h, if_addr.h, rtnetlink.h). Every encoder here is
+compared byte for byte with pyroute2 by tests/test_wire.py.
+"""
+
+import _struct as struct
+
+from cni_sriov_bond.kernel.objects import IFF_ALLMULTI, IFF_PROMISC, IFF_UP, Address, Link, NewRoute, Route, Vf
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK, RTM_SETLINK = 16, 17, 18, 19
+RTM_NEWADDR, RTM_GETADDR, RTM_NEWROUTE, RTM_GETROUTE = 20, 22, 24, 26
+RTM_DELLINKPROP = 109
+NLM_REQUEST, NLM_ACK, NLM_DUMP, NLM_EXCL, NLM_CREATE = 0x1, 0x4, 0x300, 0x200, 0x400
+NLM_DUMP_INTR = 0x10
+
+IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_MASTER, IFLA_LINKINFO = 1, 3, 4, 10, 18
+IFLA_LINK, IFLA_LINK_NETNSID = 5, 37
+IFLA_VFINFO_LIST, IFLA_NET_NS_FD, IFLA_EXT_MASK, IFLA_CARRIER = 22, 28, 29, 33
+IFLA_PROP_LIST, IFLA_ALT_IFNAME, IFLA_PERM_ADDRESS, IFLA_PARENT_DEV = 52, 53, 54, 56
+IFLA_INFO_KIND, IFLA_INFO_DATA = 1, 2
+EXT_VF, EXT_SKIP_STATS = 0x1, 0x8
+
+VF_MAC, VF_SPOOFCHK, VF_LINK_STATE, VF_RATE, VF_TRUST, VF_VLAN_LIST = 1, 4, 5, 6, 9, 12
+
+IFA_ADDRESS, IFA_LOCAL, IFA_BROADCAST, IFA_FLAGS = 1, 2, 4, 8
+IFA_F_NODAD = 0x2
+RTA_DST, RTA_OIF, RTA_GATEWAY, RTA_PRIORITY, RTA_METRICS, RTA_TABLE = 1, 4, 5, 6, 8, 15
+RTAX_MTU, RTAX_ADVMSS = 2, 8
+RTPROT_BOOT, RTN_UNICAST = 3, 1
+NESTED = 0x8000
+
+AF_INET, AF_INET6 = 2, 10
+
+
+def attribute(kind: int, value: bytes) -> bytes:
+    """Give one attribute, padded to four bytes as the next one needs it."""
+    size = 4 + len(value)
+    return struct.pack("=HH", size, kind) + value + b"\0" * (-size % 4)
+
+
+def nest(kind: int, *parts: bytes) -> bytes:
+    """Give an attribute that holds others."""
+    return attribute(kind, b"".join(parts))
+
+
+def text(kind: int, value: str) -> bytes:
+    """Give a zero-ended string attribute."""
+    return attribute(kind, value.encode() + b"\0")
+
+
+def u32(kind: int, value: int) -> bytes:
+    """Give a 32-bit attribute."""
+    return attribute(kind, struct.pack("=I", value))
+
+
+def mac_bytes(mac: str) -> bytes:
+    """Give the six (or more) bytes of a colon-separated address."""
+    return bytes.fromhex(mac.replace(":", ""))
+
+
+def mac_text(raw: bytes) -> str:
+    """Give bytes as a colon-separated address."""
+    return raw.hex(":")
+
+
+def message(kind: int, flags: int, body: bytes, sequence: int) -> bytes:
+    """Give a whole netlink message with its header."""
+    return struct.pack("=IHHII", 16 + len(body), kind, flags | NLM_REQUEST, sequence, 0) + body
+
+
+def link_body(index: int, *parts: bytes, up: bool | None = None) -> bytes:
+    """Give an ifinfomsg and attributes; ``up`` None leaves the device's state alone."""
+    flags = IFF_UP if up else 0
+    change = 0 if up is None else IFF_UP
+    return struct.pack("=BxHiII", 0, 0, index, flags, change) + b"".join(parts)
+
+
+def quiet_body(index: int) -> bytes:
+    """Have a device hear only what is for it: neither promiscuous nor all multicast."""
+    return struct.pack("=BxHiII", 0, 0, index, 0, IFF_PROMISC | IFF_ALLMULTI)
+
+
+def get_link_body(index: int = 0, name: str = "", vfs: bool = False) -> bytes:
+    """Ask for one device by index or name; with ``vfs``, its VFs without their counters.
+
+    One PF at a time: a dump with every PF's VFs outgrows a message at about 220 VFs, and the kernel cuts it silently.
+    """
+    parts = [text(IFLA_IFNAME, name)] if name else []
+    parts.append(u32(IFLA_EXT_MASK, EXT_SKIP_STATS | (EXT_VF if vfs else 0)))
+    return link_body(index, *parts)
+
+
+def bond_body(name: str, mac: str, options: bytes) -> bytes:
+    """Make a bond; ``options`` are IFLA_BOND_* attributes."""
+    info = nest(IFLA_LINKINFO, text(IFLA_INFO_KIND, "bond"), nest(IFLA_INFO_DATA, options))
+    return link_body(0, text(IFLA_IFNAME, name), attribute(IFLA_ADDRESS, mac_bytes(mac)), info)
+
+
+def bond_change_body(index: int, options: bytes) -> bytes:
+    """Change options of a bond that is there."""
+    return link_body(index, nest(IFLA_LINKINFO, text(IFLA_INFO_KIND, "bond"), nest(IFLA_INFO_DATA, options)))
+
+
+def drop_altname_body(index: int, name: str) -> bytes:
+    """Take an alternative name off a device."""
+    return link_body(index, nest(IFLA_PROP_LIST | NESTED, text(IFLA_ALT_IFNAME, name)))
+
+
+def vf_body(pf_index: int, setting: bytes) -> bytes:
+    """Change one setting of one VF through its PF."""
+    return link_body(pf_index, nest(IFLA_VFINFO_LIST, nest(1, setting)))
+
+
+def vf_mac(vf: int, mac: str) -> bytes:
+    """Set the admin MAC."""
+    return attribute(VF_MAC, struct.pack("=I32s", vf, mac_bytes(mac)))
+
+
+def vf_vlan(vf: int, vlan: int, qos: int, proto: int) -> bytes:
+    """Set the VLAN, its priority and its protocol (0x8100 or 0x88a8).
+
+    The list form is the only one that carries the protocol; the kernel takes one entry (rtnetlink.c, do_setvfinfo).
+    """
+    entry = attribute(1, struct.pack("=III", vf, vlan, qos) + struct.pack(">H2x", proto))
+    return nest(VF_VLAN_LIST, entry)
+
+
+def vf_number(kind: int, vf: int, value: int) -> bytes:
+    """Set spoof check, trust or link state."""
+    return attribute(kind, struct.pack("=II", vf, value))
+
+
+def vf_rate(vf: int, least: int, most: int) -> bytes:
+    """Set the transmit rates, in Mbit/s, 0 for none."""
+    return attribute(VF_RATE, struct.pack("=III", vf, least, most))
+
+
+def address_body(index: int, family: int, ip: bytes, prefix: int) -> bytes:
+    """Add an address. IPv6 without duplicate detection: it would keep the address unusable for a second or two.
+
+    Broadcast is set as iproute2's ``brd +`` does, but not where a subnet has none (/31, /32).
+    """
+    flags = IFA_F_NODAD if family == AF_INET6 else 0
+    parts = [attribute(IFA_LOCAL, ip), attribute(IFA_ADDRESS, ip)]
+    if family == AF_INET and prefix < 31:
+        whole = int.from_bytes(ip, "big") | ((1 << (32 - prefix)) - 1)
+        parts.append(attribute(IFA_BROADCAST, whole.to_bytes(4, "big")))
+    if flags:
+        parts.append(u32(IFA_FLAGS, flags))
+    return struct.pack("=BBBBI", family, prefix, flags, 0, index) + b"".join(parts)
+
+
+def route_body(route: NewRoute) -> bytes:
+    """Add a route over a device."""
+    parts = []
+    if route.prefix:
+        parts.append(attribute(RTA_DST, route.dst))
+    if route.gateway:
+        parts.append(attribute(RTA_GATEWAY, route.gateway))
+    parts.append(u32(RTA_OIF, route.index))
+    if route.table > 255:
+        parts.append(u32(RTA_TABLE, route.table))
+    if route.priority:
+        parts.append(u32(RTA_PRIORITY, route.priority))
+    metrics = [u32(kind, value) for kind, value in ((RTAX_MTU, route.mtu), (RTAX_ADVMSS, route.advmss)) if value]
+    if metrics:
+        parts.append(nest(RTA_METRICS, *metrics))
+    table = route.table if route.table < 256 else 0
+    head = struct.pack("=BBBBBBBBI", route.family, route.prefix, 0, 0, table, RTPROT_BOOT, route.scope, RTN_UNICAST, 0)
+    return head + b"".join(parts)
+
+
+def dump_body(kind: int, family: int = 0) -> bytes:
+    """Ask for all addresses or routes of a family (0 is both)."""
+    layout = {RTM_GETLINK: "=BxHiII", RTM_GETADDR: "=BBBBI"}.get(kind, "=BBBBBBBBI")
+    return struct.pack(layout, family, *[0] * (len(layout.replace("x", "")) - 2))
+
+
+def messages(data: bytes) -> "Iterator[tuple[int, int, int, bytes]]":
+    """Split a datagram into (type, flags, sequence, body)."""
+    at = 0
+    while at + 16 <= len(data):
+        size, kind, flags, sequence, _ = struct.unpack_from("=IHHII", data, at)
+        if size < 16:
+            return
+        yield kind, flags, sequence, data[at + 16 : at + size]
+        at += (size + 3) & ~3
+
+
+def attributes(data: bytes, at: int = 0) -> "Iterator[tuple[int, bytes]]":
+    """Split attributes into (type without flags, value)."""
+    while at + 4 <= len(data):
+        size, kind = struct.unpack_from("=HH", data, at)
+        if size < 4:
+            return
+        yield kind & 0x3FFF, data[at + 4 : at + size]
+        at += (size + 3) & ~3
+
+
+def parse_link(body: bytes) -> Link:
+    """Read the body of an RTM_NEWLINK."""
+    index, flags = struct.unpack_from("=4xiI", body)
+    link = Link(index, flags)
+    for kind, value in attributes(body, 16):
+        if kind in _FIELDS:
+            name, decode = _FIELDS[kind]
+            setattr(link, name, decode(value))
+        elif kind in _READERS:
+            _READERS[kind](link, value)
+    return link
+
+
+def _number(value: bytes) -> int:
+    return int.from_bytes(value, "little")
+
+
+def _string(value: bytes) -> str:
+    return value.rstrip(b"\0").decode("utf-8", "surrogateescape")
+
+
+def _read_lower(link: Link, value: bytes) -> None:
+    link.lower = link.lower or _number(value)
+
+
+def _read_lower_netns(link: Link, value: bytes) -> None:
+    link.lower = -1  # its index is of that netns, and says nothing here
+
+
+def _read_properties(link: Link, value: bytes) -> None:
+    link.altnames = [_string(name) for kind, name in attributes(value) if kind == IFLA_ALT_IFNAME]
+
+
+def _read_info(link: Link, value: bytes) -> None:
+    for kind, part in attributes(value):
+        if kind == IFLA_INFO_KIND:
+            link.kind = _string(part)
+        elif kind == IFLA_INFO_DATA and link.kind == "bond":
+            link.bond_data = dict(attributes(part))
+
+
+def _read_vfs(link: Link, value: bytes) -> None:
+    for _, part in attributes(value):
+        vf = parse_vf(part)
+        link.vfs[vf.index] = vf
+
+
+# Attributes that are one value each: the field of Link, and how its bytes are read.
+_FIELDS: "dict[int, tuple[str, Callable[[bytes], object]]]" = {
+    IFLA_IFNAME: ("name", _string),
+    IFLA_ADDRESS: ("mac", mac_text),
+    IFLA_PERM_ADDRESS: ("perm_mac", mac_text),
+    IFLA_MTU: ("mtu", _number),
+    IFLA_MASTER: ("master", _number),
+    IFLA_CARRIER: ("carrier", lambda value: value != b"\0"),
+    IFLA_PARENT_DEV: ("parent", _string),
+}
+_READERS: "dict[int, Callable[[Link, bytes], None]]" = {
+    IFLA_LINK: _read_lower,
+    IFLA_LINK_NETNSID: _read_lower_netns,
+    IFLA_PROP_LIST: _read_properties,
+    IFLA_LINKINFO: _read_info,
+    IFLA_VFINFO_LIST: _read_vfs,
+}
+
+
+def parse_vf(data: bytes) -> Vf:
+    """Read one IFLA_VF_INFO. A driver says -1 for what it does not know (rtnetlink.c, rtnl_fill_vfinfo)."""
+    vf = Vf(0)
+    settings = vf.settings
+    for kind, value in attributes(data):
+        if kind == VF_MAC:
+            vf.index = struct.unpack_from("=I", value)[0]
+            vf.mac = mac_text(value[4:10])
+        elif kind == VF_VLAN_LIST:
+            for _, entry in attributes(value):
+                _, settings.vlan, settings.vlan_qos = struct.unpack_from("=III", entry)
+                settings.vlan_proto = int.from_bytes(entry[12:14], "big")
+        elif kind == VF_RATE:
+            _, settings.min_tx_rate, settings.max_tx_rate = struct.unpack_from("=III", value)
+        elif kind in _VF_NUMBERS:
+            number = struct.unpack_from("=4xI", value)[0]
+            setattr(settings, _VF_NUMBERS[kind], None if number == 0xFFFFFFFF else number)
+    return vf
+
+
+_VF_NUMBERS = {VF_SPOOFCHK: "spoofchk", VF_LINK_STATE: "link_state", VF_TRUST: "trust"}
+
+
+def parse_address(body: bytes) -> Address:
+    """Read the body of an RTM_NEWADDR."""
+    family, prefix, flags, _, index = struct.unpack_from("=BBBBI", body)
+    found = dict(attributes(body, 8))
+    if IFA_FLAGS in found:
+        flags = _number(found[IFA_FLAGS])
+    # On a point-to-point link IFA_ADDRESS is the peer; IFA_LOCAL is ours. IPv6 has IFA_ADDRESS alone.
+    return Address(family, prefix, flags, index, found.get(IFA_LOCAL, found.get(IFA_ADDRESS, b"")))
+
+
+def parse_route(body: bytes) -> Route:
+    """Read the body of an RTM_NEWROUTE."""
+    family, prefix, _, _, table = struct.unpack_from("=BBBBB", body)
+    route = Route(family, prefix, table)
+    for kind, value in attributes(body, 12):
+        if kind == RTA_DST:
+            route.dst = value
+        elif kind == RTA_GATEWAY:
+            route.gateway = value
+        elif kind == RTA_OIF:
+            route.index = _number(value)
+        elif kind == RTA_TABLE:
+            route.table = _number(value)
+    return route

@@ -1,0 +1,77 @@
+"""PCI devices in sysfs: which have a network device in the host, which driver, and why one has none."""
+
+import posix as os  # os itself costs an ADD 4 million instructions
+from errno import ENODEV, ENOENT, ENOTDIR
+
+from cni_sriov_bond import files
+from cni_sriov_bond.errors import IO_FAILURE, CniError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from cni_sriov_bond.ports import Port
+
+PCI_DEVICES = "/sys/bus/pci/devices"
+
+
+def netdev(pci: str) -> str:
+    """Give the name of a PCI device's netdev in this process's namespace, or "" where it has none there.
+
+    A listing of ``/sys/bus/pci/devices/X/net`` shows only devices of the namespace that sysfs was mounted in, which
+    is how we see that a VF is home.
+
+    :raises CniError: IO_FAILURE when it cannot be looked at, which does not mean that it has none.
+    """
+    try:
+        found = os.listdir(f"{PCI_DEVICES}/{pci}/net")
+    except OSError as failed:
+        if failed.errno in (ENOENT, ENOTDIR, ENODEV):
+            return ""
+        raise CniError(IO_FAILURE, f"cannot see where {pci} is: {failed.strerror}") from None
+    return found[0] if found else ""
+
+
+def exists(pci: str) -> bool:
+    """Tell whether there is such a PCI device, with or without a driver.
+
+    :raises CniError: IO_FAILURE when it cannot be looked at.
+    """
+    return files.exists(f"{PCI_DEVICES}/{pci}")
+
+
+def is_vf(port: "Port") -> bool:
+    """Tell whether the PF has its VF where the inventory says: another number of VFs may put them elsewhere on the bus.
+
+    Where sysfs does not say, the PF's own answer about its VFs tells what is wrong.
+    """
+    try:
+        return os.readlink(f"{PCI_DEVICES}/{port.pf}/virtfn{port.vf}").rpartition("/")[2] == port.pci
+    except OSError:
+        return True
+
+
+def absence(pci: str) -> str:
+    """Say why a VF has no network device in the host, and what to do."""
+    if not exists(pci):
+        return "it is not on the PCI bus; run `sriov-bondctl up`"
+    if files.exists(f"{PCI_DEVICES}/{pci}/net"):
+        return f"its driver {driver(pci)} has it in another network namespace; it comes home when that one ends"
+    if not driver(pci):
+        return "it has no driver; load the VF driver, or bind this VF to it"
+    return f"its driver {driver(pci)} makes no network device; bind this VF to its network driver"
+
+
+def has_carrier(pci: str) -> bool:
+    """Tell whether a PCI device's netdev is up and has carrier; a device that is down does not say (EINVAL)."""
+    try:
+        with open(f"{PCI_DEVICES}/{pci}/net/{netdev(pci)}/carrier", encoding="ascii") as file:
+            return file.read(1) == "1"
+    except OSError:
+        return False
+
+
+def driver(pci: str) -> str:
+    """Give the name of the driver that a PCI device is bound to, or ""."""
+    try:
+        return os.readlink(f"{PCI_DEVICES}/{pci}/driver").rpartition("/")[2]
+    except OSError:
+        return ""

@@ -1,0 +1,1 @@
+"""What a network config, and the arguments of an attachment, may say."""

@@ -1,0 +1,83 @@
+"""CHECK: compare the kernel with what the attachment was given."""
+
+from cni_sriov_bond.cni.result import parse_previous
+from cni_sriov_bond.errors import CHECK_DIFFERS, INVALID_CONFIG, CniError
+from cni_sriov_bond.kernel import addresses as ip_addresses
+from cni_sriov_bond.kernel import bond as bonds
+from cni_sriov_bond.kernel import netns, sriov
+from cni_sriov_bond.plugin import release
+from cni_sriov_bond.plugin.forward import forward
+from cni_sriov_bond.pool import pools
+from cni_sriov_bond.pool.lease import READY
+from cni_sriov_bond.pool.record import Attachment
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from cni_sriov_bond.cni.call import Call
+    from cni_sriov_bond.cni.result import Interface, Result
+    from cni_sriov_bond.network.config import Network
+    from cni_sriov_bond.plugin.context import Context
+    from cni_sriov_bond.pool.lease import Lease
+
+
+def check(call: "Call", network: "Network", context: "Context") -> None:
+    """Compare the kernel with the lease and prevResult, then forward the CHECK.
+
+    :raises CniError: CHECK_DIFFERS reporting everything that differs.
+    """
+    before = parse_previous(network.prev_result, network.version, network.name)
+    if before is None:
+        raise CniError(INVALID_CONFIG, "required prevResult missing")
+    attachment = Attachment(network.name, call.container_id, call.ifname)
+    lease = pools.find(network.state_dir, attachment, context.deadline)
+    if lease is None:
+        raise CniError(CHECK_DIFFERS, f"{attachment} has no bond; ADD it again")
+    try:
+        if lease.entry.state != READY or lease.record.damage:
+            why = lease.record.damage or f"it is {lease.entry.state}, not ready"
+            raise CniError(CHECK_DIFFERS, f"{lease} is not as {attachment} got it: {why}; DEL it and ADD it again")
+        found = _differences(call, lease, before)
+    finally:
+        lease.close()
+    if found:
+        raise CniError(CHECK_DIFFERS, f"{lease} is not as {attachment} got it: {'; '.join(found)}")
+    context.log.step("compared")
+    forward(call, network, context, "CHECK", network.raw)
+
+
+def _differences(call: "Call", lease: "Lease", before: "Result") -> list[str]:
+    record = lease.record
+    target = netns.require(call.netns)
+    if record.netns is None or (target.dev, target.ino) != (record.netns.dev, record.netns.ino):
+        return [f"{call.netns} is not the namespace that it was made in"]
+    ours = _our_interface(call, before)
+    inside = release.open_netlink(target)
+    host = sriov.Host()
+    ports = record.ports
+    link = inside.link(call.ifname)
+    # A later plugin of the chain may have given the bond another MAC, and its ports with it: the result says which is meant.
+    mac = str(ours.get("mac", "")).lower()
+    requested = record.requested
+    addresses = [port.pci for port in ports]
+    expected = bonds.Expected(call.ifname, mac, requested.mtu, addresses, requested.options, requested.primary)
+    found = bonds.differences(link, inside.links(), expected)
+    if link is not None:
+        place = before.interfaces.index(ours)
+        ips = [ip for ip in before.ips if ip.interface in (None, place)]
+        found += ip_addresses.differences(inside, link, ips, before.routes)
+    # Where ports differ in their MACs the kernel moves these from port to port, and the PFs follow.
+    ports_mac = record.mac if len(set(record.port_macs.values())) == 1 else None
+    for port in ports:
+        of_port = host.differences(port, requested.vf, ports_mac)
+        if of_port and mac != record.mac:  # a PF that trusts its VF takes its new MAC over, others keep the one we set
+            of_port = host.differences(port, requested.vf, mac)
+        found += of_port
+    inside.close()
+    return found
+
+
+def _our_interface(call: "Call", before: "Result") -> "Interface":
+    for interface in before.interfaces:
+        if interface.get("name") == call.ifname and interface.get("sandbox") == call.netns:
+            return interface
+    raise CniError(CHECK_DIFFERS, f"prevResult has no interface {call.ifname} in {call.netns}")

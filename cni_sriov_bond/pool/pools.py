@@ -1,0 +1,47 @@
+"""All pools below a state directory: which there are, and in which one an attachment has its lease."""
+
+from cni_sriov_bond import files
+from cni_sriov_bond.deadline import Deadline
+from cni_sriov_bond.pool import inventory
+from cni_sriov_bond.pool.lease import Lease
+from cni_sriov_bond.pool.pool import Pool
+from cni_sriov_bond.pool.record import Attachment
+
+
+def known(state_dir: str) -> list[str]:
+    """Return the names of all pools of which anything is left: an inventory, or leases and pending DELs without one."""
+    made = inventory.names(state_dir)
+    return [name for name in inventory.directories(state_dir) if name in made or Pool(state_dir, name).is_used()]
+
+
+def find(state_dir: str, attachment: Attachment, deadline: Deadline | None = None) -> Lease | None:
+    """Return an attachment's lease, locked, in whichever pool it is; its config may name another one by now.
+
+    A damaged lease is found too: its file's name holds the attachment's key.
+
+    :param deadline: until when to wait for the bond's lock; ``files.LOCK_SECONDS`` from now if not given.
+    :raises CniError: TRY_AGAIN_LATER when another process works on the bond for too long.
+    """
+    deadline = deadline or Deadline(files.LOCK_SECONDS)
+    key = attachment.key
+    for name in inventory.directories(state_dir):
+        pool = Pool(state_dir, name)
+        for entry in pool.entries():
+            if entry.key == key:
+                with deadline.wait(f"the lock of bond {entry.bond}"):
+                    lease = pool.take(entry, deadline.left(files.LOCK_SECONDS), reconstruct=True)
+                if lease:
+                    return lease
+        pool.drop_leftovers()
+    return None
+
+
+def make_directories(pool: Pool) -> None:
+    """Make a pool's directories, for root alone.
+
+    :raises CniError: IO_FAILURE.
+    """
+    parents = pool.state_dir.split("/")
+    above = ["/".join(parents[:length]) for length in range(2, len(parents) + 1)]
+    for path in (*above, pool.path, pool.leases, f"{pool.path}/bonds"):
+        files.make_directory(path)

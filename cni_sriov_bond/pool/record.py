@@ -1,0 +1,244 @@
+"""The record of a lease: what belongs to which attachment, and all that its release needs.
+
+This module is the only reader and the only writer of a record's JSON.
+"""
+
+import posix as os  # os itself costs an ADD 4 million instructions
+from time import time
+
+from cni_sriov_bond import files, jsontext
+from cni_sriov_bond.errors import POOL_UNUSABLE, CniError, DamagedLeaseError
+from cni_sriov_bond.ports import Bond, VfSettings, VfState
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from cni_sriov_bond.ports import Port
+
+    # The bonding options that a network asks for, by kernel name: numbers, and lists of addresses.
+    BondOptions = dict[str, int | list[str]]
+
+VERSION = 1
+
+
+class Attachment:
+    """What a lease serves: (network name, container id, interface name)."""
+
+    __slots__ = ("container_id", "ifname", "network")
+
+    def __init__(self, network: str, container_id: str, ifname: str) -> None:
+        self.network = network
+        self.container_id = container_id
+        self.ifname = ifname
+
+    @property
+    def key(self) -> str:
+        """A hash for file names: the three are foreign strings of any length."""
+        return files.digest("\0".join((self.network, self.container_id, self.ifname))).hex()[:32]
+
+    @property
+    def owner(self) -> str:
+        """The container and interface, as tables and messages name the owner of a bond."""
+        return f"{self.container_id} {self.ifname}"
+
+    def __str__(self) -> str:
+        return f"container {self.container_id} interface {self.ifname} of network {self.network!r}"
+
+
+class NetnsIdentity:
+    """Which network namespace a lease was made for: its path, and the device and inode that tell it from a later one there."""
+
+    __slots__ = ("dev", "ino", "path")
+
+    def __init__(self, path: str, dev: int, ino: int) -> None:
+        self.path = path
+        self.dev = dev
+        self.ino = ino
+
+
+class DelegateCall:
+    """The delegate's ADD as it was made: its DEL may have to be sent by a process that has nothing but the lease.
+
+    :param kind: the delegate's name, ``ipam.type``.
+    :param environ: the CNI_* variables of the ADD.
+    :param config: the network config's own text; bytes that are not UTF-8 are surrogate escapes in it.
+    """
+
+    __slots__ = ("config", "environ", "kind")
+
+    def __init__(self, kind: str, environ: dict[str, str], config: str) -> None:
+        self.kind = kind
+        self.environ = environ
+        self.config = config
+
+
+class Requested:
+    """What the network asks of the bond, as CHECK compares it.
+
+    :param mtu: in bytes; the bond's own one once it is known.
+    :param primary: the PCI address of the port to prefer, or "".
+    """
+
+    __slots__ = ("mtu", "options", "primary", "vf")
+
+    def __init__(
+        self, options: "BondOptions | None" = None, vf: VfSettings | None = None, mtu: int | None = None, primary: str = ""
+    ) -> None:
+        self.options = options or {}
+        self.vf = vf or VfSettings()
+        self.mtu = mtu
+        self.primary = primary
+
+
+class LeaseRecord:
+    """What is known of a leased bond: all that its release needs.
+
+    Known from the first writing on: ``pool``, ``bond``, ``attachment``, ``netns``, ``requested``, ``delegate``, ``boot_id``,
+    ``pid`` and ``created`` (seconds since 1970). Optional, because they come later:
+
+    - ``mac`` and ``port_macs`` (by PCI address): what the bond and its ports are given; "" and empty before.
+    - ``before``: each VF's state before the lease, by PCI address. The kernel is not touched while it is empty.
+    - ``addresses``: the delegate's, with prefix length; None until it has answered.
+
+    A record that is reconstructed from a damaged file has ``damage``, the reason, and knows neither attachment, namespace nor
+    delegate; its bond has no ports where the inventory does not know it either. A record is never written with ``damage``.
+    """
+
+    __slots__ = (
+        "addresses", "attachment", "before", "bond", "boot_id", "created", "damage", "delegate", "mac", "netns", "pid", "pool",
+        "port_macs", "requested",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        pool: str,
+        bond: Bond,
+        attachment: Attachment | None = None,
+        netns: NetnsIdentity | None = None,
+        requested: Requested | None = None,
+        delegate: DelegateCall | None = None,
+    ) -> None:
+        self.pool = pool
+        self.bond = bond
+        self.attachment = attachment
+        self.netns = netns
+        self.requested = requested or Requested()
+        self.delegate = delegate
+        self.boot_id = files.boot_id()
+        self.pid = os.getpid()
+        self.created = int(time())
+        self.mac = ""
+        self.port_macs: dict[str, str] = {}
+        self.before: dict[str, VfState] = {}
+        self.addresses: list[str] | None = None
+        self.damage = ""
+
+    @property
+    def ports(self) -> "list[Port]":
+        """The ports of the bond; none where they are not known."""
+        return self.bond.ports
+
+    @property
+    def owner(self) -> str:
+        """The container and interface, or "" where they are not known."""
+        return self.attachment.owner if self.attachment else ""
+
+    def to_json(self) -> str:
+        """Return the record's text on disk."""
+        requested = self.requested
+        value: dict[str, object] = {
+            "version": VERSION,
+            "pool": self.pool,
+            "bond": self.bond.name,
+            "ports_of": self.bond.to_json(),
+            "boot_id": self.boot_id,
+            "pid": self.pid,
+            "created": self.created,
+            "asked": {
+                "options": requested.options,
+                "vf": requested.vf.to_json(),
+                "mtu": requested.mtu,
+                "primary": requested.primary,
+            },
+            "mac": self.mac,
+            "macs": self.port_macs,
+            "before": {pci: state.to_json() for pci, state in self.before.items()},
+        }
+        if self.attachment:
+            value.update({name: getattr(self.attachment, name) for name in Attachment.__slots__})
+        if self.netns:
+            value["netns"] = {"path": self.netns.path, "id": [self.netns.dev, self.netns.ino]}
+        if self.delegate:
+            call = self.delegate
+            value["delegate"] = {"type": call.kind, "environ": call.environ, "config": call.config}
+        if self.addresses is not None:
+            value["ips"] = self.addresses
+        return jsontext.dumps(value)
+
+    @classmethod
+    def from_json(cls, text: str, path: str) -> "LeaseRecord":
+        """Read a record.
+
+        :param path: its file, for errors.
+        :raises DamagedLeaseError: when it is not a whole record.
+        :raises CniError: POOL_UNUSABLE when another version of ours wrote it.
+        """
+        try:
+            value = jsontext.loads(text)
+        except ValueError as damage:
+            raise DamagedLeaseError(path, str(damage)) from None
+        if not isinstance(value, dict) or not isinstance(value.get("version"), int):
+            raise DamagedLeaseError(path, "it is not a lease record")
+        if value["version"] != VERSION:
+            raise CniError(
+                POOL_UNUSABLE,
+                f"the lease {path} is of version {value['version']}, and this sriov-bond knows version {VERSION} alone; "
+                "install the sriov-bond that wrote it",
+            )
+        try:
+            return cls._of(value)
+        except KeyError as missing:
+            raise DamagedLeaseError(path, f"it has no {missing.args[0]}") from None
+        except ValueError as wrong:
+            raise DamagedLeaseError(path, str(wrong)) from None
+        except (TypeError, AttributeError):
+            raise DamagedLeaseError(path, "a value in it is of the wrong type") from None
+
+    @classmethod
+    def _of(cls, value: "dict[str, Any]") -> "LeaseRecord":
+        attachment = Attachment(*(_string(value, name) for name in ("network", "container_id", "ifname")))
+        # Versions before 0.2 wrote the ports only when the VFs had been looked at.
+        bond = Bond.from_json(value["ports_of"]) if "ports_of" in value else Bond(_string(value, "bond"), "", [])
+        record = cls(value.get("pool", ""), bond, attachment)
+        record.boot_id = _string(value, "boot_id")
+        record.pid = value.get("pid", 0)
+        record.created = int(value["created"])
+        place = value["netns"]
+        record.netns = NetnsIdentity(_string(place, "path"), *map(int, place["id"]))
+        asked = value["asked"]
+        record.requested = Requested(
+            dict(asked.get("options") or {}),
+            VfSettings.from_json(asked.get("vf") or {}),
+            asked.get("mtu"),
+            asked.get("primary") or "",
+        )
+        record.mac = value.get("mac") or ""
+        record.port_macs = dict(value.get("macs") or {})
+        record.before = {pci: VfState.from_json(state) for pci, state in (value.get("before") or {}).items()}
+        if record.before and not (record.mac and bond.ports):
+            raise ValueError("it has the state of VFs, but not their bond's MAC and ports")
+        if "delegate" in value:
+            call = value["delegate"]
+            environ = {str(name): str(word) for name, word in call["environ"].items()}
+            record.delegate = DelegateCall(_string(call, "type"), environ, _string(call, "config"))
+        if "ips" in value:
+            record.addresses = [str(address) for address in value["ips"]]
+        return record
+
+
+def _string(value: "dict[str, Any]", key: str) -> str:
+    text = value[key]
+    if not isinstance(text, str):
+        raise ValueError(f"{key} is not a string")
+    return text
