@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 _FOR_TEARDOWN = frozenset(("name", "type", "stateDir", "ipam", "logLevel", "logFile"))
 _WORDS = frozenset(key for key, part in NETWORK["properties"].items() if part.get("type") == "string" or "enum" in part)
 _MOST_HINTS = 20
+# Keys of the specification that are in most configs, so that most calls need not compare any spelling.
+_OF_CNI = frozenset(("name", "cniVersion", "capabilities", "args", "runtimeConfig"))
 _SWITCHES = {"off": 0, "on": 1}
 _LINK_STATES = {"auto": 0, "enable": 1, "disable": 2}
 _VLAN_PROTOCOLS = {"802.1q": 0x8100, "802.1ad": 0x88A8}
@@ -121,7 +123,7 @@ def _normal(document: "dict[str, Any]") -> "dict[str, Any]":
 def hints(document: "dict[str, Any]") -> list[str]:
     """Return which unknown keys are ours but for case, "_" and "-". They are no mistake: runtimes and templates add keys."""
     known = NETWORK["properties"]
-    unknown = [key for key in document if key not in known]
+    unknown = [key for key in document if key not in known and key not in _OF_CNI]
     names = {_bare(key): key for key in known} if unknown else {}
     near = [key for key in unknown if _bare(key) in names][:_MOST_HINTS]
     return [f"the key {key[:64]!r} is not known and ignored; did you mean {names[_bare(key)]}?" for key in near]
