@@ -50,7 +50,7 @@ def imported(verb: str, data: Path) -> set[str]:
 
 
 def test_version_imports_nothing(tmp_path: Path) -> None:
-    edge = {OURS, f"{OURS}.edge", f"{OURS}.delegate", f"{OURS}.delegate.__main__"}
+    edge = {OURS, f"{OURS}.cni", f"{OURS}.cni.process", f"{OURS}.ipam", f"{OURS}.ipam.__main__"}
     assert imported("VERSION", tmp_path) == edge
 
 

@@ -29,18 +29,18 @@ WHO = Attachment("net1", "c1", "eth0")
 # A process of its own that leases a bond, says which, and keeps it until its input ends.
 ACQUIRE = """
 import sys
-from cni_sriov_bond import leases, pool, quarantine
 from cni_sriov_bond.errors import CniError
+from cni_sriov_bond.pool import lease, pool, record
 where = pool.Pool(sys.argv[1], "db")
 sys.stdin.readline()
 try:
     taken = where.acquire(
-        Attachment("net1", sys.argv[2], "eth0"), NetnsIdentity("/none", 4, 1), Requested()
+        record.Attachment("net1", sys.argv[2], "eth0"), record.NetnsIdentity("/none", 4, 1), record.Requested()
     )
 except CniError as refused:
     print(refused.code, refused.msg)
 else:
-    taken.save(READY)
+    taken.save(lease.READY)
     print(0, taken.entry.bond)
 """
 

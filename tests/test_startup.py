@@ -82,7 +82,7 @@ def seconds(program: Path) -> float:
 
 
 def test_version_imports_nothing() -> None:
-    assert imported("VERSION") == {OURS, f"{OURS}.__main__", f"{OURS}.edge"}
+    assert imported("VERSION") == {OURS, f"{OURS}.__main__", f"{OURS}.cni", f"{OURS}.cni.process"}
 
 
 def test_add_imports_little() -> None:
