@@ -10,7 +10,7 @@ import jsonschema
 import pytest
 
 from cni_sriov_bond import config, schema
-from cni_sriov_bond.admin import hostfile
+from cni_sriov_bond.admin import hostfile, hostfile_schema
 from tests.support import REPOSITORY
 
 SAMPLES = sorted((REPOSITORY / "conf").iterdir())
@@ -116,7 +116,7 @@ def test_a_sample_unit_makes_the_pools_before_anything_starts_containers(path: P
     assert (frozen / program.lstrip("/")).exists()
     assert command == "up"
     assert "containerd.service" in unit["Unit"]["Before"].split()
-    assert unit["Unit"]["ConditionPathExists"] == hostfile.DEFAULT_PATH
+    assert unit["Unit"]["ConditionPathExists"] == hostfile_schema.DEFAULT_PATH
 
 
 def test_networks_name_pools_of_the_host_file() -> None:

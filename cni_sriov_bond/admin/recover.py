@@ -1,67 +1,86 @@
-"""``gc`` and ``release``: finish what died, and give back what was set aside."""
+"""``gc`` and ``release``: finish interrupted calls, and make bonds available again."""
 
 import os
-from typing import Any
+from typing import Any, NamedTuple
 
 from cni_sriov_bond import inventory, leases, pool, quarantine, reclaim, release, sriov
 from cni_sriov_bond.errors import INVALID_CONFIG, POOL_UNUSABLE, CniError
 from cni_sriov_bond.log import Log
+from cni_sriov_bond.pool import Pool
 
-QUIET = Log(level="panic")  # what is found is told by the command itself
+QUIET = Log(level="panic")  # the command itself prints what is found
 
 
-def gc(state_dir: str, name: str) -> list[dict[str, str]]:
-    """Finish everything in a pool that nobody else will, and give what was found: bond, holder, state, words.
+class Result(NamedTuple):
+    """What ``gc`` did about one lease; ``owner`` is the container and interface, as far as they are known."""
+
+    bond: str
+    owner: str
+    state: str
+    message: str
+
+    @property
+    def failed(self) -> bool:
+        """Whether it could not be finished."""
+        return self.state == reclaim.FAILED
+
+    def to_json(self) -> dict[str, str]:
+        """Return the result as ``gc --json`` has it; docs/reference.md lists the keys."""
+        return self._asdict()
+
+
+def gc(state_dir: str, name: str) -> list[Result]:
+    """Finish every interrupted call of a pool, free the leases of dead containers, and send pending IPAM DELs.
 
     :raises CniError: when the pool's files cannot be read.
     """
-    where = pool.Pool(state_dir, name)
-    # In this order: a delegate that could not be told just now is not asked again at once.
-    found = reclaim.settle(where, QUIET, seconds=float("inf")) + reclaim.reclaim(where, QUIET, seconds=float("inf"))
-    return [{"bond": one.bond, "holder": one.holder, "state": one.state, "words": one.words} for one in found]
+    target = Pool(state_dir, name)
+    # Pending DELs first: one that fails now and becomes pending would be sent twice otherwise.
+    findings = reclaim.settle(target, QUIET, seconds=float("inf")) + reclaim.reclaim(target, QUIET, seconds=float("inf"))
+    return [Result(finding.bond, finding.holder, finding.state, finding.words) for finding in findings]
 
 
-def find(state_dir: str, wanted: str) -> tuple[pool.Pool, inventory.Bond]:
-    """Give the bond that ``POOL/BOND`` or ``BOND`` means.
+def find(state_dir: str, wanted: str) -> tuple[Pool, inventory.Bond]:
+    """Return the bond that ``POOL/BOND`` or ``BOND`` names, and its pool.
 
     :raises CniError: INVALID_CONFIG when there is none, or more than one.
     """
-    within, _, name = wanted.rpartition("/")
-    found = []
-    for one in [within] if within else pool.names(state_dir):
-        where = pool.Pool(state_dir, one)
-        found += [(where, bond) for bond in where.bonds() if bond.name == name]
-    if len(found) == 1:
-        return found[0]
-    if found:
-        have = " and ".join(f"{where.name}/{name}" for where, _ in found)
-        raise CniError(INVALID_CONFIG, f"there is more than one bond {name}: say {have}")
-    raise CniError(INVALID_CONFIG, f"there is no bond {wanted}; `sriov-bondctl status` shows those that there are")
+    in_pool, _, name = wanted.rpartition("/")
+    matches = []
+    for pool_name in [in_pool] if in_pool else pool.names(state_dir):
+        target = Pool(state_dir, pool_name)
+        matches += [(target, bond) for bond in target.bonds() if bond.name == name]
+    if len(matches) == 1:
+        return matches[0]
+    if matches:
+        have = " or ".join(f"{target.name}/{name}" for target, _ in matches)
+        raise CniError(INVALID_CONFIG, f"there is more than one bond {name}; name {have}")
+    raise CniError(INVALID_CONFIG, f"there is no bond {wanted}; `sriov-bondctl status` shows the bonds")
 
 
-def give_back(where: pool.Pool, bond: inventory.Bond, log: Log) -> str:
-    """Let a bond be handed out again that was set aside, and say what was done.
+def release_bond(target: Pool, bond: inventory.Bond, log: Log) -> str:
+    """Make a bond available again that is in quarantine or whose lease is damaged, and return what was done.
 
-    :raises CniError: POOL_UNUSABLE when it cannot be, saying why: a container has it, or a VF of it is not whole.
+    :raises CniError: POOL_UNUSABLE when it cannot be: a container has it, or one of its VFs is missing.
     """
-    entry = next((entry for entry in where.entries() if entry.bond == bond.name), None)
+    entry = next((entry for entry in target.entries() if entry.bond == bond.name), None)
     if entry is not None:
-        _give_lease_back(where, entry, log)
-        return "its lease is given back"
-    if bond.name not in quarantine.bonds(where.path):
+        _release_lease(target, entry, log)
+        return "its lease is freed"
+    if bond.name not in quarantine.bonds(target.path):
         return "it is free already"
-    where.bonds_of_this_boot()  # else the VFs at these addresses may be anybody's
-    held = where.lock_bond(bond.name)
+    target.bonds_of_this_boot()  # VFs of an earlier boot may have other addresses by now
+    lock = target.lock_bond(bond.name)
     try:
-        _repair(where, bond)
-        quarantine.end(where.path, bond.name)
+        _reset(target, bond)
+        quarantine.end(target.path, bond.name)
     finally:
-        os.close(held)
+        os.close(lock)
     return "it is out of quarantine"
 
 
-def _give_lease_back(where: pool.Pool, entry: leases.Entry, log: Log) -> None:
-    lease = where.take(entry, rebuild=True)
+def _release_lease(target: Pool, entry: leases.Entry, log: Log) -> None:
+    lease = target.take(entry, rebuild=True)
     if lease is None:
         return
     try:
@@ -72,7 +91,7 @@ def _give_lease_back(where: pool.Pool, entry: leases.Entry, log: Log) -> None:
         lease.close()
     outcome.raise_any()
     if outcome.missing:
-        raise CniError(POOL_UNUSABLE, f"{lease} waits for {' and '.join(outcome.missing)} to come home")
+        raise CniError(POOL_UNUSABLE, f"{lease} is not free yet: {' and '.join(outcome.missing)} not back in the host")
 
 
 def _by(record: dict[str, Any]) -> str:
@@ -80,14 +99,17 @@ def _by(record: dict[str, Any]) -> str:
     return f" by {whose}" if whose else f" still, though {record['rebuilt']}"
 
 
-def _repair(where: pool.Pool, bond: inventory.Bond) -> None:
-    """Put the VFs of a bond into the state of those that nobody has used, or say why not."""
+def _reset(target: Pool, bond: inventory.Bond) -> None:
+    """Reset the VFs of a bond to the state of VFs that were never used.
+
+    :raises CniError: POOL_UNUSABLE when one is not in the host.
+    """
     host = sriov.Host()
     for port in bond.ports:
         if host.netdev(port) is None:
             raise CniError(
                 POOL_UNUSABLE,
-                f"bond {bond.name} of pool {where.name} cannot be used yet: {port.name} at {port.pci} is not in the host: "
+                f"bond {bond.name} of pool {target.name} cannot be used yet: {port.name} at {port.pci} is not in the host: "
                 f"{sriov.absence(port.pci)}",
             )
     host.make_plain(bond.ports, bond.mac)
