@@ -8,6 +8,7 @@ from collections.abc import Iterable
 
 from cni_sriov_bond import VERSION, ipam, pool, store
 from cni_sriov_bond.admin.hostfile_schema import DEFAULT_PATH
+from cni_sriov_bond.admin.text import printable
 from cni_sriov_bond.errors import INVALID_CONFIG, POOL_UNUSABLE, CniError
 from cni_sriov_bond.log import Log
 
@@ -28,7 +29,8 @@ def main(argv: list[str] | None = None) -> int:
         if sys.stdout:  # None when it is closed
             sys.stdout.flush()
     except CniError as failed:
-        print(f"sriov-bondctl: {failed.msg}" + (f" ({failed.details})" if failed.details else ""), file=sys.stderr)
+        details = f" ({failed.details})" if failed.details else ""
+        print(printable(f"sriov-bondctl: {failed.msg}{details}"), file=sys.stderr)
         return _FAILED
     except BrokenPipeError:
         _drop_output()
@@ -96,7 +98,7 @@ def _add_pool_commands(commands: "argparse._SubParsersAction[argparse.ArgumentPa
 def _add_lease_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     gc = commands.add_parser(
         "gc",
-        help="finish interrupted calls and free leases of dead containers",
+        help="finish interrupted calls and free leases of containers that are gone",
         description="Finish ADDs and DELs that were killed, free the leases of containers that are gone, and send IPAM DELs "
         "that are pending. Bonds that are in use, or that another process works on, are left alone.",
     )
@@ -187,7 +189,7 @@ def _gc(arguments: argparse.Namespace, log: Log) -> int:
         for name, found in results.items():
             for result in found:
                 owner = f" of {result.owner}" if result.owner else ""
-                print(f"pool {name}: {result.bond}{owner}: {result.message}")
+                print(printable(f"pool {name}: {result.bond}{owner}: {result.message}"))  # with the words of IPAM plugins
             if not found:
                 print(f"pool {name}: nothing to finish")
     failed = sum(result.failed for found in results.values() for result in found)

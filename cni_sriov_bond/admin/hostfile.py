@@ -116,5 +116,5 @@ def _pattern_mistakes(path: Path, pattern: str, fields: set[str]) -> list[Mistak
     if used != fields:
         return [Mistake(path, f"must have {wanted}, not {shown(pattern)}")]
     if len(longest.encode("utf-8", "replace")) > 15 or not is_pool_name(longest.replace(".", "/")):
-        return [Mistake(path, f"must give device names of at most 15 letters, digits, '_' and '-', not {shown(pattern)}")]
+        return [Mistake(path, f"must give names of at most 15 letters, digits, '_' and '-', not {shown(pattern)}")]
     return []

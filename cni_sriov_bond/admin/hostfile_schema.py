@@ -71,7 +71,7 @@ HOST: dict[str, Any] = {
             "minProperties": 1,
             "propertyNames": {
                 "pattern": _NAME,
-                "errorMessage": "must have a name of letters, digits, '_', '.' and '-', at most 64",
+                "errorMessage": "must have a name of at most 64 letters, digits, '_', '.' and '-'",
             },
             "additionalProperties": _POOL,
             "description": "the pools by name",

@@ -16,6 +16,8 @@ from cni_sriov_bond.delegate import request
 from cni_sriov_bond.delegate.schema import IPAM
 from cni_sriov_bond.errors import CniError
 
+# The bonding options, and the names that some of them have in other plugins and kernels.
+_OPTIONS = frozenset((*OPTIONS, "failOverMac", "num_grat_arp", "num_unsol_na"))
 PLUGIN, DELEGATE = "sriov-bond", "sriov-bond-ipam"
 _DIALECT = schema.NETWORK["$schema"]
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]*(?![\s\S])"
@@ -145,11 +147,12 @@ def _plugin_mistakes(path: Path, plugin: dict[str, Any], network: dict[str, Any]
 
 def _our_mistakes(path: Path, given: dict[str, Any]) -> list[Mistake]:
     """Check our plugin by its schema, and by its own reader for the rules that a schema cannot have."""
-    found = schemacheck.mistakes(_as_read(given), schema.NETWORK, path)
-    reported = {mistake.path[: len(path) + 1] for mistake in found}
+    found = []
     try:
         config.parse_network(json.dumps(given).encode(), given, given["cniVersion"])
-    except CniError as refused:
+    except CniError as refused:  # what it takes is right, in whatever form
+        found = schemacheck.mistakes(_as_read(given), schema.NETWORK, path)
+        reported = {mistake.path[: len(path) + 1] for mistake in found}
         rules = _sentences(path, refused.msg, given)
         # The reader has the mistakes of the schema too.
         found += [mistake for mistake in rules if mistake.path[: len(path) + 1] not in reported]
@@ -175,7 +178,7 @@ def _as_read(given: dict[str, Any]) -> dict[str, Any]:
     """Return a config as the plugin reads it: null and "" are absent, and a number of the bond may be a text of digits."""
     value = {key: part for key, part in given.items() if part is not None and part != ""}
     for key, part in value.items():
-        if key in OPTIONS and isinstance(part, str) and part.isascii() and part.isdecimal():
+        if key in _OPTIONS and isinstance(part, str) and part.isascii() and part.isdecimal():
             value[key] = int(part[:11])
     if isinstance(value.get("ipam"), dict):
         value["ipam"] = _without_null(value["ipam"])
@@ -204,7 +207,7 @@ def _sentences(path: Path, message: str, given: dict[str, Any]) -> list[Mistake]
 
 
 def _leading_path(sentence: str, given: dict[str, Any]) -> tuple[Path, str]:
-    """Take the path off the beginning of a sentence where it leads to something in the config."""
+    """Return the path with which a sentence begins, if it leads to something in the config, and the rest after ``path:``."""
     first, _, rest = sentence.partition(" ")
     path: list[str | int] = []
     value: Any = given
@@ -215,4 +218,4 @@ def _leading_path(sentence: str, given: dict[str, Any]) -> tuple[Path, str]:
         except (KeyError, IndexError, TypeError):
             return (), sentence
         path.append(part)
-    return (tuple(path), rest) if path else ((), sentence)
+    return tuple(path), rest if first.endswith(":") and path else sentence

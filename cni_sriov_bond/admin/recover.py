@@ -30,7 +30,7 @@ class Result(NamedTuple):
 
 
 def gc(state_dir: str, name: str) -> list[Result]:
-    """Finish every interrupted call of a pool, free the leases of dead containers, and send pending IPAM DELs.
+    """Finish every interrupted call of a pool, free the leases of containers that are gone, and send pending IPAM DELs.
 
     :raises CniError: when the pool's files cannot be read.
     """
