@@ -29,8 +29,8 @@ LEVELS: tuple[tuple[str, ...], ...] = (
 )
 ADMIN_LEVELS: tuple[tuple[str, ...], ...] = (
     ("",),
-    ("text", "hostfile_schema"),
-    ("documents",),
+    ("text",),
+    ("documents", "hostfile_schema"),
     ("schemacheck",),
     ("hostfile", "networkfile", "nic", "provisioned", "links", "recover", "udevrules"),
     ("check", "refusals", "vfs", "status"),

@@ -1,11 +1,11 @@
 """``check``: everything that is wrong in host files and network files, each with its line; and their schemas for editors."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from cni_sriov_bond.admin import documents, hostfile, networkfile
 from cni_sriov_bond.admin.documents import Document, Mistake
 from cni_sriov_bond.admin.hostfile_schema import HOST
-from cni_sriov_bond.admin.text import path_text, printable
+from cni_sriov_bond.admin.text import JsonObject, path_text, printable
 from cni_sriov_bond.errors import CniError
 
 _LIST, _SINGLE = (".conflist",), (".conf", ".json")
@@ -37,7 +37,7 @@ class Report(NamedTuple):
             for finding in self.findings
         ]
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
         """Return the report as ``check --json`` has it; docs/reference.md lists the keys."""
         return {"file": printable(self.file), "ok": not self.findings, "mistakes": [item._asdict() for item in self.findings]}
 
@@ -69,7 +69,7 @@ def _findings(document: Document, mistakes: list[Mistake]) -> list[Finding]:
     return [Finding(line, path_text(mistake.path), mistake.problem) for line, mistake in document.located(mistakes)]
 
 
-def schema(name: str) -> dict[str, Any]:
+def schema(name: str) -> JsonObject:
     """Return a JSON schema by its name: network, ipam or host."""
     if name == "host":
         return HOST

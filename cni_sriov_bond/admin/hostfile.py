@@ -2,12 +2,12 @@
 
 import os
 from string import Formatter
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from cni_sriov_bond.admin import documents, schemacheck
 from cni_sriov_bond.admin.documents import Mistake
 from cni_sriov_bond.admin.hostfile_schema import BOND_NAME, HOST, MAX, VF_NAME
-from cni_sriov_bond.admin.text import Path, path_text, shown
+from cni_sriov_bond.admin.text import JsonObject, Path, path_text, shown
 from cni_sriov_bond.config import is_pool_name
 from cni_sriov_bond.errors import INVALID_CONFIG, IO_FAILURE, CniError
 
@@ -50,7 +50,7 @@ def read(path: str) -> list[PoolPlan]:
     return _plans(document.value)
 
 
-def mistakes(value: dict[str, Any]) -> list[Mistake]:
+def mistakes(value: JsonObject) -> list[Mistake]:
     """Return everything that is wrong in a host file's document: by the schema, and by the rules that it cannot have."""
     found = schemacheck.mistakes(value, HOST)
     pools = value.get("pools")
@@ -64,7 +64,7 @@ def mistakes(value: dict[str, Any]) -> list[Mistake]:
     return found or _same_names(_plans(value))
 
 
-def _plans(value: dict[str, Any]) -> list[PoolPlan]:
+def _plans(value: JsonObject) -> list[PoolPlan]:
     """Return the pools of a document that has no mistakes."""
     plans, number = [], 1
     for name, pool in value["pools"].items():
@@ -76,7 +76,7 @@ def _plans(value: dict[str, Any]) -> list[PoolPlan]:
     return plans
 
 
-def _repeated(pools: dict[str, Any]) -> list[Mistake]:
+def _repeated(pools: JsonObject) -> list[Mistake]:
     """Return the NICs that are named more than once in the file."""
     found = []
     first: dict[str, Path] = {}

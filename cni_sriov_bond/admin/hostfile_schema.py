@@ -3,7 +3,7 @@
 ``errorMessage`` is not a word of JSON Schema, but editors show it in the place of their own sentence, and so do we.
 """
 
-from typing import Any
+from cni_sriov_bond.admin.text import JsonObject
 
 DEFAULT_PATH = "/etc/cni/sriov-bond.toml"
 MAX = "max"
@@ -14,7 +14,7 @@ _MOST_VFS = 65535  # PCI SR-IOV: TotalVFs has 16 bits
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}(?![\s\S])"
 _NIC = r"^[^/]+(?![\s\S])"
 
-_POOL: dict[str, Any] = {
+_POOL: JsonObject = {
     "type": "object",
     "required": ["pfs"],
     "additionalProperties": False,
@@ -58,7 +58,7 @@ _POOL: dict[str, Any] = {
     },
 }
 
-HOST: dict[str, Any] = {
+HOST: JsonObject = {
     "$schema": "https://json-schema.org/draft/2020-12/schema",
     "title": f"sriov-bond host file ({DEFAULT_PATH})",
     "type": "object",

@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Any, NamedTuple, Self
 
 from cni_sriov_bond import sriov
+from cni_sriov_bond.admin.text import JsonObject
 from cni_sriov_bond.errors import KERNEL_REFUSED, CniError
 
 # linux/if.h and linux/ethtool.h
@@ -74,7 +75,7 @@ class Nic(NamedTuple):
     numa_node: int | None = None
     counters: Counters | None = None
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
         """Return the NIC as ``status --json`` has it; docs/reference.md lists the keys."""
         value = self._asdict()
         return {"pci": value.pop("address"), **value, "counters": self.counters._asdict() if self.counters else None}

@@ -10,7 +10,7 @@ from typing import Any
 from cni_sriov_bond import config, schema
 from cni_sriov_bond.admin import schemacheck
 from cni_sriov_bond.admin.documents import Mistake
-from cni_sriov_bond.admin.text import Path
+from cni_sriov_bond.admin.text import JsonObject, Path
 from cni_sriov_bond.bonding import OPTIONS
 from cni_sriov_bond.delegate import request
 from cni_sriov_bond.delegate.schema import IPAM
@@ -24,7 +24,7 @@ _NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]*(?![\s\S])"
 _SWITCH = {"enum": [True, False, "true", "false"]}  # libcni takes both forms
 
 _VERSION = {"enum": list(config.VERSIONS), "description": "the CNI version"}
-_COMMON: dict[str, Any] = {
+_COMMON: JsonObject = {
     "name": {
         "type": "string",
         "pattern": _NAME,
@@ -33,7 +33,7 @@ _COMMON: dict[str, Any] = {
     },
     "cniVersion": _VERSION,
 }
-LIST: dict[str, Any] = {
+LIST: JsonObject = {
     "type": "object",
     "required": ["name", "plugins"],
     "properties": {
@@ -54,12 +54,12 @@ LIST: dict[str, Any] = {
         },
     },
 }
-SINGLE: dict[str, Any] = {
+SINGLE: JsonObject = {
     "type": "object",
     "required": ["name", "type"],
     "properties": {**_COMMON, "type": {"type": "string", "minLength": 1, "description": "the plugin's executable"}},
 }
-IPAM_SCHEMA: dict[str, Any] = {
+IPAM_SCHEMA: JsonObject = {
     "$schema": _DIALECT,
     "title": "sriov-bond-ipam: the ipam part of a network",
     "type": "object",
@@ -68,7 +68,7 @@ IPAM_SCHEMA: dict[str, Any] = {
 }
 
 
-def file_schema() -> dict[str, Any]:
+def file_schema() -> JsonObject:
     """Return the schema of a network file for editors: a list or a single plugin, and in it our plugins."""
     plugins = {
         "allOf": [
@@ -92,11 +92,11 @@ def file_schema() -> dict[str, Any]:
     }
 
 
-def _where(properties: dict[str, Any], required: list[str], then: dict[str, Any]) -> dict[str, Any]:
+def _where(properties: JsonObject, required: list[str], then: JsonObject) -> JsonObject:
     return {"if": {"properties": properties, "required": required}, "then": then}
 
 
-def _without_dialect(part: dict[str, Any]) -> dict[str, Any]:
+def _without_dialect(part: JsonObject) -> JsonObject:
     return {key: value for key, value in part.items() if key != "$schema"}
 
 
@@ -129,7 +129,7 @@ def has_ours(value: Any) -> bool:
     )
 
 
-def _plugin_mistakes(path: Path, plugin: dict[str, Any], network: dict[str, Any]) -> list[Mistake]:
+def _plugin_mistakes(path: Path, plugin: JsonObject, network: JsonObject) -> list[Mistake]:
     # What the runtime would give it: the list's name and version. The schema of the list tells what is wrong with these.
     name, version = network.get("name"), network.get("cniVersion")
     given = {
@@ -145,7 +145,7 @@ def _plugin_mistakes(path: Path, plugin: dict[str, Any], network: dict[str, Any]
     return found
 
 
-def _our_mistakes(path: Path, given: dict[str, Any]) -> list[Mistake]:
+def _our_mistakes(path: Path, given: JsonObject) -> list[Mistake]:
     """Check our plugin by its schema, and by its own reader for the rules that a schema cannot have."""
     found = []
     try:
@@ -161,7 +161,7 @@ def _our_mistakes(path: Path, given: dict[str, Any]) -> list[Mistake]:
     return found
 
 
-def _ipam_mistakes(path: Path, given: dict[str, Any]) -> list[Mistake]:
+def _ipam_mistakes(path: Path, given: JsonObject) -> list[Mistake]:
     found = schemacheck.mistakes(_without_null(given["ipam"]), IPAM_SCHEMA, (*path, "ipam"))
     if not found:
         # What only the plugin answers for is left out: a VLAN of ours that is wrong has been reported.
@@ -174,7 +174,7 @@ def _ipam_mistakes(path: Path, given: dict[str, Any]) -> list[Mistake]:
     return found
 
 
-def _as_read(given: dict[str, Any]) -> dict[str, Any]:
+def _as_read(given: JsonObject) -> JsonObject:
     """Return a config as the plugin reads it: null and "" are absent, and a number of the bond may be a text of digits."""
     value = {key: part for key, part in given.items() if part is not None and part != ""}
     for key, part in value.items():
@@ -185,7 +185,7 @@ def _as_read(given: dict[str, Any]) -> dict[str, Any]:
     return value
 
 
-def _without_null(value: dict[str, Any]) -> dict[str, Any]:
+def _without_null(value: JsonObject) -> JsonObject:
     return {key: part for key, part in value.items() if part is not None}
 
 
@@ -193,7 +193,7 @@ def _after(text: str, mark: str, start: str) -> str:
     return start + text.partition(mark)[2]
 
 
-def _sentences(path: Path, message: str, given: dict[str, Any]) -> list[Mistake]:
+def _sentences(path: Path, message: str, given: JsonObject) -> list[Mistake]:
     """Return what a refusal says, each sentence at the key that it begins with, or at the plugin."""
     message = message.partition(": ")[2]
     found: list[Mistake] = []
@@ -206,7 +206,7 @@ def _sentences(path: Path, message: str, given: dict[str, Any]) -> list[Mistake]
     return found
 
 
-def _leading_path(sentence: str, given: dict[str, Any]) -> tuple[Path, str]:
+def _leading_path(sentence: str, given: JsonObject) -> tuple[Path, str]:
     """Return the path with which a sentence begins, if it leads to something in the config, and the rest after ``path:``."""
     first, _, rest = sentence.partition(" ")
     path: list[str | int] = []

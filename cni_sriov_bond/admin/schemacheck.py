@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from cni_sriov_bond.admin.documents import Mistake
-from cni_sriov_bond.admin.text import Path, shown
+from cni_sriov_bond.admin.text import JsonObject, Path, shown
 
 _A_TYPE = {
     "string": "a string", "integer": "a whole number", "number": "a number", "object": "an object", "array": "a list",
@@ -15,7 +15,7 @@ _A_TYPE = {
 }  # fmt: skip
 
 
-def mistakes(value: object, schema: dict[str, Any], at: Path = ()) -> list[Mistake]:
+def mistakes(value: object, schema: JsonObject, at: Path = ()) -> list[Mistake]:
     """Return everything in which a value is not as the schema has it.
 
     :param at: where the value is in the document.
@@ -25,7 +25,7 @@ def mistakes(value: object, schema: dict[str, Any], at: Path = ()) -> list[Mista
     return list(dict.fromkeys(found))  # the library has an error for each key that is missing, and each is about them all
 
 
-def _validator(schema: dict[str, Any]) -> Any:
+def _validator(schema: JsonObject) -> Any:
     from jsonschema import Draft202012Validator, validators
 
     # JSON Schema takes 6.0 for a whole number; the plugin, Go and TOML do not.

@@ -4,6 +4,7 @@ from typing import Any, NamedTuple
 
 from cni_sriov_bond import debts, pool, quarantine, reclaim, sriov, store
 from cni_sriov_bond.admin import links, provisioned
+from cni_sriov_bond.admin.text import JsonObject
 from cni_sriov_bond.errors import CniError
 from cni_sriov_bond.inventory import Bond
 from cni_sriov_bond.leases import Entry
@@ -22,7 +23,7 @@ class PortStatus(NamedTuple):
     vf_index: int
     device: str
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
         """Return the port as ``status --json`` has it."""
         return {"pci": self.address, "name": self.name, "pf": self.pf_address, "vf": self.vf_index, "device": self.device}
 
@@ -50,9 +51,9 @@ class BondStatus(NamedTuple):
     problem: str = ""
     lease: LeaseStatus | None = None
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
         """Return the bond as ``status --json`` has it."""
-        value: dict[str, Any] = {"name": self.name, "mac": self.mac, "state": self.state}
+        value: JsonObject = {"name": self.name, "mac": self.mac, "state": self.state}
         value["ports"] = [port.to_json() for port in self.ports]
         if self.problem:
             value["problem"] = self.problem
@@ -70,7 +71,7 @@ class PoolStatus(NamedTuple):
     bonds: list[BondStatus]
     pending: int
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
         """Return the pool as ``status --json`` has it; docs/reference.md lists the keys."""
         return {
             "name": self.name,

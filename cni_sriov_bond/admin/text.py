@@ -2,8 +2,11 @@
 
 import json
 import re
+from typing import Any
 
 Path = tuple[str | int, ...]
+# An object of a document that somebody else wrote, of a schema, or of what a command prints for programs.
+JsonObject = dict[str, Any]
 
 _MOST = 60
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+\Z")
