@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
     from cni_sriov_bond.cni.call import Call
-    from cni_sriov_bond.cni.schema import Issue
+    from cni_sriov_bond.errors import Issue
     from cni_sriov_bond.log import Log
     from cni_sriov_bond.network.config import Network
     from cni_sriov_bond.plugin.context import Context

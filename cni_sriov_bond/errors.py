@@ -3,6 +3,13 @@
 Codes 1 to 99 are the CNI specification's (SPEC.md, "Error"); from 100 on they are ours.
 """
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    # Keys and indexes from the document down to a value in it.
+    Path = tuple[str | int, ...]
+
 INCOMPATIBLE_VERSION = 1
 INVALID_ENVIRONMENT = 4
 IO_FAILURE = 5
@@ -39,6 +46,32 @@ class CniError(Exception):
 
 class DelegateError(CniError):
     """The delegate refused, with an error document of its own: code, words and details are its."""
+
+
+class Issue:
+    """One thing that is wrong with a document: its path, empty for the document itself, and a whole sentence about it."""
+
+    __slots__ = ("path", "sentence")
+
+    def __init__(self, path: "Path", sentence: str) -> None:
+        self.path = path
+        self.sentence = sentence
+
+    @property
+    def key(self) -> str:
+        """The key of the whole document that it is about, or ""."""
+        return str(self.path[0]) if self.path else ""
+
+
+class InvalidConfigError(CniError):
+    """A config has mistakes.
+
+    :param issues: each mistake as a value that has a path in the document and a sentence.
+    """
+
+    def __init__(self, msg: str, issues: "Sequence[Issue]", details: str = "") -> None:
+        super().__init__(INVALID_CONFIG, msg, details)
+        self.issues = issues
 
 
 class DamagedLeaseError(CniError):

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import REPOSITORY, make_pool
+from cni_sriov_bond.ctl import links
+from cni_sriov_bond.pool import inventory
+from tests.support import REPOSITORY, bond_entry, make_pool
 
 pytestmark = pytest.mark.root
 
@@ -51,6 +53,46 @@ def test_one_bad_pool_does_not_hide_the_others(command: list[str], tmp_path: Pat
         assert "bad/pool.json is damaged" in done.stderr
         assert "cbond3" in done.stdout
     assert [pool["name"] for pool in json.loads(done.stdout)["pools"]] == ["good"]
+
+
+def test_status_for_programs_has_what_the_table_has(command: list[str], tmp_path: Path) -> None:
+    """A pool whose NIC is missing: every key is there, and what is not known is null."""
+    where = make_pool(tmp_path, "db", 1)
+    nic = {"pci": "ffff:01:00.0", "name": "enp1s0", "number": 1, "made_vfs": True, "brought_up": False}
+    inventory.write(where.path, {**where.inventory(), "nics": [nic]})
+    done = run(command, tmp_path, "status", "--json")
+    assert (done.returncode, done.stderr) == (0, "")
+    [pool] = json.loads(done.stdout)["pools"]
+    assert [key for key, value in pool.items() if key not in ("nics", "bonds")] == ["name", "this_boot", "pending"]
+    assert pool["nics"] == [links.Nic("ffff:01:00.0", "enp1s0", 1).to_json()]
+    [bond] = pool["bonds"]
+    assert sorted(bond) == ["mac", "name", "ports", "problem", "state"]
+    assert bond["ports"][0] == {**bond_entry(1)["ports"][0], "device": ""}
+    assert "VF11 and VF21 not in the host though the bond is not leased" in bond["problem"]
+
+
+@pytest.mark.parametrize(
+    ("words", "heavy"),
+    [
+        (("--version",), set()),
+        (("--help",), set()),
+        (("status", "--json"), set()),
+        (("status",), {"rich"}),
+        (("gc",), set()),
+        (("schema",), set()),
+        (("check", "conf/db.conflist"), {"jsonschema"}),
+        (("check", "conf/sriov-bond.toml"), {"jsonschema"}),
+    ],
+)
+def test_a_command_imports_what_it_needs(tmp_path: Path, words: tuple[str, ...], heavy: set[str]) -> None:
+    """pyroute2 takes over 100 ms and jsonschema 70; without a pool there is no NIC to read."""
+    code = (
+        "import sys\nfrom cni_sriov_bond.ctl.__main__ import main\n"
+        "try:\n    main(sys.argv[1:])\nexcept SystemExit:\n    pass\n"
+        "print(*{'pyroute2', 'jsonschema', 'rich', 'asyncio'} & set(sys.modules), file=sys.stderr)"
+    )
+    done = run([sys.executable, "-c", code], tmp_path, *words)
+    assert set(done.stderr.split()) == heavy
 
 
 def test_without_pools_every_command_says_so(command: list[str], tmp_path: Path) -> None:

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from cni_sriov_bond.cni.call import parse_json
-from cni_sriov_bond.cni.schema import Issue
-from cni_sriov_bond.errors import INVALID_CONFIG, INVALID_ENVIRONMENT, CniError
+from cni_sriov_bond.errors import INVALID_CONFIG, INVALID_ENVIRONMENT, CniError, Issue
 from cni_sriov_bond.network import arguments, bond_rules, config
 from cni_sriov_bond.ports import VfSettings
 

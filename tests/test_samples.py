@@ -11,8 +11,9 @@ import pytest
 
 from cni_sriov_bond import CNI_VERSIONS
 from cni_sriov_bond.cni.call import check_version, parse_json
-from cni_sriov_bond.ctl import hostfile
-from cni_sriov_bond.network import config, schema
+from cni_sriov_bond.ctl import hostfile, hostfile_schema
+from cni_sriov_bond.network import config
+from cni_sriov_bond.network.schema import NETWORK
 from tests.support import REPOSITORY
 
 SAMPLES = sorted((REPOSITORY / "conf").iterdir())
@@ -54,11 +55,11 @@ def test_a_sample_network_is_taken_by_the_plugin(path: Path) -> None:
     """Each sample has our plugin, every key of it is one of ours, and the plugin takes it."""
     networks = ours(path)
     assert networks
-    known = {*schema.NETWORK["properties"], "capabilities", "args", "runtimeConfig"}
+    known = {*NETWORK["properties"], "capabilities", "args", "runtimeConfig"}
     for plugin in load(path)["plugins"]:
         if plugin["type"] == "sriov-bond":
             assert set(plugin) <= known
-            jsonschema.Draft202012Validator(schema.NETWORK).validate(plugin)
+            jsonschema.Draft202012Validator(NETWORK).validate(plugin)
 
 
 @pytest.mark.parametrize("path", NETWORKS, ids=name)
@@ -118,7 +119,7 @@ def test_a_sample_unit_makes_the_pools_before_anything_starts_containers(path: P
     assert (frozen / program.lstrip("/")).exists()
     assert command == "up"
     assert "containerd.service" in unit["Unit"]["Before"].split()
-    assert unit["Unit"]["ConditionPathExists"] == hostfile.DEFAULT_PATH
+    assert unit["Unit"]["ConditionPathExists"] == hostfile_schema.DEFAULT_PATH
 
 
 def test_networks_name_pools_of_the_host_file() -> None:

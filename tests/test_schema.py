@@ -7,7 +7,7 @@ import jsonschema
 import pytest
 
 from cni_sriov_bond.cni import schema
-from cni_sriov_bond.errors import INVALID_CONFIG, CniError
+from cni_sriov_bond.errors import INVALID_CONFIG, CniError, Issue
 from cni_sriov_bond.kernel import bond_options
 from cni_sriov_bond.network.schema import NETWORK
 
@@ -122,7 +122,7 @@ def test_issues_are_one_error() -> None:
     """They are joined in one place; none are no error."""
     schema.refuse("net1", [])
     with pytest.raises(CniError) as refused:
-        schema.refuse("net1", [schema.Issue(("a",), "a is wrong"), schema.Issue((), "all is wrong")], "more")
+        schema.refuse("net1", [Issue(("a",), "a is wrong"), Issue((), "all is wrong")], "more")
     assert (refused.value.code, refused.value.msg) == (INVALID_CONFIG, "network 'net1': a is wrong; all is wrong")
     assert refused.value.details == "more"
 

@@ -4,35 +4,20 @@ A plugin cannot afford the ``jsonschema`` library (97 ms), so ``issues`` reads t
 schemas use; tests/test_schema.py holds its verdicts equal to the library's.
 """
 
-from cni_sriov_bond.errors import INVALID_CONFIG, CniError
+from cni_sriov_bond.errors import InvalidConfigError, Issue
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Sequence
     from typing import Any
+
+    from cni_sriov_bond.errors import Path
 
     # A JSON schema, whose shape is JSON Schema's.
     Schema = dict[str, Any]
-    # Where in a document: keys of objects and places in lists.
-    Path = tuple[str | int, ...]
 
 _TYPES: "dict[str, type]" = {"string": str, "integer": int, "object": dict, "array": list}
 _A_TYPE = {"string": "a string", "integer": "a whole number", "object": "an object", "array": "a list"}
-
-
-class Issue:
-    """One thing that is wrong with a document: its path, empty for the document itself, and a whole sentence about it."""
-
-    __slots__ = ("path", "sentence")
-
-    def __init__(self, path: "Path", sentence: str) -> None:
-        self.path = path
-        self.sentence = sentence
-
-    @property
-    def key(self) -> str:
-        """The key of the whole document that it is about, or ""."""
-        return str(self.path[0]) if self.path else ""
 
 
 def path_text(path: "Path") -> str:
@@ -40,14 +25,14 @@ def path_text(path: "Path") -> str:
     return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).lstrip(".")
 
 
-def refuse(name: str, issues: "Iterable[Issue]", details: str = "") -> None:
+def refuse(name: str, issues: "Sequence[Issue]", details: str = "") -> None:
     """Raise what all issues of a network's config are as one error; nothing where there are none.
 
     :raises CniError: INVALID_CONFIG.
     """
     sentences = "; ".join(issue.sentence for issue in issues)
     if sentences:
-        raise CniError(INVALID_CONFIG, f"network {name!r}: {sentences}", details)
+        raise InvalidConfigError(f"network {name!r}: {sentences}", issues, details)
 
 
 def issues(value: object, schema: "Schema", path: "Path" = ()) -> list[Issue]:

@@ -1,1 +1,1 @@
-"""The operator's command: make pools of bonds, take them away, and see who has what."""
+"""The operator's command: create, remove and show pools of bonds, and check config files."""

@@ -4,48 +4,55 @@ import argparse
 import json
 import os
 import sys
-from typing import Any
+from collections.abc import Iterable
 
 from cni_sriov_bond import VERSION, files
 from cni_sriov_bond.cni.invoke import Delegates
-from cni_sriov_bond.ctl import hostfile, provision, status
+from cni_sriov_bond.ctl.hostfile_schema import DEFAULT_PATH
+from cni_sriov_bond.ctl.text import printable
 from cni_sriov_bond.deadline import Deadline
-from cni_sriov_bond.errors import CniError
+from cni_sriov_bond.errors import INVALID_CONFIG, POOL_UNUSABLE, CniError
 from cni_sriov_bond.log import Log
 from cni_sriov_bond.plugin.context import Context
 from cni_sriov_bond.pool import pool, pools
 
+# The other modules are imported by the commands that need them: what they bring along (rich, pyroute2, jsonschema) takes
+# longer to import than most commands take.
+_FAILED, _INTERRUPTED = 1, 130
+
 
 def main(argv: list[str] | None = None) -> int:
-    """Run one command and give its exit status: 0 done, 1 failed, 2 not understood."""
-    asked = _parser().parse_args(argv)
+    """Run one command and return its exit status: 0 done, 1 failed, 2 not understood."""
+    arguments = _parser().parse_args(argv)
     try:
-        if os.geteuid() != 0:
+        if arguments.needs_root and os.geteuid() != 0:
             print("sriov-bondctl: it changes NICs and reads leases that only root may: run it as root", file=sys.stderr)
-            return 1
+            return _FAILED
         # No deadline: an operator waits as long as it takes, and may interrupt.
-        asked.run(asked, Context(Log(prefix="sriov-bondctl"), Deadline(float("inf")), Delegates(os.environ)))
+        context = Context(Log(prefix="sriov-bondctl"), Deadline(float("inf")), Delegates(os.environ))
+        status: int = arguments.run(arguments, context)
         if sys.stdout:  # None when it is closed
             sys.stdout.flush()
     except CniError as failed:
-        print(f"sriov-bondctl: {failed.msg}" + (f" ({failed.details})" if failed.details else ""), file=sys.stderr)
-        return 1
+        details = f" ({failed.details})" if failed.details else ""
+        print(printable(f"sriov-bondctl: {failed.msg}{details}"), file=sys.stderr)
+        return _FAILED
     except BrokenPipeError:
         _drop_output()
-        return 1
+        return _FAILED
     except OSError as failed:
         _drop_output()
         about = f": {failed.filename}" if failed.filename else ""
         print(f"sriov-bondctl: {failed.strerror or failed}{about}", file=sys.stderr)
-        return 1
+        return _FAILED
     except KeyboardInterrupt:
         print("sriov-bondctl: interrupted; run the same command again to finish it", file=sys.stderr)
-        return 130
-    return 0
+        return _INTERRUPTED
+    return status
 
 
 def _drop_output() -> None:
-    """Have what is left in standard output's buffer go nowhere: the interpreter would fail at it once more at its end."""
+    """Discard what is left in standard output's buffer: the interpreter would fail to write it once more when it exits."""
     if sys.stdout:
         os.dup2(os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC), sys.stdout.fileno())
 
@@ -53,141 +60,211 @@ def _drop_output() -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="sriov-bondctl",
-        description="Pools of bonds of SR-IOV virtual functions: make them, take them away, see who has them.",
+        description="Create, remove and show pools of bonds of SR-IOV virtual functions (VFs), and check config files.",
         epilog="The host file names the pools; see `sriov-bondctl up --help`. A network config is a file in /etc/cni/net.d.",
     )
     parser.add_argument("--version", action="version", version=f"sriov-bondctl {VERSION}")
     parser.add_argument("--state-dir", default=files.STATE_DIR, metavar="DIR", help="where pools are kept (%(default)s)")
+    parser.set_defaults(needs_root=True)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    up = commands.add_parser(
-        "up",
-        help="make the pools of the host file",
-        description="Make the VFs, name them, give each bond its MAC, and write the inventory. Run at every boot; run "
-        "twice, it changes nothing. With leases alive it never takes a VF away.",
-        epilog='The host file:  pools.db = {pfs = ["enp1s0", "enp2s0"], vfs = 63}',
-    )
-    up.add_argument("--config", default=hostfile.DEFAULT_PATH, metavar="FILE", help="the host file (%(default)s)")
-    up.add_argument("pools", nargs="*", metavar="POOL", help="only these pools")
-    up.set_defaults(run=_up)
-    down = commands.add_parser(
-        "down", help="take pools away", description="Take the VFs and the inventory away. Refused while a bond is leased."
-    )
-    down.add_argument("pools", nargs="*", metavar="POOL", help="only these pools; all when none is named")
-    down.set_defaults(run=_down)
-    gc = commands.add_parser(
-        "gc",
-        help="finish what died",
-        description="Finish ADDs and DELs that were killed, take back leases of containers that are gone, and tell IPAM "
-        "plugins what they could not be told before. What is in use or being worked on is left alone.",
-    )
-    gc.add_argument("pools", nargs="*", metavar="POOL", help="only these pools")
-    gc.add_argument("--json", action="store_true", help="for programs")
-    gc.set_defaults(run=_gc)
-    release = commands.add_parser(
-        "release",
-        help="let a bond be handed out again that was set aside",
-        description="Bring a bond out of quarantine once its VFs are whole again, or give one back whose lease is damaged.",
-    )
-    release.add_argument("bonds", nargs="+", metavar="BOND", help="its name, or POOL/NAME")
-    release.set_defaults(run=_release)
-    show = commands.add_parser("status", help="show pools, bonds, ports and who has them")
-    show.add_argument("pools", nargs="*", metavar="POOL", help="only these pools")
-    show.add_argument("--json", action="store_true", help="for programs")
-    show.set_defaults(run=_status)
+    _add_pool_commands(commands)
+    _add_lease_commands(commands)
+    _add_file_commands(commands)
     return parser
 
 
-def _up(asked: argparse.Namespace, context: Context) -> None:
-    from cni_sriov_bond.ctl import screen  # late: rich takes longer than all of `status --json`
+def _add_pool_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    up = commands.add_parser(
+        "up",
+        help="create the pools of the host file",
+        description="Create the VFs, name them, set the MAC of each bond, and write the inventory. Run it at every boot; a "
+        "second run changes nothing. VFs are never removed while a bond is leased.",
+        epilog='The host file:  pools.db = {pfs = ["enp1s0", "enp2s0"], vfs = 63}',
+    )
+    up.add_argument("--config", default=DEFAULT_PATH, metavar="FILE", help="the host file (%(default)s)")
+    up.add_argument("pools", nargs="*", metavar="POOL", help="only these pools")
+    up.set_defaults(run=_up)
+    down = commands.add_parser(
+        "down", help="remove pools", description="Remove the VFs and the inventory. Refused while a bond is leased."
+    )
+    down.add_argument("pools", nargs="*", metavar="POOL", help="only these pools; without a name, all pools")
+    down.set_defaults(run=_down)
+    show = commands.add_parser(
+        "status",
+        help="show pools, NICs, bonds and leases",
+        description="Show each pool: its NICs with link, speed, driver and errors, and its bonds with their leases. "
+        "Releases that waited for their VFs are finished first.",
+    )
+    show.add_argument("pools", nargs="*", metavar="POOL", help="only these pools")
+    show.add_argument("--json", action="store_true", help="print JSON, with all that is known of each NIC")
+    show.set_defaults(run=_status)
 
-    plans = hostfile.read(asked.config)
-    unknown = set(asked.pools) - {plan.name for plan in plans}
+
+def _add_lease_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    gc = commands.add_parser(
+        "gc",
+        help="finish interrupted calls and free leases of containers that are gone",
+        description="Finish ADDs and DELs that were killed, free the leases of containers that are gone, and send IPAM DELs "
+        "that are pending. Bonds that are in use, or that another process works on, are left alone.",
+    )
+    gc.add_argument("pools", nargs="*", metavar="POOL", help="only these pools")
+    gc.add_argument("--json", action="store_true", help="print JSON")
+    gc.set_defaults(run=_gc)
+    release = commands.add_parser(
+        "release",
+        help="make bonds available again",
+        description="End the quarantine of a bond whose VFs are all back, or free a bond whose lease is damaged.",
+    )
+    release.add_argument("bonds", nargs="+", metavar="BOND", help="its name, or POOL/NAME")
+    release.set_defaults(run=_release)
+
+
+def _add_file_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    check = commands.add_parser(
+        "check",
+        help="check host files and network files",
+        description="Print every mistake in the files, each as FILE:LINE: path: what is wrong and what is allowed. A host file "
+        "ends in .toml, a list of plugins in .conflist, a single plugin in .conf or .json. Plugins of other types are passed "
+        "over. The exit status is 1 when a file has a mistake or cannot be read.",
+    )
+    check.add_argument("files", nargs="+", metavar="FILE", help="a host file or a network file")
+    check.add_argument("--json", action="store_true", help="print JSON")
+    check.set_defaults(run=_check, needs_root=False)
+    schema = commands.add_parser(
+        "schema",
+        help="print the JSON schema of a config file",
+        description="Print a JSON schema (2020-12) for editors: of a network file, of its ipam part with our IPAM plugin, or "
+        "of the host file.",
+    )
+    schema.add_argument("name", nargs="?", default="network", choices=("network", "ipam", "host"), help="(%(default)s)")
+    schema.set_defaults(run=_schema, needs_root=False)
+
+
+def _up(arguments: argparse.Namespace, context: Context) -> int:
+    from cni_sriov_bond.ctl import hostfile, provision, screen
+
+    plans = hostfile.read(arguments.config)
+    unknown = set(arguments.pools) - {plan.name for plan in plans}
     if unknown:
-        raise CniError(1, f"{asked.config} has no pool {', '.join(sorted(unknown))}; it has {', '.join(p.name for p in plans)}")
+        have = ", ".join(plan.name for plan in plans)
+        raise CniError(INVALID_CONFIG, f"{arguments.config} has no pool {', '.join(sorted(unknown))}; it has {have}")
     problems = []
     for plan in plans:
-        if not asked.pools or plan.name in asked.pools:
+        if not arguments.pools or plan.name in arguments.pools:
             try:
                 with screen.Progress(plan.name) as progress:
-                    changed = provision.up(asked.state_dir, plan, context, progress.report)
-                size = len(pool.Pool(asked.state_dir, plan.name).inventory()["bonds"])
+                    changed = provision.up(arguments.state_dir, plan, context, progress.report)
+                size = len(pool.Pool(arguments.state_dir, plan.name).inventory()["bonds"])
                 print(f"pool {plan.name}: {size} bonds{'' if changed else ', nothing to change'}")
-            except CniError as failed:  # a NIC that is dead must not keep the other pools from being made
+            except CniError as failed:  # a NIC that is missing must not keep the other pools from being created
                 problems.append(failed)
-    _raise(problems)
+    return _report(problems)
 
 
-def _chosen(asked: argparse.Namespace) -> list[str]:
-    known = pools.known(asked.state_dir)
-    for name in asked.pools:
+def _chosen(arguments: argparse.Namespace) -> list[str]:
+    known = pools.known(arguments.state_dir)
+    for name in arguments.pools:
         if name not in known:
-            pool.Pool(asked.state_dir, name).inventory()  # raises, saying which pools there are
-    return asked.pools or known
+            pool.Pool(arguments.state_dir, name).inventory()  # raises, saying which pools there are
+    return arguments.pools or known
 
 
-def _down(asked: argparse.Namespace, context: Context) -> None:
-    chosen = _chosen(asked)
+def _down(arguments: argparse.Namespace, context: Context) -> int:
+    from cni_sriov_bond.ctl import provision
+
+    chosen = _chosen(arguments)
     for name in chosen:
-        provision.down(asked.state_dir, name, context)
-        print(f"pool {name}: taken away")
+        provision.down(arguments.state_dir, name, context)
+        print(f"pool {name}: removed")
     if not chosen:
-        print("there is no pool to take away")
+        print("there is no pool to remove")
+    return 0
 
 
-def _gc(asked: argparse.Namespace, context: Context) -> None:
+def _gc(arguments: argparse.Namespace, context: Context) -> int:
     from cni_sriov_bond.ctl import recover
 
-    quiet = Context(Log(level="panic"), context.deadline, context.delegates)  # the findings are printed below
-    found = {name: recover.gc(asked.state_dir, name, quiet) for name in _chosen(asked)}
-    if asked.json:
-        print(json.dumps({"pools": [{"name": name, "found": rows} for name, rows in found.items()]}, indent=2))
+    quiet = Context(Log(level="panic"), context.deadline, context.delegates)  # the results are printed below
+    results = {name: recover.gc(arguments.state_dir, name, quiet) for name in _chosen(arguments)}
+    if arguments.json:
+        pools = [{"name": name, "found": [result.to_json() for result in found]} for name, found in results.items()]
+        _print_json({"pools": pools})
+    elif not results:
+        print("there is no pool in which something could be left to finish")
     else:
-        for name, rows in found.items():
-            for row in rows:
-                owner = f" of {row['owner']}" if row["owner"] else ""
-                print(f"pool {name}: {row['bond']}{owner}: {row['message']}")
-            if not rows:
+        for name, found in results.items():
+            for result in found:
+                owner = f" of {result.owner}" if result.owner else ""
+                print(printable(f"pool {name}: {result.bond}{owner}: {result.message}"))  # with the words of IPAM plugins
+            if not found:
                 print(f"pool {name}: nothing to finish")
-        if not found:
-            print("there is no pool in which something could be left to finish")
-    failed = sum(row["state"] == "failed" for rows in found.values() for row in rows)
+    failed = sum(result.failed for found in results.values() for result in found)
     if failed:
-        raise CniError(1, f"{failed} of these could not be finished; mend what they name and run it again")
+        raise CniError(POOL_UNUSABLE, f"{failed} of these could not be finished; fix the causes and run it again")
+    return 0
 
 
-def _release(asked: argparse.Namespace, context: Context) -> None:
+def _release(arguments: argparse.Namespace, context: Context) -> int:
     from cni_sriov_bond.ctl import recover
 
-    for wanted in asked.bonds:
-        where, bond = recover.find(asked.state_dir, wanted)
-        print(f"bond {bond.name} of pool {where.name}: {recover.give_back(where, bond, context)}")
+    for wanted in arguments.bonds:
+        target, bond = recover.find(arguments.state_dir, wanted)
+        print(f"bond {bond.name} of pool {target.name}: {recover.release_bond(target, bond, context)}")
+    return 0
 
 
-def _status(asked: argparse.Namespace, context: Context) -> None:
-    found: list[dict[str, Any]] = []
+def _status(arguments: argparse.Namespace, context: Context) -> int:
+    from cni_sriov_bond.ctl import status
+
+    pools = []
     problems = []
-    for name in _chosen(asked):
+    for name in _chosen(arguments):
         try:
-            status.finish(asked.state_dir, name, context)
-            found.append(status.collect(asked.state_dir, name))
+            status.finish(arguments.state_dir, name, context)
+            pools.append(status.collect(arguments.state_dir, name))
         except CniError as failed:
             problems.append(failed)
-    if asked.json:
-        print(json.dumps({"pools": found}, indent=2))
-    elif found or not problems:
+    if arguments.json:
+        _print_json({"pools": [found.to_json() for found in pools]})
+    elif pools or not problems:
         from cni_sriov_bond.ctl import screen
 
-        screen.print_pools(found)
-    _raise(problems)
+        screen.print_pools(pools)
+    return _report(problems)
 
 
-def _raise(problems: list[CniError]) -> None:
-    """Raise one error that tells what failed of some pools; the others are done.
+def _check(arguments: argparse.Namespace, context: Context) -> int:
+    from cni_sriov_bond.ctl import check
 
-    :raises CniError: when there was one.
+    reports = [check.check(file) for file in arguments.files]
+    if arguments.json:
+        _print_json({"files": [report.to_json() for report in reports]})
+    else:
+        for report in reports:
+            print("\n".join(report.lines()))
+    return _FAILED if any(report.findings for report in reports) else 0
+
+
+def _schema(arguments: argparse.Namespace, context: Context) -> int:
+    from cni_sriov_bond.ctl import check
+
+    _print_json(check.schema(arguments.name))
+    return 0
+
+
+def _print_json(value: object) -> None:
+    print(json.dumps(value, indent=2))
+
+
+def _report(problems: Iterable[CniError]) -> int:
+    """Return the exit status, after saying what failed for some pools; the others are done.
+
+    :raises CniError: when something failed.
     """
-    if problems:
-        raise CniError(problems[0].code, "; ".join(problem.msg for problem in problems))
+    found = list(problems)
+    if found:
+        raise CniError(found[0].code, "; ".join(problem.msg for problem in found))
+    return 0
 
 
 if __name__ == "__main__":

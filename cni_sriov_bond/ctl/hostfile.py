@@ -1,25 +1,25 @@
 """The host file, /etc/cni/sriov-bond.toml: which NICs make which pool."""
 
-import tomllib
+import os
 from string import Formatter
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+from cni_sriov_bond.ctl import documents, schemacheck
+from cni_sriov_bond.ctl.documents import Mistake
+from cni_sriov_bond.ctl.hostfile_schema import BOND_NAME, HOST, MAX, VF_NAME
+from cni_sriov_bond.ctl.text import JsonObject, Path, path_text, shown
 from cni_sriov_bond.errors import INVALID_CONFIG, IO_FAILURE, CniError
 from cni_sriov_bond.network.config import is_pool_name
 
-DEFAULT_PATH = "/etc/cni/sriov-bond.toml"
-MAX = "max"
-_MOST_VFS = 255
-_MOST_NUMBER = 65535  # PCI SR-IOV: TotalVFs has 16 bits
-_MOST = 1 << 20  # bytes; /dev/zero has more than the machine
-_KEYS = {"pfs", "vfs", "vf_name", "bond_name"}
+_MOST_VFS = 255  # of a NIC whose number is not known yet, for the names that they would have
+_FIELDS = {"vf_name": (VF_NAME, {"nic", "vf"}), "bond_name": (BOND_NAME, {"n"})}
 
 
 class PoolPlan(NamedTuple):
     """A pool as the host file asks for it.
 
-    ``nics`` are the NICs' numbers over the whole file, from 1: they are a part of the VFs' names, which are one space.
-    ``vfs`` is per NIC, None for as many as the NICs have.
+    ``nics`` are the NICs' numbers over the whole file, from 1: VFs are devices of the host, so their names must differ in
+    all pools. ``vfs`` is per NIC, None for as many as the NICs have.
     """
 
     name: str
@@ -35,97 +35,86 @@ def read(path: str) -> list[PoolPlan]:
 
     :raises CniError: IO_FAILURE when it cannot be read, INVALID_CONFIG listing everything that is wrong in it.
     """
-    try:
-        with open(path, "rb") as file:
-            text = file.read(_MOST + 1)
-        if len(text) > _MOST:
-            raise CniError(INVALID_CONFIG, f"{path} is larger than 1 MiB, and so no host file")
-        document = tomllib.loads(text.decode())
-    except FileNotFoundError:
+    if not os.path.lexists(path):
         raise CniError(
             IO_FAILURE, f'there is no {path}; write one, e.g.  pools.db = {{pfs = ["enp1s0", "enp2s0"], vfs = "max"}}'
-        ) from None
-    except OSError as failed:
-        raise CniError(IO_FAILURE, f"cannot read {path}: {failed.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as wrong:
-        raise CniError(INVALID_CONFIG, f"{path} is no TOML: {wrong}") from None
-    return _plans(path, document)
+        )
+    try:
+        document = documents.parse_toml(documents.read(path))
+    except CniError as failed:
+        raise CniError(failed.code, f"{path} {failed.msg}") from None
+    problems = document.mistakes or mistakes(document.value)
+    if problems:
+        words = [f"line {line}: {mistake}" for line, mistake in document.located(problems)]
+        raise CniError(INVALID_CONFIG, f"{path}: {'; '.join(words)}")
+    return _plans(document.value)
 
 
-def _plans(path: str, document: dict[str, Any]) -> list[PoolPlan]:
-    pools = document.get("pools")
-    found = [f"unknown key {key!r}; pools are tables [pools.NAME]" for key in document if key != "pools"]
-    if not isinstance(pools, dict) or not pools:
-        found.append("it has no [pools.NAME] table")
-        pools = {}
+def mistakes(value: JsonObject) -> list[Mistake]:
+    """Return everything that is wrong in a host file's document: by the schema, and by the rules that it cannot have."""
+    found = schemacheck.mistakes(value, HOST)
+    pools = value.get("pools")
+    tables = {name: pool for name, pool in pools.items() if isinstance(pool, dict)} if isinstance(pools, dict) else {}
+    for name, pool in tables.items():
+        for key, (_, fields) in _FIELDS.items():
+            if isinstance(pool.get(key), str):
+                found += _pattern_mistakes(("pools", name, key), pool[key], fields)
+    found += _repeated(tables)
+    # The names of all VFs can be written down only where every pool is right in itself.
+    return found or _same_names(_plans(value))
+
+
+def _plans(value: JsonObject) -> list[PoolPlan]:
+    """Return the pools of a document that has no mistakes."""
     plans, number = [], 1
-    for name, table in pools.items():
-        issues = _issues(name, table)
-        found += [f"pools.{name}: {issue}" for issue in issues]
-        if not issues:
-            nics = tuple(range(number, number + len(table["pfs"])))
-            number += len(nics)
-            vfs = table.get("vfs", MAX)
-            plans.append(
-                PoolPlan(
-                    name,
-                    tuple(table["pfs"]),
-                    nics,
-                    None if vfs == MAX else vfs,
-                    table.get("vf_name", "VF{nic}{vf}"),
-                    table.get("bond_name", "cbond{n}"),
-                )
-            )
-    used = [pf for plan in plans for pf in plan.pfs]
-    found += [f"the NIC {pf} is in two pools or twice in one" for pf in sorted({pf for pf in used if used.count(pf) > 1})]
-    found += _doubles(plans)
-    if found:
-        raise CniError(INVALID_CONFIG, f"{path}: {'; '.join(found)}")
+    for name, pool in value["pools"].items():
+        nics = tuple(range(number, number + len(pool["pfs"])))
+        number += len(nics)
+        vfs = pool.get("vfs", MAX)
+        names = (pool.get(key, default) for key, (default, _) in _FIELDS.items())
+        plans.append(PoolPlan(name, tuple(pool["pfs"]), nics, None if vfs == MAX else vfs, *names))
     return plans
 
 
-def _doubles(plans: list[PoolPlan]) -> list[str]:
-    """Say which two VFs would have one name: "VF111" is VF 11 of NIC 1, and with eleven NICs also VF 1 of NIC 11."""
+def _repeated(pools: JsonObject) -> list[Mistake]:
+    """Return the NICs that are named more than once in the file."""
+    found = []
+    first: dict[str, Path] = {}
+    for name, pool in pools.items():
+        pfs = pool.get("pfs")
+        for index, pf in enumerate(pfs if isinstance(pfs, list) else ()):
+            path: Path = ("pools", name, "pfs", index)
+            if isinstance(pf, str) and first.setdefault(pf, path) != path:
+                found.append(Mistake(path, f"must be another NIC: {path_text(first[pf])} is {shown(pf)} already"))
+    return found
+
+
+def _same_names(plans: list[PoolPlan]) -> list[Mistake]:
+    """Return two VFs that would have one name: "VF111" is VF 11 of NIC 1, and with eleven NICs also VF 1 of NIC 11."""
     seen: dict[str, str] = {}
     for plan in plans:
         for nic in plan.nics:
             for number in range(1, (plan.vfs or _MOST_VFS) + 1):
                 name, this = plan.vf_name.format(nic=nic, vf=number), f"VF {number} of NIC {nic}"
                 if seen.setdefault(name, this) != this:
-                    return [f"pools.{plan.name}: vf_name {plan.vf_name!r} calls both {seen[name]} and {this} {name}; put a "
-                            "letter between {nic} and {vf}"]  # fmt: skip
+                    words = (
+                        f"must give each VF a name of its own, but {shown(plan.vf_name)} names both {seen[name]} and {this} "
+                        f"{name}; put a letter between {{nic}} and {{vf}}"
+                    )
+                    return [Mistake(("pools", plan.name, "vf_name"), words)]
     return []
 
 
-def _issues(name: str, table: Any) -> list[str]:
-    if not isinstance(table, dict):
-        return ["it must be a table"]
-    found = [f"unknown key {key!r}; known are {', '.join(sorted(_KEYS))}" for key in table if key not in _KEYS]
-    if not is_pool_name(name):
-        found.append("its name must be of letters, digits, '_', '.' and '-'")
-    pfs = table.get("pfs")
-    if not isinstance(pfs, list) or not all(isinstance(pf, str) and pf and "/" not in pf for pf in pfs):
-        found.append('pfs must be a list of NICs, e.g. ["enp1s0", "enp2s0"]')
-    elif len(pfs) < 2:
-        found.append(f"pfs must name two NICs, one on each switch, not {len(pfs)}")
-    vfs = table.get("vfs", MAX)
-    if vfs != MAX and (not isinstance(vfs, int) or isinstance(vfs, bool) or not 1 <= vfs <= _MOST_NUMBER):
-        found.append(f'vfs must be a number from 1 to {_MOST_NUMBER} or "max", not {vfs!r}')
-    for key, default, fields in (("vf_name", "VF{nic}{vf}", {"nic", "vf"}), ("bond_name", "cbond{n}", {"n"})):
-        found += _pattern_issues(key, table.get(key, default), fields)
-    return found
-
-
-def _pattern_issues(key: str, pattern: Any, fields: set[str]) -> list[str]:
-    """Check a name pattern: every field of it is what keeps two names apart."""
+def _pattern_mistakes(path: Path, pattern: str, fields: set[str]) -> list[Mistake]:
+    """Check a name pattern: each of its fields is needed to keep two names apart."""
     wanted = " and ".join(f"{{{field}}}" for field in sorted(fields))
     try:
         used = {field for _, field, _, _ in Formatter().parse(pattern) if field is not None}
         longest = pattern.format(**dict.fromkeys(fields, 255))
     except (ValueError, KeyError, IndexError, TypeError, AttributeError):
-        return [f"{key} must be a pattern with {wanted}, not {pattern!r}"]
+        return [Mistake(path, f"must be a pattern with {wanted}, not {shown(pattern)}")]
     if used != fields:
-        return [f"{key} must have {wanted}, not {pattern!r}"]
-    if len(longest.encode()) > 15 or not is_pool_name(longest.replace(".", "/")):
-        return [f"{key} {pattern!r} does not give device names: at most 15 letters, digits, '_' and '-'"]
+        return [Mistake(path, f"must have {wanted}, not {shown(pattern)}")]
+    if len(longest.encode("utf-8", "replace")) > 15 or not is_pool_name(longest.replace(".", "/")):
+        return [Mistake(path, f"must give names of at most 15 letters, digits, '_' and '-', not {shown(pattern)}")]
     return []

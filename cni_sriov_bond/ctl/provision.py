@@ -88,7 +88,7 @@ class _Up:
     def run(self) -> bool:
         """Run every step in order; return whether one of them changed anything."""
         steps = (
-            _Step("remove what killed calls left, so that the leases of dead containers refuse nothing", self._clean),
+            _Step("remove what killed calls left, so that leases of containers that are gone refuse nothing", self._clean),
             # Everything that can be refused is refused here, while nothing is changed.
             _Step("refuse what cannot be done", self._refuse),
             # Before the VFs: igbvf gives up on a PF that was down when its VFs appeared, until it is loaded again.

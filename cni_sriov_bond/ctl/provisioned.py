@@ -1,8 +1,9 @@
 """A pool's inventory as a typed value: what ``up`` made, and what ``down`` has to undo."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from cni_sriov_bond import files
+from cni_sriov_bond.ctl.text import JsonObject
 from cni_sriov_bond.errors import POOL_UNUSABLE, CniError
 from cni_sriov_bond.pool import inventory
 from cni_sriov_bond.pool.pool import Pool
@@ -43,7 +44,7 @@ class Provisioned(NamedTuple):
         """Return the record of the NIC at a PCI address."""
         return next((nic for nic in self.nics if nic.address == address), None)
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
         """Return the inventory as the file has it."""
         nics = [
             {
@@ -104,5 +105,5 @@ def write(pool: Pool, made: Provisioned) -> None:
     inventory.write(pool.path, made.to_json())
 
 
-def _nic(value: dict[str, Any]) -> NicRecord:
+def _nic(value: JsonObject) -> NicRecord:
     return NicRecord(value["pci"], value["name"], value["number"], bool(value["made_vfs"]), bool(value["brought_up"]))

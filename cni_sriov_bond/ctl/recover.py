@@ -1,67 +1,87 @@
-"""``gc`` and ``release``: finish interrupted calls, and make unusable bonds available again."""
+"""``gc`` and ``release``: finish interrupted calls, and make bonds available again."""
 
 import os
+from typing import NamedTuple
 
 from cni_sriov_bond.errors import INVALID_CONFIG, POOL_UNUSABLE, CniError
 from cni_sriov_bond.kernel import sriov, sysfs
 from cni_sriov_bond.plugin import recover, release
 from cni_sriov_bond.plugin.context import Context
-from cni_sriov_bond.pool import inventory, pool, quarantine
+from cni_sriov_bond.pool import inventory, quarantine
 from cni_sriov_bond.pool.lease import INTERRUPTED, READY, Entry
+from cni_sriov_bond.pool.pool import Pool
 from cni_sriov_bond.pool.record import LeaseRecord
 from cni_sriov_bond.ports import Bond
 
 
-def gc(state_dir: str, name: str, context: Context) -> list[dict[str, str]]:
-    """Finish everything in a pool that no other process will; return what was found: bond, owner, state, message.
+class Result(NamedTuple):
+    """What ``gc`` did about one lease; ``owner`` is the container and interface, as far as they are known."""
+
+    bond: str
+    owner: str
+    state: str
+    message: str
+
+    @property
+    def failed(self) -> bool:
+        """Whether it could not be finished."""
+        return self.state == recover.FAILED
+
+    def to_json(self) -> dict[str, str]:
+        """Return the result as ``gc --json`` has it; docs/reference.md lists the keys."""
+        return self._asdict()
+
+
+def gc(state_dir: str, name: str, context: Context) -> list[Result]:
+    """Finish every interrupted call of a pool, free the leases of containers that are gone, and send pending IPAM DELs.
 
     :raises CniError: when the pool's files cannot be read.
     """
-    findings = recover.recover(pool.Pool(state_dir, name), recover.Unused(), context)
-    return [{name: getattr(finding, name) for name in ("bond", "owner", "state", "message")} for finding in findings]
+    findings = recover.recover(Pool(state_dir, name), recover.Unused(), context)
+    return [Result(finding.bond, finding.owner, finding.state, finding.message) for finding in findings]
 
 
-def find(state_dir: str, wanted: str) -> tuple[pool.Pool, Bond]:
-    """Give the bond that ``POOL/BOND`` or ``BOND`` means.
+def find(state_dir: str, wanted: str) -> tuple[Pool, Bond]:
+    """Return the bond that ``POOL/BOND`` or ``BOND`` names, and its pool.
 
     :raises CniError: INVALID_CONFIG when there is none, or more than one.
     """
-    within, _, name = wanted.rpartition("/")
-    found = []
-    for one in [within] if within else inventory.names(state_dir):
-        where = pool.Pool(state_dir, one)
-        found += [(where, bond) for bond in where.bonds() if bond.name == name]
-    if len(found) == 1:
-        return found[0]
-    if found:
-        have = " and ".join(f"{where.name}/{name}" for where, _ in found)
-        raise CniError(INVALID_CONFIG, f"there is more than one bond {name}: say {have}")
-    raise CniError(INVALID_CONFIG, f"there is no bond {wanted}; `sriov-bondctl status` shows those that there are")
+    in_pool, _, name = wanted.rpartition("/")
+    matches = []
+    for pool_name in [in_pool] if in_pool else inventory.names(state_dir):
+        target = Pool(state_dir, pool_name)
+        matches += [(target, bond) for bond in target.bonds() if bond.name == name]
+    if len(matches) == 1:
+        return matches[0]
+    if matches:
+        have = " or ".join(f"{target.name}/{name}" for target, _ in matches)
+        raise CniError(INVALID_CONFIG, f"there is more than one bond {name}; name {have}")
+    raise CniError(INVALID_CONFIG, f"there is no bond {wanted}; `sriov-bondctl status` shows the bonds")
 
 
-def give_back(where: pool.Pool, bond: Bond, context: Context) -> str:
-    """Make a bond available again that is in quarantine or has a damaged lease, and return what was done.
+def release_bond(target: Pool, bond: Bond, context: Context) -> str:
+    """Make a bond available again that is in quarantine or whose lease is damaged, and return what was done.
 
-    :raises CniError: POOL_UNUSABLE when it cannot be, saying why: a container has it, or a VF of it is not whole.
+    :raises CniError: POOL_UNUSABLE when it cannot be: a container has it, or one of its VFs is missing.
     """
-    entry = next((entry for entry in where.entries() if entry.bond == bond.name), None)
+    entry = next((entry for entry in target.entries() if entry.bond == bond.name), None)
     if entry is not None:
-        _give_lease_back(where, entry, context)
-        return "its lease is released"
-    if bond.name not in quarantine.bonds(where.path):
+        _release_lease(target, entry, context)
+        return "its lease is freed"
+    if bond.name not in quarantine.bonds(target.path):
         return "it is free already"
-    where.bonds_of_this_boot()  # else the VFs at these addresses may be anybody's
-    held = where.lock_bond(bond.name)
+    target.bonds_of_this_boot()  # VFs of an earlier boot may have other addresses by now
+    lock = target.lock_bond(bond.name)
     try:
-        _repair(where, bond)
-        quarantine.remove(where.path, bond.name)
+        _reset(target, bond)
+        quarantine.remove(target.path, bond.name)
     finally:
-        os.close(held)
+        os.close(lock)
     return "it is out of quarantine"
 
 
-def _give_lease_back(where: pool.Pool, entry: Entry, context: Context) -> None:
-    lease = where.take(entry, reconstruct=True)
+def _release_lease(target: Pool, entry: Entry, context: Context) -> None:
+    lease = target.take(entry, reconstruct=True)
     if lease is None:
         return
     try:
@@ -72,21 +92,24 @@ def _give_lease_back(where: pool.Pool, entry: Entry, context: Context) -> None:
         lease.close()
     outcome.raise_any()
     if outcome.missing:
-        raise CniError(POOL_UNUSABLE, f"{lease} waits for {' and '.join(outcome.missing)} to return to the host")
+        raise CniError(POOL_UNUSABLE, f"{lease} is not free yet: {' and '.join(outcome.missing)} not back in the host")
 
 
 def _by(record: LeaseRecord) -> str:
     return f" by {record.owner}" if record.owner else f" still, though {record.damage}"
 
 
-def _repair(where: pool.Pool, bond: Bond) -> None:
-    """Put the VFs of a bond into the state of those that nobody has used, or say why not."""
+def _reset(target: Pool, bond: Bond) -> None:
+    """Reset the VFs of a bond to the state of VFs that were never used.
+
+    :raises CniError: POOL_UNUSABLE when one is not in the host.
+    """
     host = sriov.Host()
     for port in bond.ports:
         if host.netdev(port) is None:
             raise CniError(
                 POOL_UNUSABLE,
-                f"bond {bond.name} of pool {where.name} cannot be used yet: {port.name} at {port.pci} is not in the host: "
+                f"bond {bond.name} of pool {target.name} cannot be used yet: {port.name} at {port.pci} is not in the host: "
                 f"{sysfs.absence(port.pci)}",
             )
     host.reset(bond.ports, bond.mac)

@@ -1,24 +1,38 @@
-"""What people see: tables and progress on a terminal, plain lines elsewhere."""
+"""Tables and progress on a terminal, plain lines elsewhere.
+
+Names of interfaces, containers, networks and pools are foreign text: they are never parsed as markup, and characters that
+a terminal would obey are replaced.
+"""
 
 import time
-from typing import Any, Self
+from typing import NamedTuple, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bars
 from rich.table import Table
+from rich.text import Text
+
+from cni_sriov_bond.ctl.links import Nic
+from cni_sriov_bond.ctl.status import BROKEN, FREE, QUARANTINED, BondStatus, PoolStatus
+from cni_sriov_bond.ctl.text import printable
 
 _SLOW = 1.0
 _WIDE = 160  # where no terminal limits a line
+_ID_LETTERS = 25  # of a container id, which can be 64 hex digits behind a namespace
+_NONE = "-"  # a fact that is not there
 
 
 class Progress:
-    """Progress of stages that may take long: bars on a terminal, elsewhere a line for each stage that took over a second."""
+    """Progress of stages that may take long: bars on a terminal, elsewhere a line for each stage that took over a second.
+
+    :param title: what the stages are of, such as a pool's name.
+    """
 
     def __init__(self, title: str) -> None:
         self._title = title
         self._console = Console(stderr=True)
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
         self._bars = Bars(*columns, console=self._console, transient=True, disable=not self._console.is_terminal)
         self._task: TaskID | None = None
         self._stage = ""
@@ -30,77 +44,128 @@ class Progress:
 
     def __exit__(self, *_: object) -> None:
         self._bars.stop()
-        self._tell()
+        self._log_stage()
 
     def report(self, stage: str, done: int, total: int) -> None:
         """Show how far a stage is; a new name begins a new stage."""
         if stage != self._stage:
-            self._tell()
+            self._log_stage()
             self._stage, self._since = stage, time.monotonic()
             if self._task is not None:
                 self._bars.remove_task(self._task)
-            self._task = self._bars.add_task(f"{self._title}: {stage}", total=total)
+            self._task = self._bars.add_task(printable(f"{self._title}: {stage}"), total=total)
         if self._task is not None:
             self._bars.update(self._task, completed=done, total=total)
 
-    def _tell(self) -> None:
+    def _log_stage(self) -> None:
         took = time.monotonic() - self._since
         if self._stage and took > _SLOW and not self._console.is_terminal:
-            self._console.print(f"{self._title}: {self._stage} took {took:.1f} s", highlight=False)
+            line = printable(f"{self._title}: {self._stage} took {took:.1f} s")
+            self._console.print(line, highlight=False, markup=False, emoji=False, soft_wrap=True)
 
 
-def print_pools(pools: list[dict[str, Any]]) -> None:
-    """Print what ``status.collect`` gave, one table a pool."""
-    console = Console(highlight=False, emoji=False)
+def print_pools(pools: list[PoolStatus]) -> None:
+    """Print the state of pools: of each its NICs, its bonds, and what is wrong."""
+    console = Console(highlight=False, emoji=False, markup=False)
     if not console.is_terminal:
         console.width = _WIDE
     if not pools:
-        console.print("no pool is provisioned; write /etc/cni/sriov-bond.toml and run `sriov-bondctl up`")
+        console.print("no pool is provisioned; write /etc/cni/sriov-bond.toml and run `sriov-bondctl up`", soft_wrap=True)
     for pool in pools:
-        free = sum(bond["state"] == "free" for bond in pool["bonds"])
-        console.print(f"[bold]pool {pool['name']}[/]: {free} of {len(pool['bonds'])} bonds free", soft_wrap=True)
-        for nic in pool["nics"]:
-            console.print(f"  NIC {nic['number']}  {nic['name']}  {nic['pci']}  {_condition(nic)}", soft_wrap=True)
-        if not pool["this_boot"]:
-            console.print("  [yellow]provisioned before the last boot; run `sriov-bondctl up`[/]", soft_wrap=True)
-        if pool["pending_dels"]:
-            count = pool["pending_dels"]
-            whose = "a released bond" if count == 1 else f"{count} released bonds"
-            what = f"the addresses of {whose} may still be reserved: an IPAM DEL is pending; run `sriov-bondctl gc`"
-            console.print(f"  [yellow]{what}[/]", soft_wrap=True)
-        console.print(_table(pool))
+        free = sum(bond.state == FREE for bond in pool.bonds)
+        title = Text.assemble((f"pool {printable(pool.name)}", "bold"), f": {free} of {len(pool.bonds)} bonds free")
+        console.print(title, soft_wrap=True)
+        for warning in _warnings(pool):
+            console.print(Text(f"  {warning}", "yellow"), soft_wrap=True)
+        if pool.nics:
+            console.print(_table(_NIC_COLUMNS, [_nic_cells(nic) for nic in pool.nics], console.width))
+        console.print(_table(_BOND_COLUMNS, [_bond_cells(bond) for bond in pool.bonds], console.width))
+        for bond in pool.bonds:
+            if bond.problem:
+                console.print(Text(f"  {printable(bond.name)}: {printable(bond.problem)}", "red"), soft_wrap=True)
 
 
-def _condition(nic: dict[str, Any]) -> str:
-    if not nic["present"]:
-        return "[red]missing[/]"
-    if not nic["up"]:
-        return "[red]down[/]"
-    return "up" if nic["carrier"] else "[red]no carrier: its cable or switch is dead[/]"
+def _warnings(pool: PoolStatus) -> list[str]:
+    warnings = []
+    if not pool.this_boot:
+        warnings.append("provisioned before the last boot; run `sriov-bondctl up`")
+    if pool.pending:
+        bonds = "a released bond" if pool.pending == 1 else f"{pool.pending} released bonds"
+        dels = "an IPAM DEL is pending" if pool.pending == 1 else "IPAM DELs are pending"
+        warnings.append(f"the addresses of {bonds} may still be reserved: {dels}; run `sriov-bondctl gc`")
+    return warnings
 
 
-_STYLES = {"free": "green", "ready": "cyan", "adding": "yellow", "releasing": "yellow", "draining": "yellow", "broken": "red",
-           "quarantined": "red"}  # fmt: skip
+class _Column(NamedTuple):
+    """A column; those with a ``rank`` are left out where the terminal is too narrow, the lowest rank first."""
+
+    title: str
+    rank: int = 0
+
+
+_NIC_COLUMNS = (
+    _Column("NIC"), _Column("NAME"), _Column("ADDRESS"), _Column("LINK"), _Column("MBIT/S", 7), _Column("VFS", 6),
+    _Column("DRIVER", 5), _Column("FIRMWARE", 3), _Column("MTU", 2), _Column("NUMA", 1), _Column("ERRORS", 4),
+)  # fmt: skip
+_BOND_COLUMNS = (
+    _Column("BOND"), _Column("STATE"), _Column("PORTS", 3), _Column("VLAN", 4), _Column("ADDRESSES"), _Column("CONTAINER"),
+    _Column("INTERFACE", 1), _Column("NETWORK", 2),
+)  # fmt: skip
+
+
+def _table(columns: tuple[_Column, ...], rows: list[list[Text]], width: int) -> Table:
+    table = Table(box=None, pad_edge=True, header_style="bold")
+    shown = _fitting(columns, rows, width)
+    for index in shown:
+        table.add_column(columns[index].title, no_wrap=True, overflow="ellipsis")
+    for row in rows:
+        table.add_row(*(row[index] for index in shown))
+    return table
+
+
+def _fitting(columns: tuple[_Column, ...], rows: list[list[Text]], width: int) -> list[int]:
+    """Return which columns fit side by side; those without a rank stay, and are cut where even they do not."""
+    need = [
+        max([len(column.title), *(part.cell_len for row in rows for part in row[index].split())]) + 2
+        for index, column in enumerate(columns)
+    ]
+    shown = list(range(len(columns)))
+    for index in sorted(shown, key=lambda index: columns[index].rank):
+        if columns[index].rank and sum(need[left] for left in shown) > width:
+            shown.remove(index)
+    return shown
+
+
+def _nic_cells(nic: Nic) -> list[Text]:
+    errors = nic.counters and nic.counters.rx_errors + nic.counters.tx_errors
+    vfs = None if nic.vfs is None else f"{nic.vfs}/{_NONE if nic.total_vfs is None else nic.total_vfs}"
+    facts = (nic.speed, vfs, nic.driver, nic.firmware, nic.mtu, nic.numa_node, errors)
+    first = [Text(f"NIC {nic.number}"), Text(printable(nic.name)), Text(nic.address), _condition(nic)]
+    return first + [Text(_NONE if fact is None else printable(str(fact))) for fact in facts]
+
+
+def _condition(nic: Nic) -> Text:
+    if not nic.present:
+        return Text("missing", "red")
+    if not nic.up:
+        return Text("down", "red")
+    return Text("up") if nic.carrier else Text("no carrier", "red")
+
+
+_STYLES = {FREE: "green", "ready": "cyan", "adding": "yellow", "releasing": "yellow", "draining": "yellow", BROKEN: "red",
+           QUARANTINED: "red"}  # fmt: skip
+
+
+def _bond_cells(bond: BondStatus) -> list[Text]:
+    cells = [printable(bond.name), bond.state, " ".join(printable(port.name) for port in bond.ports)]
+    lease = bond.lease
+    if lease:
+        cells += ["" if lease.vlan is None else str(lease.vlan), "\n".join(printable(ip) for ip in lease.ips)]
+        cells += [_short(printable(lease.container_id)), printable(lease.ifname), printable(lease.network)]
+    row = [Text(cell) for cell in cells] + [Text("")] * (len(_BOND_COLUMNS) - len(cells))
+    row[1].stylize(_STYLES[bond.state])
+    return row
 
 
 def _short(container_id: str) -> str:
-    """Give a container id as people read it: runtimes' are 64 hex digits behind a namespace."""
-    return container_id if len(container_id) <= 25 else container_id[:24] + "…"
-
-
-def _table(pool: dict[str, Any]) -> Table:
-    table = Table(box=None, pad_edge=True, header_style="bold")
-    for column in ("BOND", "STATE", "PORTS", "VLAN", "ADDRESSES", "CONTAINER", "INTERFACE", "NETWORK"):
-        table.add_column(column, overflow="fold", no_wrap=column in ("BOND", "STATE", "PORTS", "VLAN"))
-    for bond in pool["bonds"]:
-        lease = bond.get("lease")
-        ports = " ".join(port["name"] for port in bond["ports"])
-        state = f"[{_STYLES[bond['state']]}]{bond['state']}[/]"
-        row = [bond["name"], state, ports]
-        if lease:
-            vlan = "" if lease["vlan"] is None else str(lease["vlan"])
-            row += [vlan, "\n".join(lease["ips"]), _short(lease["container_id"]), lease["ifname"], lease["network"]]
-        elif "problem" in bond:
-            row += ["", bond["problem"]]
-        table.add_row(*row)
-    return table
+    return container_id if len(container_id) <= _ID_LETTERS else container_id[: _ID_LETTERS - 1] + "…"

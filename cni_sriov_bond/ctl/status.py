@@ -1,79 +1,140 @@
-"""Who has what: every pool, its bonds, their ports and holders, as a value for programs and as a table for people."""
+"""The state of a pool as a value: its NICs, its bonds, and which container has which bond."""
 
-from typing import Any
+from typing import NamedTuple
 
 from cni_sriov_bond import files
+from cni_sriov_bond.ctl import links, provisioned
+from cni_sriov_bond.ctl.text import JsonObject
 from cni_sriov_bond.errors import CniError
 from cni_sriov_bond.kernel import sysfs
-from cni_sriov_bond.kernel.netlink import Netlink
 from cni_sriov_bond.plugin import recover
 from cni_sriov_bond.plugin.context import Context
-from cni_sriov_bond.pool import pool, quarantine
+from cni_sriov_bond.pool import quarantine
 from cni_sriov_bond.pool.lease import Entry
+from cni_sriov_bond.pool.pool import Pool
+from cni_sriov_bond.ports import Bond
 
-FREE, QUARANTINED = "free", "quarantined"
+FREE, QUARANTINED, BROKEN = "free", "quarantined", "broken"
 
 
-def collect(state_dir: str, name: str) -> dict[str, Any]:
-    """Give one pool's state.
+class PortStatus(NamedTuple):
+    """A port of a bond; ``device`` is the VF's present name in the host, or empty while it is not there."""
+
+    address: str
+    name: str
+    pf_address: str
+    vf_index: int
+    device: str
+
+    def to_json(self) -> JsonObject:
+        """Return the port as ``status --json`` has it."""
+        return {"pci": self.address, "name": self.name, "pf": self.pf_address, "vf": self.vf_index, "device": self.device}
+
+
+class LeaseStatus(NamedTuple):
+    """Which attachment a bond belongs to, and what it was given."""
+
+    network: str
+    container_id: str
+    ifname: str
+    netns: str
+    ips: list[str]
+    vlan: int | None
+    created: int
+    this_boot: bool
+
+
+class BondStatus(NamedTuple):
+    """A bond: free, in a lease's state, in quarantine, or broken; ``problem`` says why it cannot be used, or is empty."""
+
+    name: str
+    mac: str
+    state: str
+    ports: list[PortStatus]
+    problem: str = ""
+    lease: LeaseStatus | None = None
+
+    def to_json(self) -> JsonObject:
+        """Return the bond as ``status --json`` has it."""
+        value: JsonObject = {"name": self.name, "mac": self.mac, "state": self.state}
+        value["ports"] = [port.to_json() for port in self.ports]
+        if self.problem:
+            value["problem"] = self.problem
+        if self.lease:
+            value["lease"] = self.lease._asdict()
+        return value
+
+
+class PoolStatus(NamedTuple):
+    """A pool; ``pending`` is the number of IPAM DELs still to be sent for bonds that are free again."""
+
+    name: str
+    this_boot: bool
+    nics: list[links.Nic]
+    bonds: list[BondStatus]
+    pending: int
+
+    def to_json(self) -> JsonObject:
+        """Return the pool as ``status --json`` has it; docs/reference.md lists the keys."""
+        return {
+            "name": self.name,
+            "this_boot": self.this_boot,
+            "nics": [nic.to_json() for nic in self.nics],
+            "bonds": [bond.to_json() for bond in self.bonds],
+            "pending": self.pending,
+        }
+
+
+def collect(state_dir: str, name: str) -> PoolStatus:
+    """Return the state of a pool.
 
     :raises CniError: when it is not provisioned.
     """
-    where = pool.Pool(state_dir, name)
-    inventory = where.inventory()
-    host = Netlink()
-    entries = {entry.bond: entry for entry in where.entries()}
-    nics = []
-    for nic in inventory["nics"]:
-        device = sysfs.netdev(nic["pci"])
-        link = host.link(device) if device else None
-        nics.append(
-            {
-                "pci": nic["pci"],
-                "name": device or nic["name"],
-                "number": nic["number"],
-                "present": link is not None,
-                "up": bool(link and link.up),
-                "carrier": bool(link and link.carrier),
-            }
-        )
-    aside = quarantine.reasons(where.path)
-    bonds = [_bond(where, value, entries.get(value["name"]), aside.get(value["name"])) for value in inventory["bonds"]]
-    this_boot = inventory["boot_id"] == files.boot_id()
-    return {"name": name, "this_boot": this_boot, "nics": nics, "bonds": bonds, "pending_dels": len(where.pending.listed())}
+    target = Pool(state_dir, name)
+    made = provisioned.read(target)
+    entries = {entry.bond: entry for entry in target.entries()}
+    with links.Reader() as reader:
+        nics = [reader.read(nic.address, nic.name, nic.number) for nic in made.nics]
+    reasons = quarantine.reasons(target.path)
+    bonds = [_bond(target, bond, entries.get(bond.name), reasons.get(bond.name)) for bond in made.bonds]
+    return PoolStatus(name, made.of_this_boot, nics, bonds, len(target.pending.listed()))
 
 
 def finish(state_dir: str, name: str, context: Context) -> None:
-    """Finish interrupted calls, and releases that waited for VFs."""
-    recover.recover(pool.Pool(state_dir, name), recover.Interrupted(), context.within(recover.SECONDS))
+    """Finish releases that waited for their VFs, as every command does that reads the pool."""
+    recover.recover(Pool(state_dir, name), recover.Interrupted(), context.within(recover.SECONDS))
 
 
-def _bond(where: pool.Pool, value: dict[str, Any], entry: Entry | None, quarantined: str | None) -> dict[str, Any]:
-    ports = [{**port, "device": sysfs.netdev(port["pci"])} for port in value["ports"]]
-    found: dict[str, Any] = {"name": value["name"], "mac": value["mac"], "state": FREE, "ports": ports}
+def _bond(target: Pool, bond: Bond, entry: Entry | None, quarantined: str | None) -> BondStatus:
+    ports = [PortStatus(port.pci, port.name, port.pf, port.vf, sysfs.netdev(port.pci)) for port in bond.ports]
+    status = BondStatus(bond.name, bond.mac, FREE, ports)
     if entry is None and quarantined is not None:
-        return {**found, "state": QUARANTINED, "problem": quarantined}
+        return status._replace(state=QUARANTINED, problem=quarantined)
     if entry is None:
-        missing = [port for port in ports if not port["device"]]
-        if missing:
-            names, why = " and ".join(port["name"] for port in missing), sysfs.absence(missing[0]["pci"])
-            found.update(state="broken", problem=f"{names} not in the host though nobody has leased them: {why}")
-        return found
-    found["state"] = entry.state
+        return _unleased(status)
+    status = status._replace(state=entry.state)
     try:
-        record = where.read(entry)
+        record = target.read(entry)
     except CniError as damaged:
-        found["problem"] = damaged.msg
-        return found
+        return status._replace(problem=damaged.msg)
     if record and record.attachment and record.netns:
-        found["lease"] = {
-            "network": record.attachment.network,
-            "container_id": record.attachment.container_id,
-            "ifname": record.attachment.ifname,
-            "netns": record.netns.path,
-            "ips": record.addresses or [],
-            "vlan": record.requested.vf.vlan,
-            "created": record.created,
-            "this_boot": record.boot_id == files.boot_id(),
-        }
-    return found
+        lease = LeaseStatus(
+            network=record.attachment.network,
+            container_id=record.attachment.container_id,
+            ifname=record.attachment.ifname,
+            netns=record.netns.path,
+            ips=record.addresses or [],
+            vlan=record.requested.vf.vlan,
+            created=record.created,
+            this_boot=record.boot_id == files.boot_id(),
+        )
+        return status._replace(lease=lease)
+    return status
+
+
+def _unleased(status: BondStatus) -> BondStatus:
+    missing = [port for port in status.ports if not port.device]
+    if not missing:
+        return status
+    names, reason = " and ".join(port.name for port in missing), sysfs.absence(missing[0].address)
+    return status._replace(state=BROKEN, problem=f"{names} not in the host though the bond is not leased: {reason}")

@@ -1,6 +1,6 @@
-"""Rules that keep udev, NetworkManager and their like off our VFs: no renaming, no altnames, no MACs, no DHCP.
+"""Rules that tell udev, NetworkManager and the like to leave our VFs alone: no renaming, altnames, MACs or DHCP.
 
-They are written to /run before the VFs are made, because udev acts on a VF the moment that it appears.
+They are written to /run before the VFs are created, because udev acts on a VF the moment that it appears.
 """
 
 import os
@@ -15,10 +15,10 @@ _ABOUT = "# Written by `sriov-bondctl up` for the VFs of pool {pool}; gone with 
 
 
 def write(pool: str, vfs: list[str]) -> bool:
-    """Write the rules for a pool's VFs, by PCI address, and tell whether that changed anything."""
+    """Write the rules for a pool's VFs, by PCI address, and return whether that changed anything."""
     about = _ABOUT.format(pool=pool)
     paths = " ".join(f"pci-{pci}" for pci in vfs)
-    # "keep" alone: a VF that nobody has named yet keeps the kernel's name until `up` names it.
+    # "keep" alone: a VF that has no name of ours yet keeps the kernel's name until `up` names it.
     link = f"{about}[Match]\nPath={paths}\n\n[Link]\nNamePolicy=keep\nMACAddressPolicy=none\n"
     lines = [
         f'SUBSYSTEM=="net", ACTION!="remove", KERNELS=="{pci}", '
@@ -33,7 +33,7 @@ def write(pool: str, vfs: list[str]) -> bool:
 
 
 def remove(pool: str) -> None:
-    """Take a pool's rules away; rules that are not there are no error."""
+    """Remove a pool's rules; rules that are not there are no error."""
     for path in (_link_file(pool), _rules_file(pool)):
         if os.path.exists(path):
             os.unlink(path)
@@ -64,7 +64,7 @@ def _replace(path: str, text: str) -> bool:
 
 
 def _reload() -> None:
-    """Let a running udev read its rules again; without udev there is nobody to keep off."""
+    """Make a running udev read its rules again; without udev there is nothing to do."""
     udevadm = shutil.which("udevadm")
     if udevadm and os.path.exists("/run/udev/control"):
         try:

@@ -18,7 +18,7 @@ Report = Callable[[str, int, int], None]
 
 
 def create(pf: PhysicalFunction, size: int, away: set[str], report: Report) -> bool:
-    """Give a NIC its VFs and wait for their network devices; return whether they had to be created.
+    """Create the VFs of a NIC that has another number, wait for their network devices, and return whether it had.
 
     :param away: addresses of VFs that containers have, for which nobody waits.
     :raises CniError: IO_FAILURE when the kernel refuses.
@@ -88,7 +88,7 @@ def _rename(host: sriov.Host, wrong: list[tuple[Port, Link]], report: Report) ->
 
 
 def set_macs(bonds: list[Bond], report: Report) -> bool:
-    """Give the VFs of every bond the bond's MAC; return whether one had another."""
+    """Set the bond's MAC on the VFs of every bond; return whether one had another."""
     host = sriov.Host()
     changed = False
     try:

@@ -4,8 +4,8 @@ from cni_sriov_bond.cni.address import network, to_number, to_text
 from cni_sriov_bond.cni.call import parse_args
 from cni_sriov_bond.cni.result import Route
 from cni_sriov_bond.cni.result import route as result_route
-from cni_sriov_bond.cni.schema import Issue, issues, path_text, refuse
-from cni_sriov_bond.errors import INVALID_CONFIG, CniError
+from cni_sriov_bond.cni.schema import issues, path_text, refuse
+from cni_sriov_bond.errors import INVALID_CONFIG, CniError, Issue
 from cni_sriov_bond.ipam import ranges
 from cni_sriov_bond.ipam.schema import IPAM, NETWORK, RANGE, ROUTE
 from cni_sriov_bond.network.arguments import choose_vlan
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from cni_sriov_bond.cni.address import Ip
     from cni_sriov_bond.cni.call import Call
-    from cni_sriov_bond.cni.schema import Path
+    from cni_sriov_bond.errors import Path
 
     T = TypeVar("T")
     # A part of the config whose shape the schema has checked.

@@ -5,14 +5,13 @@ An ADD alone looks at these: DEL and CHECK go by the lease, and runtimes give th
 """
 
 from cni_sriov_bond.cni.call import parse_args
-from cni_sriov_bond.cni.schema import Issue
-from cni_sriov_bond.errors import INVALID_ENVIRONMENT, CniError
+from cni_sriov_bond.errors import INVALID_ENVIRONMENT, CniError, Issue
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from cni_sriov_bond.cni.schema import Path
+    from cni_sriov_bond.errors import Path
 
 MOST_VLAN = 4094
 _OF_ARGS = "CNI_ARGS"

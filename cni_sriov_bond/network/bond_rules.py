@@ -6,7 +6,7 @@ bond_netlink.c. Some that the kernel takes and then ignores are refused too: who
 
 from _socket import AF_INET, AF_INET6, inet_pton
 
-from cni_sriov_bond.cni.schema import Issue
+from cni_sriov_bond.errors import Issue
 from cni_sriov_bond.kernel.bond_options import (
     DELAYS,
     MODES,

@@ -2,7 +2,8 @@
 
 from cni_sriov_bond import files
 from cni_sriov_bond.cni.call import is_name
-from cni_sriov_bond.cni.schema import Issue, issues, refuse
+from cni_sriov_bond.cni.schema import issues, refuse
+from cni_sriov_bond.errors import Issue
 from cni_sriov_bond.files import is_path
 from cni_sriov_bond.kernel.bond_options import OPTIONS, TARGETS
 from cni_sriov_bond.network.arguments import NO_MAC, choose, is_mac, vlan_range
@@ -70,7 +71,7 @@ def parse_network(data: bytes, document: "dict[str, Any]", version: str, args: s
     :param args: CNI_ARGS of an ADD; with None the attachment's own choices are not looked at.
     :raises CniError: INVALID_CONFIG listing every mistake; INVALID_ENVIRONMENT for CNI_ARGS.
     """
-    value = _normal(document)
+    value = normalise(document)
     found = issues(value, NETWORK)
     invalid = {issue.key for issue in found}
     good = {key: part for key, part in value.items() if key not in invalid}
@@ -91,7 +92,7 @@ def parse_for_teardown(data: bytes, document: "dict[str, Any]", version: str) ->
 
     :raises CniError: INVALID_CONFIG for a state directory that is none, since nothing can be found then.
     """
-    used = {key: part for key, part in _normal(document).items() if key in _FOR_TEARDOWN}
+    used = {key: part for key, part in normalise(document).items() if key in _FOR_TEARDOWN}
     found = issues(used, NETWORK) + _path_mistakes(used)
     invalid = {issue.key for issue in found}
     if "stateDir" in invalid:
@@ -100,7 +101,7 @@ def parse_for_teardown(data: bytes, document: "dict[str, Any]", version: str) ->
     return Network(data, document, good, version, _bond_options(good)), found
 
 
-def _normal(document: "dict[str, Any]") -> "dict[str, Any]":
+def normalise(document: "dict[str, Any]") -> "dict[str, Any]":
     """Return the config without what is null or an empty word, which to Go is absent, and with numbers of the bond as numbers.
 
     Templates render words that nobody gave as empty strings. bond-cni has ``miimon`` as a string of digits, the kernel takes
@@ -123,10 +124,15 @@ def _normal(document: "dict[str, Any]") -> "dict[str, Any]":
 def hints(document: "dict[str, Any]") -> list[str]:
     """Return which unknown keys are ours but for case, "_" and "-". They are no mistake: runtimes and templates add keys."""
     known = NETWORK["properties"]
-    unknown = [key for key in document if key not in known and key not in _OF_CNI]
+    unknown = [key for key in document if is_unknown(key)]
     names = {_bare(key): key for key in known} if unknown else {}
     near = [key for key in unknown if _bare(key) in names][:_MOST_HINTS]
     return [f"the key {key[:64]!r} is not known and ignored; did you mean {names[_bare(key)]}?" for key in near]
+
+
+def is_unknown(key: str) -> bool:
+    """Return whether a key is neither ours nor one of the CNI specification."""
+    return key not in NETWORK["properties"] and key not in _OF_CNI
 
 
 def _bare(key: str) -> str:

@@ -244,7 +244,7 @@ def test_a_delegate_that_is_gone_at_del(product: Product) -> None:
             end(container, path)
         end("c1", paths[0])
         assert product.all_free()
-        assert "the addresses of 3 released bonds may be reserved still" in product.ctl("status").stdout
+        assert "the addresses of 3 released bonds may still be reserved" in product.ctl("status").stdout
         collected = product.ctl("gc", check=False)
         assert (collected.status, collected.stdout.count("its delegate could not be told: failed to find plugin 'leaves'")) == (
             1,
@@ -253,9 +253,9 @@ def test_a_delegate_that_is_gone_at_del(product: Product) -> None:
         product.call("ADD", LEAVES, "c1", paths[0]).failed(7, "failed to find plugin 'leaves'")
         product.guest.sh(f"mv /run/leaves {program}")
         product.call("DEL", LEAVES, "c1", paths[0]).succeeded()
-        assert product.status()["owed"] == 2
+        assert product.status()["pending"] == 2
         product.call("ADD", LEAVES, "c2", paths[1]).succeeded()
-        assert product.status()["owed"] == 0
+        assert product.status()["pending"] == 0
         product.guest.sh(f"mv {program} /run/leaves")
         end("c2", paths[1])
         product.guest.sh(f"mv /run/leaves {program}")
@@ -273,7 +273,7 @@ def test_a_delegate_that_fails_or_hangs_at_del(product: Product) -> None:
         product.call("DEL", config, "c1", path).failed(102, words)
         with product.attached(network(), "c2") as (answer,):
             assert f"the addresses of c1 eth0 may be reserved still: {words}" in answer.result.stderr
-        assert product.status()["owed"] == 1
+        assert product.status()["pending"] == 1
     hangs = '[ "$CNI_COMMAND" != DEL ] || exec sleep 100'
     with product.netns("c3") as (path,), _delegate(product, "hangs", hangs):
         config = network(ipam={**network()["ipam"], "type": "hangs"})
@@ -296,4 +296,4 @@ def test_gc_settles_what_is_owed(product: Product) -> None:
         assert product.all_free()
         product.guest.sh(f"mv /run/leaves {program}")
         product.gc(LEAVES, []).succeeded()
-        assert product.status()["owed"] == 0
+        assert product.status()["pending"] == 0

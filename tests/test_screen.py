@@ -1,0 +1,117 @@
+"""What people see of foreign text: as it is, never as markup, and nothing that a terminal obeys."""
+
+import os
+import pty
+import re
+import subprocess
+import sys
+
+import pytest
+
+from cni_sriov_bond.ctl import screen
+from cni_sriov_bond.ctl.links import Nic
+from cni_sriov_bond.ctl.status import BondStatus, LeaseStatus, PoolStatus, PortStatus
+from tests.support import REPOSITORY
+
+LEASE = LeaseStatus("net1", "c1", "eth0", "/run/netns/c1", ["10.0.0.2/24"], 100, 1, this_boot=True)
+PORT = PortStatus("ffff:01:10.0", "VF11", "ffff:01:00.0", 0, "VF11")
+
+
+def shown(capsys: pytest.CaptureFixture[str], *bonds: BondStatus, name: str = "db", nics: list[Nic] | None = None) -> str:
+    screen.print_pools([PoolStatus(name, this_boot=True, nics=nics or [], bonds=list(bonds), pending=0)])
+    return capsys.readouterr().out
+
+
+@pytest.mark.parametrize("text", ["[bold]", "[/x", "[/]", "[red]a[/red]", ":smile:", "a[b"])
+def test_foreign_text_is_no_markup(capsys: pytest.CaptureFixture[str], text: str) -> None:
+    """Everywhere that a name, an id or a reason is shown."""
+    assert f"pool {text}: 0 of 0 bonds free" in shown(capsys, name=text)
+    missing = shown(capsys, nics=[Nic("ffff:01:00.0", text, 1)]).splitlines()[2]
+    assert missing.split()[:5] == ["NIC", "1", text, "ffff:01:00.0", "missing"]
+    facts = Nic("ffff:01:00.0", "a", 1, present=True, up=True, carrier=True, driver=text, firmware=text)
+    assert shown(capsys, nics=[facts]).splitlines()[2].split().count(text) == 2
+    free = BondStatus("b1", "02:00:00:00:00:01", "free", [PORT])
+    for change in (
+        {"name": text},
+        {"ports": [PORT._replace(name=text)]},
+        {"state": "quarantined", "problem": text},
+        {"state": "ready", "lease": LEASE._replace(container_id=text)},
+        {"state": "ready", "lease": LEASE._replace(network=text)},
+        {"state": "ready", "lease": LEASE._replace(ifname=text)},
+        {"state": "ready", "lease": LEASE._replace(ips=[text])},
+    ):
+        assert text in shown(capsys, free._replace(**change)).split(), change
+
+
+def test_what_a_terminal_obeys_is_replaced(capsys: pytest.CaptureFixture[str]) -> None:
+    """A container that calls its interface so cannot clear the operator's screen."""
+    lease = LEASE._replace(ifname="\x1b[2Ja", network="n\r\n", container_id="\udcff")
+    out = shown(capsys, BondStatus("b1", "", "ready", [PORT], lease=lease), name="\x07p")
+    assert not {"\x1b", "\r", "\x07", "\udcff"} & set(out)
+    assert "\N{REPLACEMENT CHARACTER}[2Ja" in out
+
+
+def test_a_problem_is_shown_in_full(capsys: pytest.CaptureFixture[str]) -> None:
+    reason = "VF23 not in the host though the bond is not leased: " + "x" * 300
+    assert f"b1: {reason}\n" in shown(capsys, BondStatus("b1", "", "broken", [PORT], reason))
+
+
+def terminal(code: str, columns: int = 80) -> str:
+    """Run some code with a terminal as its output and return what it wrote there."""
+    master, slave = pty.openpty()
+    environ = {**os.environ, "TERM": "xterm", "COLUMNS": str(columns), "LINES": "24"}
+    environ.pop("NO_COLOR", None)
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=slave, stderr=slave, env=environ, cwd=REPOSITORY)
+    os.close(slave)
+    parts = []
+    while True:
+        try:
+            part = os.read(master, 65536)
+        except OSError:  # EIO: the process has ended
+            break
+        if not part:
+            break
+        parts.append(part)
+    os.close(master)
+    assert process.wait(60) == 0, b"".join(parts)
+    return b"".join(parts).decode()
+
+
+def test_a_bond_has_one_line_of_80_columns() -> None:
+    """Columns are left out, the id is cut, and what is left is not wrapped."""
+    code = (
+        "from cni_sriov_bond.ctl import screen\n"
+        "from cni_sriov_bond.ctl.links import *\nfrom cni_sriov_bond.ctl.status import *\n"
+        "lease = LeaseStatus('a-network', 'k8s.io-' + 'f' * 64, 'eth0', '', ['10.0.0.2/24'], 100, 1, True)\n"
+        "ports = [PortStatus('', name, '', 0, '') for name in ('VF11', 'VF21')]\n"
+        "nic = Nic('ffff:01:00.0', 'enp1s0', 1, True, True, True, 'up', 100000, 'full', 9000, '', 'mlx5_core', '6.1',\n"
+        "          '16.35.2000 (MT_0000000012)', 63, 127, 0, Counters(*range(8)))\n"
+        "bonds = [BondStatus(f'cbond{n}', '', 'ready', ports, lease=lease) for n in (1, 2)]\n"
+        "screen.print_pools([PoolStatus('db', True, [nic], bonds, 0)])\n"
+    )
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", terminal(code)).splitlines()
+    assert len(lines) == 6, lines
+    assert all(len(line) <= 80 for line in lines)
+    assert lines[1].split() == ["NIC", "NAME", "ADDRESS", "LINK", "MBIT/S", "VFS", "DRIVER", "ERRORS"]
+    assert lines[3].split() == ["BOND", "STATE", "PORTS", "VLAN", "ADDRESSES", "CONTAINER"]
+    assert lines[5].split() == ["cbond2", "ready", "VF11", "VF21", "100", "10.0.0.2/24", "k8s.io-" + "f" * 17 + "…"]
+
+
+def test_progress_on_a_terminal_is_no_markup() -> None:
+    code = (
+        "from cni_sriov_bond.ctl.screen import Progress\n"
+        "with Progress('[bold]db') as progress:\n    progress.report('[/x] \\x1b[5mnaming', 1, 2)\n"
+    )
+    out = terminal(code)
+    assert "[bold]db: [/x] \N{REPLACEMENT CHARACTER}[5mnaming" in out
+    assert "\x1b[5m" not in out
+
+
+def test_a_stage_that_took_long_is_a_line_elsewhere() -> None:
+    """A journal has no bars."""
+    code = (
+        "import time\nfrom cni_sriov_bond.ctl.screen import Progress\n"
+        "with Progress('[bold]db') as progress:\n    progress.report('[/x]', 1, 2)\n    time.sleep(1.1)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=REPOSITORY, check=True, timeout=60)
+    assert done.stderr.startswith("[bold]db: [/x] took 1.")
