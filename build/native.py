@@ -17,7 +17,7 @@ HERE = Path(__file__).parent
 PYINSTALLER = "6.22.3"
 SDIST_SHA256 = "05eb2f5615503e72939a7224d68b4aff572c6b0438ee4a17d0a4b481f399362d"
 NEEDED = ("gcc", "objcopy")
-PACKAGES = "gcc binutils libpython3-dev zlib1g-dev libexpat1-dev"
+PACKAGES = "gcc libc6-dev binutils libpython3-dev zlib1g-dev libexpat1-dev"
 
 _X86 = ("-fcf-protection",) if platform.machine() == "x86_64" else ()
 _COMPILED = ("-O2", "-fstack-protector-strong", "-fstack-clash-protection", *_X86, "-D_FORTIFY_SOURCE=2")

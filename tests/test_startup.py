@@ -29,22 +29,9 @@ CALL = {"CNI_CONTAINERID": "c", "CNI_IFNAME": "eth0", "CNI_NETNS": "/proc/self/n
 
 # Built into libpython, or small C libraries. Nothing of the standard library that is written in Python, except os: it
 # brings collections.abc, and costs 4.4 million instructions.
-LEAN = {
-    "_ctypes",
-    "_json",
-    "_sha2",
-    "_sha256",
-    "_socket",
-    "_struct",
-    "errno",
-    "fcntl",
-    "marshal",
-    "posix",
-    "select",
-    "sys",
-    "time",
-}
+LEAN = {"_ctypes", "_json", "_sha256", "_socket", "_struct", "errno", "fcntl", "marshal", "posix", "select", "sys", "time"}
 LEAN |= {"_collections_abc", "_stat", "genericpath", "os", "os.path", "posixpath", "stat", "struct"}
+LEAN |= {"_sha2"}  # that is _sha256 in Python 3.13
 OURS = "cni_sriov_bond"
 
 _LIST_MODULES = """\
