@@ -1,13 +1,12 @@
 """Build the executables: ``python build/build.py`` leaves dist/root and a tarball of it.
 
-Nothing is done when no source changed since the last build. Needs Debian's python3 in a virtual environment with the
-project's dependencies and its [dev] tools, gcc, and the packages that a failure names.
+Nothing is done when no source changed since the last build. Needs Debian's python3, gcc, and the packages that a
+failure names; what pip installs goes into a virtual environment of the build's own (environment.py).
 """
 
 import ctypes
 import gzip
 import hashlib
-import importlib.metadata
 import os
 import shutil
 import sys
@@ -16,8 +15,11 @@ import time
 from fcntl import LOCK_EX, flock
 from pathlib import Path
 
+import bom
+import environment
 import licences
 import native
+from errors import BuildError
 from layout import CONTENTS, DOCUMENTS, EXECUTABLES, LIBRARY
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -25,7 +27,9 @@ DIST = ROOT / "dist"
 TREE = DIST / "root"
 WORK = DIST / "work"
 EPOCH = 1_700_000_000  # every file's time in the tarball: two builds of the same sources are the same bytes
-SOURCES = ("cni_sriov_bond", "build", "conf", "docs", "pyproject.toml", "LICENSE", "README.md", "CHANGELOG.md")
+TOP = ("LICENSE", "README.md", "CHANGELOG.md")  # documents
+SOURCES = ("cni_sriov_bond", "build", "conf", "docs", "lock/build.txt", "pyproject.toml", *TOP)
+COMPILER = ("gcc", "binutils", "libc6-dev")
 AT_FDCWD, RENAME_EXCHANGE = -100, 2
 
 
@@ -36,7 +40,7 @@ def main() -> int:
         with (DIST / ".lock").open("w") as lock:
             flock(lock, LOCK_EX)
             _build(began)
-    except native.BuildError as failed:
+    except BuildError as failed:
         print(f"build: {failed}", file=sys.stderr)
         return 1
     return 0
@@ -52,12 +56,14 @@ def _build(began: float) -> None:
     for log in WORK.glob("*.log"):
         log.unlink()
     stamp.unlink(missing_ok=True)
-    print("build: bootloader and libpython")
-    loader, library = native.bootloader(WORK), native.libpython(WORK)
-    print("build: collecting with PyInstaller")
-    bin_directory = _freeze(loader, library)
-    print("build: laying out the tree")
-    _replace(_lay_out(bin_directory))
+    python = environment.python(WORK / "environment.log")
+    print("build: bootloader and libpython", flush=True)
+    library, linked = native.libpython(WORK)
+    loader = native.bootloader(WORK, native.sources(WORK, python), run_path=not linked)
+    print("build: collecting with PyInstaller", flush=True)
+    bin_directory = _freeze(python, loader, library, linked)
+    print("build: laying out the tree", flush=True)
+    _replace(_lay_out(bin_directory, python))
     print("build: packing the tarball")
     pack(TREE, tarball)
     stamp.write_text(wanted)
@@ -67,15 +73,14 @@ def _build(began: float) -> None:
 
 
 def fingerprint() -> str:
-    """Hash all that the result depends on: sources, recipe, interpreter and the versions of what is collected."""
-    total = hashlib.sha256(f"{sys.version} {sys.executable}".encode())
+    """Hash all that the result depends on: sources, recipe, locked versions, interpreter, Debian's packages."""
+    total = hashlib.sha256(f"{sys.version} {environment.INTERPRETER}".encode())
     for name in SOURCES:
         top = ROOT / name
         for file in sorted(top.rglob("*")) if top.is_dir() else [top]:
             if file.is_file() and "__pycache__" not in file.parts:
                 total.update(f"\0{file.relative_to(ROOT)}\0".encode() + file.read_bytes())
-    installed = {f"{found.name} {found.version}" for found in importlib.metadata.distributions()}
-    total.update("\n".join(sorted(installed)).encode())
+    total.update(repr(bom.installed(*bom.DEBIAN, *COMPILER)).encode())
     return total.hexdigest()
 
 
@@ -84,22 +89,25 @@ def _version() -> str:
     return text.partition('VERSION = "')[2].partition('"')[0]
 
 
-def _freeze(loader: Path, library: Path) -> Path:
-    """Run PyInstaller on the recipe and give the directory that it made."""
+def _freeze(python: str, loader: Path, library: Path, linked: bool) -> Path:
+    """Run PyInstaller on the recipe and return the directory that it made."""
     shutil.rmtree(WORK / "recipe", ignore_errors=True)  # its own cache does not see every change of the recipe
-    command = [sys.executable, "-m", "PyInstaller", str(ROOT / "build" / "recipe.spec"), "--noconfirm", "--log-level=WARN"]
+    command = [python, "-m", "PyInstaller", str(ROOT / "build" / "recipe.spec"), "--noconfirm", "--log-level=WARN"]
     command += ["--distpath", str(WORK / "collected"), "--workpath", str(WORK)]
-    os.environ.update(
+    environment.run(
+        command,
+        WORK / "pyinstaller.log",
+        "PyInstaller",
         SRIOV_BOND_BOOTLOADER=str(loader),
         SRIOV_BOND_LIBPYTHON=str(library),
+        SRIOV_BOND_LINKED=str(int(linked)),
         PYTHONHASHSEED="0",
         SOURCE_DATE_EPOCH=str(EPOCH),
     )
-    native.run(command, WORK / "pyinstaller.log", "PyInstaller")
     return WORK / "collected" / "bin"
 
 
-def _lay_out(bin_directory: Path) -> Path:
+def _lay_out(bin_directory: Path, python: str) -> Path:
     """Arrange programs, contents and documents as they are installed; PyInstaller leaves programs in two places."""
     tree = WORK / "root"
     shutil.rmtree(tree, ignore_errors=True)
@@ -116,10 +124,12 @@ def _lay_out(bin_directory: Path) -> Path:
     documents = tree / DOCUMENTS
     shutil.copytree(ROOT / "conf", documents / "examples")
     shutil.copytree(ROOT / "docs", documents / "docs")
-    for name in ("LICENSE", "README.md", "CHANGELOG.md"):
+    for name in TOP:
         if (ROOT / name).is_file():
             shutil.copyfile(ROOT / name, documents / name)
-    licences.collect(contents / LIBRARY, documents / "licences")
+    inside = licences.distributions(contents / LIBRARY, python)
+    licences.collect(inside, documents / "licences")
+    (documents / bom.NAME).write_text(bom.document(_version(), inside))
     programs = {tree / executable.path for executable in EXECUTABLES}
     programs |= {contents / executable.name for executable in EXECUTABLES if executable.behind_link}
     for path in (tree, *tree.rglob("*")):
@@ -135,7 +145,7 @@ def _replace(tree: Path) -> None:
         return
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.renameat2(AT_FDCWD, os.fsencode(tree), AT_FDCWD, os.fsencode(TREE), RENAME_EXCHANGE):
-        raise native.BuildError(f"cannot replace {TREE}: {os.strerror(ctypes.get_errno())}")
+        raise BuildError(f"cannot replace {TREE}: {os.strerror(ctypes.get_errno())}")
     shutil.rmtree(tree)
 
 

@@ -6,6 +6,7 @@ import marshal
 from collections.abc import Iterator
 from pathlib import Path
 
+from errors import BuildError
 from layout import ENCODINGS, PACKAGES
 
 
@@ -16,8 +17,9 @@ def table(root: Path) -> str:
         filename = f"{name.replace('.', '/')}{'/__init__' if is_package else ''}.py"
         code = marshal.dumps(compile(source, filename, "exec", dont_inherit=True, optimize=2))
         arrays.append(f"static const unsigned char module_{number}[] = {{{','.join(map(str, code))}}};")
-        rows.append(f'    {{"{name}", module_{number}, sizeof module_{number}, {int(is_package)}, NULL}},')
-    rows.append("    {NULL, NULL, 0, 0, NULL},")
+        fields = f'.name = "{name}", .code = module_{number}, .size = sizeof module_{number}, .is_package = {int(is_package)}'
+        rows.append(f"    {{{fields}}},")
+    rows.append("    {.name = NULL},")
     return "\n".join([*arrays, "static const struct _frozen frozen_modules[] = {", *rows, "};", ""])
 
 
@@ -29,6 +31,14 @@ def _modules(root: Path) -> Iterator[tuple[str, str, bool]]:
     kept = {alias: name for alias, name in encodings.aliases.aliases.items() if name in ENCODINGS}
     yield "encodings.aliases", f"aliases = {kept!r}\n", False
     for package in PACKAGES:
+        _refuse_data(root / package)
         for file in sorted((root / package).rglob("*.py")):
             dotted = ".".join(file.relative_to(root).with_suffix("").parts)
             yield dotted.removesuffix(".__init__"), file.read_text(), file.name == "__init__.py"
+
+
+def _refuse_data(package: Path) -> None:
+    """Refuse a package with data files: a frozen package has no directory, so they could not be read at run time."""
+    data = [file for file in package.rglob("*") if file.is_file() and file.suffix not in (".py", ".pyc", ".typed")]
+    if data:
+        raise BuildError(f"{data[0]} would not be found when frozen: make it a Python literal in a module")

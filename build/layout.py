@@ -1,5 +1,7 @@
 """What the built tree holds and where: data for the recipe, the build and its tests."""
 
+import tomllib
+from pathlib import Path
 from typing import NamedTuple
 
 CONTENTS = "opt/cni/bin/_sriov-bond"
@@ -30,18 +32,33 @@ class Executable(NamedTuple):
         return self.path.rpartition("/")[2]
 
 
+_PROJECT = tomllib.loads((Path(__file__).resolve().parent.parent / "pyproject.toml").read_text())["project"]
+
+
+def _executable(path: str, *, short_lived: bool, behind_link: bool) -> Executable:
+    """Return a program; pyproject.toml says which module starts it."""
+    module, _, function = _PROJECT["scripts"][path.rpartition("/")[2]].partition(":")
+    assert function == "main"
+    return Executable(path, module, short_lived, behind_link)
+
+
 EXECUTABLES = (
-    Executable("opt/cni/bin/sriov-bond", "cni_sriov_bond.__main__", short_lived=True, behind_link=False),
-    Executable("opt/cni/bin/sriov-bond-ipam", "cni_sriov_bond.ipam.__main__", short_lived=True, behind_link=False),
-    Executable("usr/local/sbin/sriov-bondctl", "cni_sriov_bond.ctl.__main__", short_lived=False, behind_link=True),
+    _executable("opt/cni/bin/sriov-bond", short_lived=True, behind_link=False),
+    _executable("opt/cni/bin/sriov-bond-ipam", short_lived=True, behind_link=False),
+    _executable("usr/local/sbin/sriov-bondctl", short_lived=False, behind_link=True),
 )
 
 # Nothing of ours uses these, and each would bring much: libraries of megabytes, or rich's syntax colouring and Markdown.
 EXCLUDED = (
     "_bz2", "_codecs_cn", "_codecs_hk", "_codecs_iso2022", "_codecs_jp", "_codecs_kr", "_codecs_tw", "_curses",
-    "_hashlib", "_lzma", "_multibytecodec", "_ssl", "_tkinter", "doctest", "lib2to3", "markdown_it", "mdurl", "pdb",
-    "pydoc", "pygments", "readline", "setuptools", "sqlite3", "ssl", "tkinter", "unittest", "xml",
+    "_hashlib", "_lzma", "_multibytecodec", "_sqlite3", "_ssl", "_tkinter", "_uuid", "doctest", "email", "html", "http",
+    "importlib.metadata", "lib2to3", "markdown_it", "mdurl", "pdb", "pydoc", "pygments", "readline", "setuptools",
+    "smtplib", "tkinter", "urllib.request", "xml", "xmlrpc",
 )  # fmt: skip
+
+# What sriov-bondctl imports late, and packages that read files of their own; PyInstaller's graph sees imports only.
+LATE = ("jsonschema", "pyroute2", "rich")
+WITH_DATA = ("jsonschema_specifications",)
 
 # Compiled into every program (freeze.py), with all their submodules.
 PACKAGES = ("cni_sriov_bond",)

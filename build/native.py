@@ -1,91 +1,132 @@
 """The two native parts that are built here: PyInstaller's bootloader and libpython, both from unchanged code."""
 
 import hashlib
-import importlib.metadata
 import platform
 import shutil
-import subprocess
-import sys
 import sysconfig
 import tarfile
 from pathlib import Path
 
+import bom
+import environment
 import freeze
+from errors import BuildError
+from layout import CONTENTS
 
 HERE = Path(__file__).parent
 PYINSTALLER = "6.22.3"
 SDIST_SHA256 = "05eb2f5615503e72939a7224d68b4aff572c6b0438ee4a17d0a4b481f399362d"
 NEEDED = ("gcc", "objcopy")
-PACKAGES = "gcc binutils libpython3-dev zlib1g-dev libexpat1-dev"
+PACKAGES = "gcc libc6-dev binutils libpython3-dev zlib1g-dev libexpat1-dev"
 
-_HARDENED = ("-O2", "-fstack-protector-strong", "-D_FORTIFY_SOURCE=2", "-Wl,-z,relro", "-Wl,-z,now", "-s")
+_X86 = ("-fcf-protection",) if platform.machine() == "x86_64" else ()
+_COMPILED = ("-O2", "-fstack-protector-strong", "-fstack-clash-protection", *_X86, "-D_FORTIFY_SOURCE=2")
+# The build id is said here because distributions' compilers differ in whether they make one, and of which kind.
+_LINKED = ("-Wl,-z,relro", "-Wl,-z,now", "-Wl,-z,defs", "-Wl,-z,noexecstack", "-Wl,--build-id=sha1", "-s")
+_DEFINED = ("NDEBUG", "_REENTRANT", "_DEFAULT_SOURCE", "_GNU_SOURCE")
 _FEATURES = ("STRNLEN", "STRNDUP", "WCSDUP", "MKDTEMP", "UNSETENV")
-
-
-class BuildError(Exception):
-    """The build cannot go on; the text says what to do."""
-
-
-def run(command: list[str], log: Path, what: str) -> None:
-    """Run a tool with its output in ``log``; on failure show its tail."""
-    with log.open("ab") as output:
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, check=False)
-    if done.returncode:
-        tail = "\n".join(log.read_text(errors="replace").splitlines()[-15:])
-        raise BuildError(f"{tail}\n{what} failed with status {done.returncode}; all of its output: {log}")
+_STRICT = ("-std=gnu11", "-Wall", "-Wextra", "-Werror")
 
 
 def check_tools() -> None:
-    """Refuse an interpreter or a machine that cannot build, before anything is started."""
-    try:
-        installed = importlib.metadata.version("pyinstaller")
-    except importlib.metadata.PackageNotFoundError:
-        installed = "none"
-    if installed != PYINSTALLER:
-        raise BuildError(f"this recipe is for PyInstaller {PYINSTALLER} ({installed} is installed): pip install '.[dev]'")
+    """Refuse an interpreter or a machine that cannot build, before anything is started.
+
+    :raises BuildError: which packages are missing.
+    """
     missing = [tool for tool in NEEDED if shutil.which(tool) is None]
-    if missing or not _archive().is_file():
-        what = " ".join(missing) or f"the static library of {sys.executable} ({_archive().name})"
+    if missing or not _archive().is_file() or len(bom.installed(*bom.DEBIAN)) < len(bom.DEBIAN):
+        what = " ".join(missing) or f"a library for {environment.INTERPRETER} ({_archive().name}, libexpat.a or libz.a)"
         raise BuildError(
             f"{what} is missing: build with Debian's own python3 in a virtual environment, after 'apt install {PACKAGES}'"
         )
 
 
-def bootloader(work: Path) -> Path:
-    """Compile the bootloader of the pinned PyInstaller with our environment and our frozen modules linked in."""
-    sources = [*sorted(_sources(work).glob("*.c")), HERE / "bootloader_env.c", HERE / "bootloader_frozen.c"]
+def bootloader(work: Path, sources: Path, run_path: bool) -> Path:
+    """Compile the bootloader of the pinned PyInstaller with our environment and our frozen modules linked in.
+
+    :param sources: the directory of PyInstaller's sources, whose warnings are its own business; ours are errors.
+    :param run_path: let libraries look for others in our directory, for a libpython that does not do so itself. This
+        costs every start some system calls.
+    """
+    objects = work / "objects"
+    shutil.rmtree(objects, ignore_errors=True)
+    objects.mkdir()
     (work / "frozen_modules.h").write_text(freeze.table(HERE.parent))
+    compiler = ["gcc", "-c", "-fPIE", *_COMPILED, f"-I{work}", f"-isystem{sysconfig.get_path('include')}"]
+    theirs = ["-w", *(f"-D{name}" for name in _DEFINED), *(f"-DHAVE_{feature}" for feature in _FEATURES)]
+    log = work / "native.log"
+    environment.run([*compiler, *theirs, *_paths(sources)], log, "compiling PyInstaller's bootloader", cwd=objects)
+    environment.run([*compiler, *_STRICT, "-D_GNU_SOURCE", *_paths(HERE)], log, "compiling build/*.c", cwd=objects)
     target = work / "bootloader"
-    command = ["gcc", "-w", *_HARDENED, "-DNDEBUG", "-D_REENTRANT", "-D_DEFAULT_SOURCE", "-D_GNU_SOURCE"]
-    command += [f"-DHAVE_{feature}" for feature in _FEATURES]
+    command = ["gcc", "-pie", *_LINKED, "-o", str(target), *sorted(str(file) for file in objects.iterdir())]
     command += [f"-Wl,--wrap=pyi_{call}" for call in ("getenv", "setenv", "unsetenv", "pyconfig_preinit_python")]
-    command += [f"-I{work}", f"-I{sysconfig.get_path('include')}", "-o", str(target), *map(str, sources)]
-    run([*command, "-l:libz.a", "-ldl"], work / "native.log", "compiling the bootloader")
+    if run_path:  # the old kind (not RUNPATH) serves all that the program loads
+        command.append(f"-Wl,--disable-new-dtags,-rpath,$ORIGIN/{Path(CONTENTS).name}:$ORIGIN")
+    environment.run([*command, "-l:libz.a", "-ldl"], log, "linking the bootloader")
     return target
 
 
-def libpython(work: Path) -> Path:
+def libpython(work: Path) -> tuple[Path, bool]:
     """Link Debian's position-independent libpython again, for a start that is faster and needs no LD_LIBRARY_PATH.
 
     -Bsymbolic turns 12 000 symbol look-ups at every start into plain additions. expat and zlib go inside: two files
     less to open. The old kind of run path (not RUNPATH) serves the extension modules too that libpython loads, so
     that ``_ctypes`` finds our libffi.
+
+    Debian 13 has neither a libexpat.a that fits into a shared library nor all objects of its libpython (those of HACL
+    are not in the archive). -z defs lets the linker find that, and Debian's own libpython is taken.
+
+    :return: the library, and whether it was linked here.
+    :raises BuildError: when Debian 12's parts cannot be linked, which is not expected.
     """
     soname = str(sysconfig.get_config_var("INSTSONAME"))
-    target = work / f"libpython-{_digest(_archive(), HERE / 'native.py')}" / soname
+    target = work / f"libpython-{digest(_archive(), HERE / 'native.py')}" / soname
     if target.is_file():
-        return target
+        return target, True
     target.parent.mkdir(exist_ok=True)
-    command = ["gcc", "-shared", *_HARDENED, "-Wl,-O1", "-Wl,--hash-style=gnu", "-Wl,-Bsymbolic", f"-Wl,-soname,{soname}"]
+    command = ["gcc", "-shared", *_LINKED, "-Wl,-O1", "-Wl,--hash-style=gnu", "-Wl,-Bsymbolic", f"-Wl,-soname,{soname}"]
     command += ["-Wl,--disable-new-dtags,-rpath,$ORIGIN", "-Wl,--exclude-libs=libexpat.a:libz.a", "-o", f"{target}.new"]
     command += ["-Wl,--whole-archive", str(_archive()), "-Wl,--no-whole-archive", "-l:libexpat.a", "-l:libz.a", "-lm"]
-    run([*command, "-ldl"], work / "native.log", "linking libpython")
-    return Path(f"{target}.new").rename(target)
+    log = work / "native.log"
+    try:
+        environment.run([*command, "-ldl"], log, "linking libpython")
+    except BuildError:
+        debian = Path(str(sysconfig.get_config_var("LIBDIR")), soname)
+        if sysconfig.get_python_version() == "3.11" or not debian.is_file():
+            raise
+        print(f"build: {_archive().name} cannot be linked (see {log}): {debian} is taken, starts take longer")
+        return debian, False
+    return Path(f"{target}.new").rename(target), True
 
 
 def architecture() -> str:
-    """Name the machine as container software does."""
+    """Return the machine's name as container software spells it."""
     return {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
+
+
+def sources(work: Path, python: str) -> Path:
+    """Return the directory of the bootloader's sources, after fetching PyInstaller's source distribution by its hash.
+
+    :param python: the interpreter whose pip fetches it.
+    """
+    archive = environment.cache() / f"pyinstaller-{PYINSTALLER}.tar.gz"
+    if not archive.is_file() or hashlib.sha256(archive.read_bytes()).hexdigest() != SDIST_SHA256:
+        command = [python, str(HERE / "fetch.py"), "pyinstaller", PYINSTALLER, SDIST_SHA256, str(archive)]
+        environment.run(command, work / "native.log", "fetching PyInstaller's sources")
+    prefix = f"pyinstaller-{PYINSTALLER}/bootloader/src/"
+    unpacked = work / "unpacked"
+    shutil.rmtree(unpacked, ignore_errors=True)
+    with tarfile.open(archive) as packed:  # its hash is known: no need of a filter
+        packed.extractall(unpacked, [member for member in packed if member.name.startswith(prefix)])
+    return unpacked / prefix
+
+
+def digest(*files: Path) -> str:
+    """Return a short hash of files' contents."""
+    total = hashlib.sha256()
+    for file in files:
+        total.update(file.read_bytes())
+    return total.hexdigest()[:16]
 
 
 def _archive() -> Path:
@@ -93,26 +134,5 @@ def _archive() -> Path:
     return Path(str(sysconfig.get_config_var("LIBPL")), f"libpython{version}-pic.a")
 
 
-def _sources(work: Path) -> Path:
-    """Fetch PyInstaller's source distribution once, by its hash, and unpack the bootloader's sources."""
-    target = work / f"pyinstaller-{PYINSTALLER}" / "bootloader" / "src"
-    if target.is_dir():
-        return target
-    requirement = work / "bootloader.txt"
-    requirement.write_text(f"pyinstaller=={PYINSTALLER} --hash=sha256:{SDIST_SHA256}\n")
-    pip = [sys.executable, "-m", "pip", "download", "--no-deps", "--no-binary", "pyinstaller"]
-    run([*pip, "--dest", str(work), "-r", str(requirement)], work / "native.log", "fetching PyInstaller's sources")
-    prefix = f"pyinstaller-{PYINSTALLER}/bootloader/src/"
-    unpacked = work / "unpacked"
-    shutil.rmtree(unpacked, ignore_errors=True)
-    with tarfile.open(work / f"pyinstaller-{PYINSTALLER}.tar.gz") as archive:  # its hash is known: no need of a filter
-        archive.extractall(unpacked, [member for member in archive if member.name.startswith(prefix)])
-    target.parent.mkdir(parents=True, exist_ok=True)
-    return (unpacked / prefix).rename(target)
-
-
-def _digest(*files: Path) -> str:
-    total = hashlib.sha256()
-    for file in files:
-        total.update(file.read_bytes())
-    return total.hexdigest()[:16]
+def _paths(directory: Path) -> list[str]:
+    return sorted(str(file) for file in directory.glob("*.c"))

@@ -1,5 +1,7 @@
 """The built tree: what is in it, that it runs from anywhere, and that it touches nothing of its surroundings."""
 
+import hashlib
+import json
 import os
 import re
 import shutil
@@ -8,6 +10,7 @@ import subprocess
 import sys
 import sysconfig
 import tarfile
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -18,7 +21,9 @@ CHECKOUT = Path(__file__).resolve().parent.parent
 PLUGIN = "opt/cni/bin/sriov-bond"
 COMMAND = "usr/local/sbin/sriov-bondctl"
 CONTENTS = "opt/cni/bin/_sriov-bond"
-NEWEST_GLIBC = (2, 36)  # Debian 12's, which the tree is built on
+LIBRARY = f"{CONTENTS}/base_library.zip"
+NEWEST_GLIBC = {"3.11": (2, 36), "3.13": (2, 41)}[sysconfig.get_python_version()]  # that of the Debian it is built on
+ELF = b"\x7fELF"
 
 
 @pytest.fixture
@@ -40,7 +45,7 @@ def test_has_programs_documents_and_samples(frozen: Path) -> None:
     for path in (PLUGIN, COMMAND, f"{CONTENTS}/libffi.so.8"):
         assert (frozen / path).is_file(), path
     assert (documents / "LICENSE").read_bytes() == (CHECKOUT / "LICENSE").read_bytes()
-    assert {"rich", "pyinstaller", "libffi8"} <= {path.name for path in (documents / "licences").iterdir()}
+    assert {"rich", "pyinstaller", "libffi8", "libgcc-s1"} <= {path.name for path in (documents / "licences").iterdir()}
     samples = {path.name: path.read_bytes() for path in (CHECKOUT / "conf").iterdir()}
     assert {path.name: path.read_bytes() for path in (documents / "examples").iterdir()} == samples
 
@@ -66,11 +71,11 @@ def test_needs_only_glibc_of_the_system(frozen: Path) -> None:
     """Every other library is in the tree; no symbol version is newer than that of the oldest system we promise."""
     beside = {path.name for path in (frozen / CONTENTS).iterdir()}
     for path in files(frozen):
-        if path.read_bytes()[:4] != b"\x7fELF":
+        if path.read_bytes()[:4] != ELF:
             continue
         shown = subprocess.run(["objdump", "-p", path], capture_output=True, text=True, check=True).stdout
         needed = set(re.findall(r"NEEDED +(\S+)", shown)) - beside
-        assert all(re.match(r"(libc|libm|ld-linux[\w-]*|libgcc_s)\.so\.\d", name) for name in needed), (path, needed)
+        assert all(re.match(r"(libc|libm|libpthread|ld-linux[\w-]*)\.so\.\d", name) for name in needed), (path, needed)
         for major, minor in re.findall(r"GLIBC_(\d+)\.(\d+)", shown):
             assert (int(major), int(minor)) <= NEWEST_GLIBC, path
 
@@ -171,6 +176,143 @@ def test_building_again_does_nothing(frozen: Path) -> None:
     assert (done.returncode, done.stderr) == (0, ""), "sources were changed while the tests ran"
     assert "nothing changed" in done.stdout
     assert (frozen / PLUGIN).stat() == before
+
+
+def test_library_holds_what_is_listed(frozen: Path) -> None:
+    """So a module that comes with another version, or leaks from where the build runs, is seen."""
+    python = sysconfig.get_python_version()
+    lines = [line.split() for line in (CHECKOUT / "tests/tree.txt").read_text().splitlines() if line and line[0] != "#"]
+    listed = {name for name, *only in lines if not only or python in only}
+    assert {path.name.partition(".")[0] for path in (frozen / LIBRARY).iterdir()} == listed
+
+
+def test_what_sriov_bondctl_imports_late_works_from_the_tree_alone(frozen: Path) -> None:
+    """With the tree's library as the only one: metaschemas are files, and modules for TLS and SQLite are stand-ins."""
+    code = """
+        import sys
+        sys.path[:], before = [sys.argv[1]], set(sys.modules)
+        import jsonschema, pyroute2
+        jsonschema.Draft202012Validator.check_schema({"type": "object"})
+        assert [error.message for error in jsonschema.Draft202012Validator({"type": "object"}).iter_errors([])]
+        with pyroute2.IPRoute() as route:
+            assert "lo" in [link.get("ifname") for link in route.get_links()]
+        specs = [getattr(sys.modules[name], "__spec__", None) for name in set(sys.modules) - before]
+        outside = [spec.origin for spec in specs if spec and spec.has_location and not spec.origin.startswith(sys.argv[1])]
+        assert not outside, outside
+    """
+    command = [sys.executable, "-I", "-S", "-c", textwrap.dedent(code), str(frozen / LIBRARY)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_programs_and_libpython_are_hardened(frozen: Path) -> None:
+    """As each distribution's own are, and with a build id of a kind that is asked for, not the compiler's choice."""
+    libraries = list((frozen / CONTENTS).glob("libpython*"))
+    for path in [frozen / PLUGIN, (frozen / COMMAND).resolve(), *libraries]:
+        shown = subprocess.run(["readelf", "-hldn", "-W", path], capture_output=True, text=True, check=True).stdout
+        assert re.search(r"Type: +DYN", shown), path  # a program of this type is position-independent
+        assert "GNU_RELRO" in shown, path
+        assert re.search(r"GNU_STACK .* RW +0x", shown), path
+        assert re.search(r"Build ID: [0-9a-f]{40}\n", shown), path
+        if path not in libraries:
+            assert re.search(r"FLAGS_1.*\bNOW\b.*\bPIE\b", shown), path
+
+
+@pytest.mark.skipif(sysconfig.get_python_version() != "3.11", reason="Debian 13's parts of libpython cannot be linked")
+def test_libpython_is_linked_here(frozen: Path) -> None:
+    """With expat and zlib inside: the start of a program is measured with it."""
+    [library] = (frozen / CONTENTS).glob("libpython*")
+    shown = subprocess.run(["readelf", "-d", library], capture_output=True, text=True, check=True).stdout
+    assert set(re.findall(r"NEEDED.*\[(.+)\]", shown)) == {"libc.so.6", "libm.so.6"}
+    assert "SYMBOLIC" in shown
+
+
+def test_parts_are_named_with_versions_and_licences(frozen: Path) -> None:
+    """In a document for vulnerability scanners, on the licence page, and by the licences' own texts."""
+    documents = frozen / "usr/share/doc/sriov-bond"
+    bom = json.loads((documents / "sriov-bond.cdx.json").read_text())
+    assert (bom["bomFormat"], bom["metadata"]["component"]["name"]) == ("CycloneDX", "sriov-bond")
+    parts = {part["purl"].partition("@")[0]: part for part in bom["components"]}
+    python = {name.removeprefix("pkg:pypi/"): part for name, part in parts.items() if name.startswith("pkg:pypi/")}
+    locked = dict(re.findall(r"^([\w-]+)==(\S+)", (CHECKOUT / "lock/build.txt").read_text(), re.MULTILINE))
+    assert {"rich", "pyroute2", "jsonschema", "attrs", "rpds-py", "pyinstaller"} <= set(python)
+    assert {name: part["version"] for name, part in python.items()} == {name: locked[name] for name in python}
+    debian = {name.rpartition("/")[2] for name in parts if name.startswith("pkg:deb/debian/")}
+    assert {f"python{sysconfig.get_python_version()}", "expat", "zlib", "libffi"} < debian
+    assert "pkg:cargo/rpds" in parts
+    page = (documents / "docs/licences.md").read_text()
+    texts = {path.name.lower().replace("_", "-") for path in (documents / "licences").iterdir()}
+    for name in (*debian, *texts):
+        unversioned = re.sub(r"^(?:lib)?(python|gcc)-?\d.*", r"\1", name)
+        assert f"`{unversioned}`" in page, name
+    assert set(python) <= texts
+
+
+def test_two_builds_are_the_same_bytes(frozen: Path, tmp_path: Path) -> None:
+    """Whatever the directory, the time, the hash seed, the umask and the order of files in a directory."""
+    checkout = tmp_path / "a checkout of another name"
+    checkout.mkdir()
+    for name in sorted(os.listdir(CHECKOUT), reverse=True):
+        if (CHECKOUT / name).is_dir() and name in ("build", "cni_sriov_bond", "conf", "docs", "lock"):
+            shutil.copytree(CHECKOUT / name, checkout / name, copy_function=shutil.copyfile)
+        elif name in ("pyproject.toml", "LICENSE", "README.md", "CHANGELOG.md"):
+            shutil.copyfile(CHECKOUT / name, checkout / name)
+    environment = {**os.environ, "PYTHONHASHSEED": "4711", "TZ": "Asia/Tokyo", "LC_ALL": "C", "PYTHONPATH": str(tmp_path)}
+    command = [sys.executable, str(checkout / "build/build.py")]
+    done = subprocess.run(command, env=environment, umask=0o077, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, ""), done.stderr
+    first, second = (next(dist.glob("*.tar.gz")) for dist in (frozen.parent, checkout / "dist"))
+    other = checkout / "dist/root"
+    names = [{str(path.relative_to(tree)) for path in tree.rglob("*")} for tree in (frozen, other)]
+    assert names[0] == names[1]
+    differ = [path for path in files(frozen) if path.read_bytes() != (other / path.relative_to(frozen)).read_bytes()]
+    assert not differ
+    assert first.read_bytes() == second.read_bytes()
+
+
+def test_source_distribution_is_fetched_by_its_hash_and_not_run(tmp_path: Path) -> None:
+    """From where pip is told to look. A build back end in it, which `pip download` runs, is not run."""
+    name, version, marker = "pyinstaller", "6.22.3", tmp_path / "ran"
+    source, target = tmp_path / f"{name}-{version}", tmp_path / "fetched"
+    source.mkdir()
+    (source / "setup.py").write_text(f"open({str(marker)!r}, 'w')")
+    (source / "PKG-INFO").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+    index = tmp_path / "index"
+    index.mkdir()
+    archive = index / f"{source.name}.tar.gz"
+    with tarfile.open(archive, "w:gz") as packed:
+        packed.add(source, source.name)
+    environment = {**os.environ, "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(index)}
+
+    def fetch(sha256: str, wanted: str = version) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, str(CHECKOUT / "build/fetch.py"), name, wanted, sha256, str(target)]
+        return subprocess.run(command, env=environment, capture_output=True, text=True)
+
+    refused = fetch("0" * 64)
+    assert refused.returncode == 1
+    assert f"{archive.as_uri()} has the SHA-256" in refused.stderr
+    absent = fetch("0" * 64, "6.22.4")
+    assert absent.returncode == 1
+    assert "of pyinstaller 6.22.4 cannot be fetched" in absent.stderr
+    assert not target.exists()
+    assert fetch(hashlib.sha256(archive.read_bytes()).hexdigest()).returncode == 0
+    assert target.read_bytes() == archive.read_bytes()
+    assert not marker.exists()
+
+
+def test_refuses_a_data_file_in_the_package(tmp_path: Path) -> None:
+    """A frozen package has no directory, so the file would be missed at run time."""
+    package = tmp_path / "cni_sriov_bond"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    code = "import freeze, pathlib, sys; freeze.table(pathlib.Path(sys.argv[1]))"
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    environment = {**os.environ, "PYTHONPATH": str(CHECKOUT / "build")}
+    assert subprocess.run(command, env=environment).returncode == 0
+    (package / "schema.json").touch()
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert f"{package / 'schema.json'} would not be found when frozen" in done.stderr
 
 
 def test_says_what_is_missing(tmp_path: Path) -> None:
