@@ -4,7 +4,6 @@ import contextlib
 import json
 import os
 import subprocess
-import sys
 import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from cni_sriov_bond import inventory, leases, pool, store
 from cni_sriov_bond.netlink import Netlink
 from cni_sriov_bond.netns import Entered, Netns, Temporary, own
-from tests import oracle
+from tests import measured, oracle
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -180,5 +179,5 @@ class Plugin:
 
 def plugin_at(built: Path | None, tmp_path: Path) -> Plugin:
     """Give the plugin of a built tree, or of the sources."""
-    argv = [str(built / "opt/cni/bin/sriov-bond")] if built else [sys.executable, "-m", "cni_sriov_bond"]
+    argv = [str(built / "opt/cni/bin/sriov-bond")] if built else measured.command("cni_sriov_bond")
     return Plugin(argv, tmp_path)

@@ -3,11 +3,11 @@
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from tests import measured
 from tests.support import REPOSITORY, make_pool
 
 pytestmark = pytest.mark.root
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.root
 def command(request: pytest.FixtureRequest) -> list[str]:
     """The command from the sources, and as it is built."""
     if request.param == "module":
-        return [sys.executable, "-m", "cni_sriov_bond.admin"]
+        return measured.command("cni_sriov_bond.admin")
     return [str(request.getfixturevalue("frozen") / "usr/local/sbin/sriov-bondctl")]
 
 
