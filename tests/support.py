@@ -4,7 +4,6 @@ import contextlib
 import json
 import os
 import subprocess
-import sys
 import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -20,7 +19,7 @@ from cni_sriov_bond.pool import inventory, pool, pools
 from cni_sriov_bond.pool.lease import Lease
 from cni_sriov_bond.pool.record import Attachment, DelegateCall, NetnsIdentity, Requested
 from cni_sriov_bond.ports import VfSettings, VfState
-from tests import oracle
+from tests import measured, oracle
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -214,5 +213,5 @@ class Plugin:
 
 def plugin_at(built: Path | None, tmp_path: Path) -> Plugin:
     """Give the plugin of a built tree, or of the sources."""
-    argv = [str(built / "opt/cni/bin/sriov-bond")] if built else [sys.executable, "-m", "cni_sriov_bond"]
+    argv = [str(built / "opt/cni/bin/sriov-bond")] if built else measured.command("cni_sriov_bond")
     return Plugin(argv, tmp_path)

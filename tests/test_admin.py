@@ -10,6 +10,7 @@ import pytest
 
 from cni_sriov_bond.ctl import links
 from cni_sriov_bond.pool import inventory
+from tests import measured
 from tests.support import REPOSITORY, bond_entry, make_pool
 
 pytestmark = pytest.mark.root
@@ -19,7 +20,7 @@ pytestmark = pytest.mark.root
 def command(request: pytest.FixtureRequest) -> list[str]:
     """The command from the sources, and as it is built."""
     if request.param == "module":
-        return [sys.executable, "-m", "cni_sriov_bond.ctl"]
+        return measured.command("cni_sriov_bond.ctl")
     return [str(request.getfixturevalue("frozen") / "usr/local/sbin/sriov-bondctl")]
 
 

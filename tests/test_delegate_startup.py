@@ -104,6 +104,7 @@ def seconds(program: Path, verb: str, cid: str, data: Path) -> float:
     return taken
 
 
+@pytest.mark.measures
 @pytest.mark.frozen
 def test_add_and_del_against_go(frozen: Path, clients: Path, tmp_path: Path) -> None:
     """Interleaved, so that whatever else the machine does hits both; medians, so that a hiccup hits neither."""

@@ -94,6 +94,7 @@ def test_it_is_not_taken_from_elsewhere(frozen: Path, tmp_path: Path) -> None:
     assert "failed to find plugin 'sriov-bond-ipam'" in plugin.run("DEL", stdin).error(7)
 
 
+@pytest.mark.measures
 def test_what_it_saves(frozen: Path, tmp_path: Path) -> None:
     """Interleaved, so that a noisy machine is noisy for both; it must not be the slower way."""
     taken: dict[str, list[float]] = {SHARED: [], EXECUTED: []}

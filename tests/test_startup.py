@@ -105,6 +105,7 @@ def test_instructions(frozen: Path, tmp_path: Path, command: str) -> None:
     assert count <= MOST_INSTRUCTIONS[command]
 
 
+@pytest.mark.measures
 @pytest.mark.frozen
 def test_version_against_go(frozen: Path, clients: Path) -> None:
     """Interleaved, so that whatever else the machine does hits both; medians, so that a hiccup hits neither."""

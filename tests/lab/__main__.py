@@ -36,9 +36,7 @@ def main(argv: list[str]) -> int:
 
 
 def test(arguments: list[str], origin: Path) -> int:
-    """Set everything up that a test may want, and run pytest."""
-    supplies.build_product()
-    supplies.provide()
+    """Run pytest; tests/conftest.py sets up what the selected tests use."""
     return int(pytest.main(arguments))
 
 

@@ -57,16 +57,18 @@ def boot(
     terminal: bool = False,
     disks: "dict[str, Path] | None" = None,
     deadline: float = GUEST_DEADLINE,
+    announce: bool = True,
 ) -> Lab:
     """Boot the guest, with the executables of `product` (dist/root) installed if there are any.
 
     :param disks: images that the guest can write to, by the names that machine.Machine gives them.
     :param deadline: after how many seconds a guest counts as forgotten.
+    :param announce: whether the terminal is told; another thread may be writing there.
     """
     kvm = working_kvm(supplies.kernel)
     version = kernel_image(supplies.kernel).name.removeprefix("vmlinuz-")
     description = f"kernel {version}, {'on KVM' if kvm else 'emulated'}"
-    with step(f"Booting the guest ({description})"):
+    with step(f"Booting the guest ({description})") if announce else contextlib.nullcontext():
         folder = Path(tempfile.mkdtemp(prefix="sriov-bond-lab."))
         images = {"tools": supplies.tools_image}
         if product is not None:

@@ -1,5 +1,6 @@
 """The emulated machine: its parts, how it is started, and how it is made sure that it ends."""
 
+import itertools
 import os
 import shlex
 import shutil
@@ -26,8 +27,13 @@ MEMORY = "2G"
 # A processor that QEMU emulates on a busy machine can lose the one-shot timer that was to wake it, and then sleeps for ever
 # ("rcu_preempt kthread timer wakeup didn't happen"). A periodic tick comes again.
 STEADY_CLOCK = ("--kopt=highres=off", "--kopt=nohz=off")
+# What an emulated processor is slow at and no test is about: retpolines (each indirect call becomes a return that QEMU cannot
+# predict), a fifth level of page tables, and grace periods that wait for a tick of every processor. ADD: a third less.
+QUICK_KERNEL = ("--kopt=mitigations=off", "--kopt=rcupdate.rcu_expedited=1")
+QUICK_PROCESSOR = ("-cpu", "max,la57=off")
 CONSOLE_TAIL = 30
 KVM_DEADLINE = 15.0
+_NUMBERS = itertools.count(1)  # of this process's machines: two may run at once
 
 # Two switches, each a QEMU hub: NIC 1 is on A, NIC 2 on B, and the outside world has a plain NIC on each. A root port
 # for each SR-IOV NIC, because its VFs need a bus of their own; the first two become the kernel's enp1s0 and enp2s0.
@@ -45,6 +51,11 @@ HARDWARE = (
     # A port that leads nowhere takes every packet: without it a hub makes the world's NIC wait for a host's NIC that is
     # administratively down (NETDEV WATCHDOG in the guest), which no switch does.
     *("-netdev", "hubport,hubid=1,id=a2", "-netdev", "hubport,hubid=2,id=b2"),
+)
+# This machine's /usr once more: virtme-ng's root reads a program anew at each start, init.sh mounts this one with a cache.
+PROGRAMS = (
+    *("-fsdev", "local,id=programs,path=/usr,security_model=none,readonly=on,multidevs=remap"),
+    *("-device", "virtio-9p-pci,fsdev=programs,mount_tag=programs"),
 )
 
 
@@ -82,7 +93,7 @@ class Machine:
         flushed to one is there when the machine was killed, and what it has not even sent is lost, as in a power cut.
         """
         self.folder = folder
-        self.console = cache.log(f"console-{os.getpid()}")
+        self.console = cache.log(f"console-{os.getpid()}-{next(_NUMBERS)}")
         names = ("agent", "qmp", "terminal") if terminal else ("agent", "qmp")
         listeners = {name: socket.socket(socket.AF_UNIX) for name in names}
         try:
@@ -91,7 +102,8 @@ class Machine:
                 listener.listen(1)
                 listener.settimeout(20)
             script = f"exec bash {shlex.quote(str(INSIDE / 'init.sh'))} {shlex.quote(str(INSIDE))}"
-            options = [*HARDWARE, *self._disks(images, "on"), *self._disks(disks or {}, "off"), *self._ports(terminal=terminal)]
+            options = [*HARDWARE, *PROGRAMS]
+            options += [*self._disks(images, "on"), *self._disks(disks or {}, "off"), *self._ports(terminal=terminal)]
             self.process = _start(_plan(self.folder, kernel, script, options, kvm=kvm))
             self._console_keeper = threading.Thread(target=self._keep_console, daemon=True)
             self._console_keeper.start()
@@ -215,7 +227,8 @@ def _plan(folder: Path, kernel: Path, script: str, options: "Sequence[str]", *, 
         *("--cpus", str(min(2, os.cpu_count() or 1)), "--memory", MEMORY),
         *(*overlays, "--show-boot-console", "--script-sh", script),
         # Warnings of the kernel on the console; dockerd wants apparmor's parser where apparmor is on.
-        *("--kopt=loglevel=5", "--kopt=apparmor=0", *([] if kvm else STEADY_CLOCK), "--qemu-opts", *options),
+        *("--kopt=loglevel=5", "--kopt=apparmor=0", *([] if kvm else (*STEADY_CLOCK, *QUICK_KERNEL))),
+        *("--qemu-opts", *([] if kvm else QUICK_PROCESSOR), *options),  # the last -cpu counts
     ]
     environment = {**os.environ, "TMPDIR": str(folder), "PATH": f"{os.environ['PATH']}:/usr/sbin:/sbin"}
     done = subprocess.run(

@@ -33,12 +33,17 @@ def at_terminal() -> bool:
 
 
 def script(guest: "Guest", arguments: list[str], origin: Path) -> int:
-    """Run a script of this machine in the guest, which sees this machine's files where they are."""
+    """Run a script of this machine in the guest, which sees this machine's files where they are.
+
+    What is executable is started as the kernel does it: by its first line, or as a program. Anything else is bash's.
+    """
     path = (origin / arguments[0]).resolve()
     if not path.is_file():
         print(f"dev: no such script: {path}", file=sys.stderr)
         return 2
-    return _run(guest, ["bash", str(path), *arguments[1:]], str(path.parent))
+    with path.open("rb") as file:
+        starts_itself = os.access(path, os.X_OK) and file.read(4).startswith((b"#!", b"\x7fELF"))
+    return _run(guest, [*([] if starts_itself else ["bash"]), str(path), *arguments[1:]], str(path.parent))
 
 
 def interact(guest: "Guest") -> int:

@@ -16,10 +16,12 @@ PRODUCT = CHECKOUT / "dist/root"
 
 # What build/native.py names when it is missing; gcc alone would come without the C library's headers.
 BUILD_PACKAGES = ("gcc", "libc6-dev", "binutils", "libpython3-dev", "zlib1g-dev", "libexpat1-dev")
+# What tests outside of the guest look with.
+TEST_PACKAGES = ("binutils", "iproute2", "strace", "valgrind")
 LAB_PACKAGES = (
-    *("kmod", "udev", "busybox-static", "pciutils", "binutils", "file", "e2fsprogs"),  # what virtme-ng and we need
-    *("iproute2", "iputils-ping", "iputils-arping", "ethtool", "iperf3", "procps", "tcpdump"),  # what the tests look with
-    *("runc", "strace", "valgrind"),
+    *TEST_PACKAGES,
+    *("kmod", "udev", "busybox-static", "pciutils", "file", "e2fsprogs"),  # what virtme-ng and we need
+    *("iputils-ping", "iputils-arping", "ethtool", "iperf3", "procps", "tcpdump", "runc"),  # what the tests look with
 )
 
 # The reference plugins by their names; every other program of tests/lab/clients/go.mod is a client.
@@ -48,6 +50,12 @@ def provide() -> Supplies:
         debian.install_qemu()
         kernel = debian.kernel()
         return Supplies(kernel=kernel, tools_image=_tools(_clients(), _old_containerd(), _unpacked()))
+
+
+def install_tools() -> None:
+    """Install the programs that the tests outside of the guest use."""
+    with cache.locked("lab"):
+        debian.install(TEST_PACKAGES)
 
 
 def build_product() -> Path:

@@ -5,6 +5,7 @@ import re
 import statistics
 from typing import TYPE_CHECKING
 
+import pytest
 from rich.console import Console
 from rich.table import Table
 
@@ -55,6 +56,7 @@ def test_add_stays_within_its_instructions(product: Product) -> None:
     assert int(counted[1]) <= MOST_INSTRUCTIONS
 
 
+@pytest.mark.measures
 def test_add_and_del_beside_two_host_device_and_host_local(product: Product) -> None:
     """Prints the comparison; fails only when ours is out of all proportion, for the machine is shared."""
     ipam = network()["ipam"]

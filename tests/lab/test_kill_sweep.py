@@ -2,20 +2,14 @@
 
 import json
 import re
-import subprocess
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 from rich.console import Console
 
-from tests.lab.inside.sweep import CASES, ERRORS, WAYS
-from tests.lab.kill_sweep import sweep
+from tests.lab.inside.sweep import CASES, WAYS
+from tests.lab.kill_sweep import PASS_SECONDS, Outcome, turn
 from tests.lab.machine import INSIDE
 from tests.lab.product import PLUGIN, Product, network
-
-if TYPE_CHECKING:
-    from tests.lab.lab import Lab
 
 # What an ADD and a DEL cannot do without: that the tracer sees it shows that it sees.
 SEEN = {
@@ -45,12 +39,6 @@ HARMLESS = set(
 HARMLESS_REQUESTS = ("FIOCLEX", "FIONBIO", "NS_GET_NSTYPE", "SIOCGIF", "TCGETS", "TIOCGWINSZ")
 
 
-def turn() -> int:
-    """Give with which way back and which error the sweep begins: by the commit, so that in time each point meets all."""
-    done = subprocess.run(["git", "rev-parse", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True, check=False)
-    return int(done.stdout[:8] or "0", 16) % (len(WAYS) * len(ERRORS))
-
-
 @pytest.mark.parametrize("delegate", ["sriov-bond-ipam", "host-local"])
 def test_every_call_is_a_point_or_known_to_be_harmless(product: Product, delegate: str) -> None:
     """Nothing that ADD, DEL or a delegate does goes by the tracer unseen."""
@@ -70,14 +58,16 @@ def test_every_call_is_a_point_or_known_to_be_harmless(product: Product, delegat
     assert [request for request in requests if not request.startswith(HARMLESS_REQUESTS)] == []
 
 
-@pytest.mark.timeout(1200)
-def test_nothing_leaks_wherever_it_dies(lab: "Lab") -> None:
-    """Every point of an undisturbed call was met in one that died there, and the outside checker had nothing to say."""
+@pytest.mark.timeout(PASS_SECONDS + 300)
+def test_nothing_leaks_wherever_it_dies(swept: Outcome) -> None:
+    """Every point of an undisturbed call was met in one that died there, and the outside checker had nothing to say.
+
+    The sweep began with the tests before this one (tests/conftest.py), in a guest of its own.
+    """
     print(f"\nkill sweep from turn {turn()}")
-    outcome = sweep(lab.guest, ("--turn", str(turn())), print, timeout=1100)
-    Console(width=160).print(outcome.table())
-    assert [(row["variant"], row["verb"], row["kind"]) for row in outcome.rows] == list(CASES)
-    for row in outcome.rows:
+    Console(width=160).print(swept.table())
+    assert [(row["variant"], row["verb"], row["kind"]) for row in swept.rows] == list(CASES)
+    for row in swept.rows:
         case = f"{row['variant']} {row['verb']} {row['kind']}"
         assert set(row["all"]) <= set(row["met"]), case
         assert row["points"] == row["runs"] >= len(set(row["all"])) > 0, case
@@ -85,4 +75,4 @@ def test_nothing_leaks_wherever_it_dies(lab: "Lab") -> None:
         if row["kind"] == "kill":
             missing = [seen for seen in SEEN[row["verb"]] if not any(point.startswith(seen) for point in row["met"])]
             assert missing == [], case
-    assert outcome.leaks == []
+    assert swept.leaks == []

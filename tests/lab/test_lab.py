@@ -3,10 +3,12 @@
 import socket
 import threading
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 import pytest
 
+from tests.lab import shell
 from tests.lab.errors import CommandDeadlineError, CommandFailedError, LostGuestError
 from tests.lab.guest import Guest
 from tests.lab.machine import Channels, Machine
@@ -73,6 +75,24 @@ def test_files_are_written_and_read(lab: "Lab") -> None:
     lab.guest.write("/run/test/new/file", "text\n", mode=0o600)
     assert lab.guest.read("/run/test/new/file") == "text\n"
     assert lab.guest.run(["stat", "-c", "%a", "/run/test/new/file"]).stdout == "600\n"
+
+
+SCRIPTS = {
+    "executable": ("#!/usr/bin/env python3\nimport sys\nprint('python', *sys.argv[1:])\nsys.exit(3)\n", 0o755, "python a b\n"),
+    "not executable": ("#!/usr/bin/env python3\necho bash $BASH_VERSINFO $*; exit 3\n", 0o644, "bash 5 a b\n"),
+    "without a first line": ("echo bash $BASH_VERSINFO $*; exit 3\n", 0o755, "bash 5 a b\n"),
+}
+
+
+@pytest.mark.parametrize("kind", SCRIPTS)
+def test_script_is_run_by_its_first_line(lab: "Lab", kind: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """`./dev lab SCRIPT` runs what is executable as it wants to be run, and anything else by bash."""
+    text, mode, printed = SCRIPTS[kind]
+    path = tmp_path / "script"
+    path.write_text(text)
+    path.chmod(mode)
+    assert shell.script(lab.guest, ["script", "a", "b"], tmp_path) == 3
+    assert capfd.readouterr().out == printed
 
 
 def test_clients_are_on_the_path(lab: "Lab") -> None:

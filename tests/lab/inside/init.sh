@@ -7,6 +7,14 @@ set -euo pipefail
 inside=$1
 trap 'echo "init.sh: line $LINENO failed: $BASH_COMMAND" >&2' ERR
 
+# Programs with a page cache; nobody changes the machine's /usr while it is in use.
+modules=$(readlink -f "/lib/modules/$(uname -r)")  # virtme-ng's link goes out of sight
+mkdir -p /run/programs/{usr,upper,work}
+mount -t 9p -o ro,version=9p2000.L,trans=virtio,access=any,msize=524288,cache=loose programs /run/programs/usr
+mount -t overlay -o lowerdir=/run/programs/usr,upperdir=/run/programs/upper,workdir=/run/programs/work programs /usr
+mkdir -p /lib/modules
+ln -sfn "$modules" "/lib/modules/$(uname -r)"
+
 # max_bonds=0, as systemd has it: else loading the module makes a bond0 that nobody asked for.
 modprobe bonding max_bonds=0
 modprobe -a igb igbvf 8021q macvlan dummy overlay veth bridge br_netfilter ext4
