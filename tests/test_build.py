@@ -222,7 +222,7 @@ def test_libpython_brings_its_libraries(frozen: Path) -> None:
     """Linked here it has expat and zlib inside, and start-up is faster. Debian 13's own finds them beside it."""
     [library] = (frozen / CONTENTS).glob("libpython*")
     shown = subprocess.run(["readelf", "-d", library], capture_output=True, text=True, check=True).stdout
-    needed = set(re.findall(r"NEEDED.*\[(.+)\]", shown)) - {"libc.so.6", "libm.so.6"}
+    needed = {name for name in re.findall(r"NEEDED.*\[(.+)\]", shown) if not re.match(r"libc\.|libm\.|ld-linux", name)}
     assert needed == {"3.11": set(), "3.13": {"libexpat.so.1", "libz.so.1"}}[sysconfig.get_python_version()]
     assert {path.name for path in (frozen / CONTENTS).glob("lib*.so*")} == needed | {
         library.name,
