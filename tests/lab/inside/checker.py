@@ -5,6 +5,7 @@ and compares with what it saw before any of that was used. Run at rest, when no 
 
 usage: checker.py baseline FILE [--state-dir DIR] [--networks-dir DIR]
        checker.py check FILE [--live FILE]
+       checker.py watch FILE [--live FILE]
 
 `baseline` records the host with its pools made and nothing attached. `check` prints a line for each violation, and exits with 1
 if there was one:
@@ -15,6 +16,8 @@ if there was one:
 - no other device, no network namespace, no file (temporary or not), no lock and no process of ours is left;
 - leases are those of the live attachments, one each, and ready; the inventories are unchanged; so are the PFs;
 - the delegate's addresses are exactly those of the live attachments.
+
+`watch` checks at each line of standard input, and ends what it prints with a line of three hyphens.
 
 --live names a JSON file, from whoever made the attachments: {"leases": [{"network", "container_id", "ifname", "netns"}],
 "netns": [paths of namespaces that may be there, without a device of ours]}. A lease may have "addresses"; else they are what
@@ -438,7 +441,7 @@ class Check:
 
 
 def main(argv: list[str]) -> int:
-    if len(argv) < 2 or argv[0] not in ("baseline", "check") or len(argv) % 2:
+    if len(argv) < 2 or argv[0] not in ("baseline", "check", "watch") or len(argv) % 2:
         print(__doc__, file=sys.stderr)
         return 2
     options = dict(zip(argv[2::2], argv[3::2], strict=True))
@@ -448,7 +451,12 @@ def main(argv: list[str]) -> int:
             json.dump(before, file, indent=1)
         return 0
     live = json.loads(read(options["--live"])) if "--live" in options else None
-    found = Check(json.loads(read(argv[1])), live).found
+    before = json.loads(read(argv[1]))
+    if argv[0] == "watch":
+        for _ in sys.stdin:
+            print(*Check(before, live).found, "---", sep="\n", flush=True)
+        return 0
+    found = Check(before, live).found
     for line in found:
         print(line)
     return 1 if found else 0
