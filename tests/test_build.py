@@ -50,6 +50,17 @@ def test_has_programs_documents_and_samples(frozen: Path) -> None:
     assert {path.name: path.read_bytes() for path in (documents / "examples").iterdir()} == samples
 
 
+def test_links_of_the_documents_lead_to_files_of_the_tree(frozen: Path) -> None:
+    """An operator who has only the tarball can follow every link of its documents, but for those into the sources."""
+    documents = frozen / "usr/share/doc/sriov-bond"
+    broken = []
+    for page in documents.rglob("*.md"):
+        for link in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text()):
+            if not (page.parent / link).exists():
+                broken.append(f"{page.relative_to(documents)}: {link}")
+    assert broken == []
+
+
 def test_plugins_directory_shows_plugins_only(frozen: Path) -> None:
     programs = {path.name for path in (frozen / "opt/cni/bin").iterdir() if path.is_file()}
     assert programs <= {"sriov-bond", "sriov-bond-ipam"}
