@@ -88,11 +88,37 @@ def contract() -> list[tuple[str, list[str]]]:
     return [(rule, re.findall(r"^  - (.+)$", below, re.MULTILINE)) for rule, below in rules]
 
 
+def file_of(module: str, tests: Path) -> Path:
+    """Return the file of a test module: its path below ``tests``, or its stem alone if only one folder has it.
+
+    :raises LookupError: when there is no such file, or when a stem is in more than one folder
+    """
+    exact = tests / f"{module}.py"
+    files = [exact] if exact.is_file() or "/" in module else sorted(tests.rglob(exact.name))
+    if len(files) != 1 or not files[0].is_file():
+        names = ", ".join(str(file.relative_to(tests).with_suffix("")) for file in files if file.is_file())
+        raise LookupError(f"{module} is in more than one folder: {names}" if names else f"there is no {module}")
+    return files[0]
+
+
 def require_test(reference: str, where: str) -> None:
     """Fail unless ``module::name`` is a test."""
     module, function = reference.split("::")
-    source = (ROOT / "tests" / f"{module}.py").read_text("utf-8")
+    source = file_of(module, ROOT / "tests").read_text("utf-8")
     assert f"def test_{function}(" in source, f"{where}: there is no {reference}"
+
+
+def test_a_test_is_named_by_its_path_or_by_a_stem_that_one_folder_has(tmp_path: Path) -> None:
+    for file in ("test_top.py", "pool/test_pool.py", "lab/test_both.py", "ctl/test_both.py", "ctl/test_top.py"):
+        (tmp_path / file).parent.mkdir(exist_ok=True)
+        (tmp_path / file).touch()
+    named = {name: str(file_of(name, tmp_path).relative_to(tmp_path)) for name in ("test_top", "test_pool", "lab/test_both")}
+    assert named == {"test_top": "test_top.py", "test_pool": "pool/test_pool.py", "lab/test_both": "lab/test_both.py"}
+    with pytest.raises(LookupError, match="test_both is in more than one folder: ctl/test_both, lab/test_both"):
+        file_of("test_both", tmp_path)
+    for missing in ("test_none", "pool/test_top"):
+        with pytest.raises(LookupError, match=f"there is no {missing}"):
+            file_of(missing, tmp_path)
 
 
 def test_every_rule_of_the_contract_is_there() -> None:
