@@ -107,7 +107,7 @@ def own_namespace() -> "Iterator[Netns]":
         here.close()
 
 
-class Space:
+class TemporaryNetns:
     """A network namespace with two doors: ours, and pyroute2's to prepare it and to look what ours did."""
 
     def __init__(self, netns: Netns, ours: Netlink, theirs: "oracle.Route") -> None:
@@ -135,19 +135,19 @@ class Space:
 
 
 @contextlib.contextmanager
-def space(name: str = "the test's namespace") -> "Iterator[Space]":
+def temporary_netns(name: str = "the test's namespace") -> "Iterator[TemporaryNetns]":
     """Make a namespace that is gone after the block."""
     with Temporary() as netns:
         with Entered(netns):
             ours, theirs = Netlink(name), oracle.Route()
         with contextlib.closing(ours), contextlib.closing(theirs):
-            yield Space(netns, ours, theirs)
+            yield TemporaryNetns(netns, ours, theirs)
 
 
 @contextlib.contextmanager
-def cable(mtu: int = 1500) -> "Iterator[tuple[Space, Space]]":
+def veth_pair(mtu: int = 1500) -> "Iterator[tuple[TemporaryNetns, TemporaryNetns]]":
     """Make two namespaces joined by a veth pair that is up: `a` in the first, `b` in the second."""
-    with space("the left namespace") as left, space("the right namespace") as right:
+    with temporary_netns("the left namespace") as left, temporary_netns("the right namespace") as right:
         left.theirs.link("add", ifname="a", kind="veth", mtu=mtu, peer={"ifname": "b", "net_ns_fd": right.netns.fd})
         for one, name in ((left, "a"), (right, "b")):
             one.theirs.link("set", index=one.index(name), state="up")
