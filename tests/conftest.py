@@ -6,11 +6,11 @@ from pathlib import Path
 import coverage
 import pytest
 
-from tests.lab import kill_sweep, supplies
+from tests.lab import downloads, kill_sweep
 from tests.lab.errors import LabError, LostGuestError
 from tests.lab.guests import Background, Guests, order, uses_guest
 from tests.lab.lab import Lab, boot
-from tests.lab.steps import StepFailedError
+from tests.lab.progress import StepFailedError
 from tests.measured import Floor
 
 GUESTS = pytest.StashKey[Guests]()
@@ -24,10 +24,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Have a place for the guests; none is booted yet."""
-    config.stash[GUESTS] = Guests(config, lambda: boot(supplies.provide(), supplies.build_product()))
+    config.stash[GUESTS] = Guests(config, lambda: boot(downloads.provide(), downloads.build_product()))
     config.pluginmanager.register(config.stash[GUESTS], "guests")
     quietly = functools.partial(boot, announce=False)
-    config.stash[BACKGROUND] = Background(lambda: quietly(supplies.provide(), supplies.PRODUCT), kill_sweep.one_pass)
+    config.stash[BACKGROUND] = Background(lambda: quietly(downloads.provide(), downloads.PRODUCT), kill_sweep.one_pass)
     config.pluginmanager.register(config.stash[BACKGROUND], "background")
     if running := coverage.Coverage.current():
         config.pluginmanager.register(Floor(running), "coverage-floor")
@@ -50,13 +50,13 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     used = {name for item in session.items for name in getattr(item, "fixturenames", ())}
     with session.config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
         try:
-            supplies.install_tools()
+            downloads.install_tools()
             if "frozen" in used:
-                supplies.build_product()
+                downloads.build_product()
             if "clients" in used:
-                supplies.clients()
+                downloads.clients()
             if any(map(uses_guest, session.items)):
-                supplies.provide()
+                downloads.provide()
         except (StepFailedError, LabError) as error:
             pytest.exit(str(error), returncode=1)
 
@@ -71,13 +71,13 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 @pytest.fixture(scope="session")
 def frozen() -> Path:
     """Return dist/root, with executables frozen from the sources as they are now."""
-    return supplies.build_product()
+    return downloads.build_product()
 
 
 @pytest.fixture(scope="session")
 def clients() -> Path:
     """Return a folder with the Go programs that ours are compared with: host-local, cnitool, ctr and others."""
-    return supplies.clients()
+    return downloads.clients()
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import os
 import subprocess
 from pathlib import Path
 
-from tests.lab import supplies
+from tests.lab import downloads
 
 SCRIPT = "echo 1 > one; mkdir two; : < one; rmdir two; ip address show lo > /dev/null; echo done"
 # What dash and coreutils do for it: the redirections, the three programs, and nothing for what only reads.
@@ -21,7 +21,7 @@ def _trace(
     """
     read, write = os.pipe()
     with (folder / "stdout").open("w") as stdout, (folder / "stderr").open("w") as stderr:
-        command = [*prefix, str(supplies.tracer()), str(write), order, "/bin/sh", "-c", script]
+        command = [*prefix, str(downloads.tracer()), str(write), order, "/bin/sh", "-c", script]
         with subprocess.Popen(command, cwd=folder, pass_fds=[write], stdout=stdout, stderr=stderr):
             os.close(write)
             with os.fdopen(read) as told:

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from tests.fuzz.__main__ import main as hostile_calls
-from tests.lab import kill_sweep, lab, shell, supplies
+from tests.lab import downloads, kill_sweep, lab, shell
 from tests.lab.errors import LabError, LostGuestError
-from tests.lab.steps import StepFailedError, console
+from tests.lab.progress import StepFailedError, console
 from tests.soak import command
 
 # A status that no script gives, so that a lost guest is not taken for a script that failed.
@@ -42,14 +42,14 @@ def test(arguments: list[str], origin: Path) -> int:
 
 def build(arguments: list[str], origin: Path) -> int:
     """Freeze the executables."""
-    supplies.build_product()
+    downloads.build_product()
     return 0
 
 
 def open_lab(arguments: list[str], origin: Path) -> int:
     """Boot the guest for a person."""
-    product = supplies.build_product()
-    provided = supplies.provide()
+    product = downloads.build_product()
+    provided = downloads.provide()
     booted = lab.boot(provided, product, terminal=not arguments and shell.at_terminal())
     try:
         return shell.script(booted.guest, arguments, origin) if arguments else shell.interact(booted.guest)
@@ -59,8 +59,8 @@ def open_lab(arguments: list[str], origin: Path) -> int:
 
 def sweep(arguments: list[str], origin: Path) -> int:
     """Kill the product at every step of ADD and DEL, in a guest of its own."""
-    product = supplies.build_product()
-    booted = lab.boot(supplies.provide(), product, deadline=kill_sweep.DEADLINE)
+    product = downloads.build_product()
+    booted = lab.boot(downloads.provide(), product, deadline=kill_sweep.DEADLINE)
     try:
         return kill_sweep.main(booted.guest, arguments)
     finally:
@@ -69,13 +69,13 @@ def sweep(arguments: list[str], origin: Path) -> int:
 
 def fuzz(arguments: list[str], origin: Path) -> int:
     """Make hostile calls of the executables."""
-    return hostile_calls(supplies.build_product(), arguments)
+    return hostile_calls(downloads.build_product(), arguments)
 
 
 def demo(arguments: list[str], origin: Path) -> int:
     """Make room for the demo, which is a program of its own."""
-    supplies.build_product()
-    supplies.provide()
+    downloads.build_product()
+    downloads.provide()
     os.execv(sys.executable, [sys.executable, "-m", "tests.lab.demo", *arguments])
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.lab import cache
-from tests.lab.steps import StepFailedError, run, step
+from tests.lab.progress import StepFailedError, run, step
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -12,13 +12,13 @@ from rich.console import Console
 from rich.panel import Panel
 from rich.text import Text
 
-from tests.lab import supplies
+from tests.lab import downloads
 from tests.lab.conftest import changes
 from tests.lab.errors import LabError
 from tests.lab.lab import Lab, boot
 from tests.lab.product import HOST_FILE, PEER, POOL, Product, look, network, received
+from tests.lab.progress import StepFailedError
 from tests.lab.runtimes import CONFLIST, Containerd, containerd
-from tests.lab.steps import StepFailedError
 from tests.lab.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -153,7 +153,7 @@ def main() -> int:
     """Boot the lab, tell the story, and give the exit status."""
     story = Story()
     try:
-        booted = boot(supplies.provide(), supplies.build_product())
+        booted = boot(downloads.provide(), downloads.build_product())
         try:
             tell(story, booted)
         finally:

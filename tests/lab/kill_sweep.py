@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.table import Table
 
-from tests.lab import supplies
+from tests.lab import downloads
 from tests.lab.inside.sweep import ERRORS, WAYS
 from tests.lab.machine import INSIDE
 
@@ -72,7 +72,7 @@ def sweep(guest: "Guest", arguments: "Sequence[str]", say: "Callable[[str], None
                 say(f"  {event['case']}: point {event['points']}, {event['leaks']} leaks")
 
     # A program in memory: from 9p each start of it would be slow.
-    guest.sh(f"cp {supplies.tracer()} /run/tracer")
+    guest.sh(f"cp {downloads.tracer()} /run/tracer")
     command = ["python3", "-m", "tests.lab.inside.sweep", "/run/tracer", *arguments]
     done = guest.run(command, cwd=str(INSIDE.parents[2]), timeout=timeout, listener=take)
     if done.status != (1 if outcome.leaks else 0):

@@ -6,16 +6,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.lab.debian import kernel_image
+from tests.lab.downloads import filesystem_image
 from tests.lab.guest import GUEST_DEADLINE, Guest
 from tests.lab.machine import SWITCHES, Machine, working_kvm
+from tests.lab.progress import step
 from tests.lab.qmp import Qmp
-from tests.lab.steps import step
-from tests.lab.supplies import filesystem_image
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.lab.supplies import Supplies
+    from tests.lab.downloads import Downloads
 
 
 class Lab:
@@ -51,7 +51,7 @@ class Lab:
 
 
 def boot(
-    supplies: "Supplies",
+    downloads: "Downloads",
     product: "Path | None",
     *,
     terminal: bool = False,
@@ -65,16 +65,16 @@ def boot(
     :param deadline: after how many seconds a guest counts as forgotten.
     :param announce: whether the terminal is told; another thread may be writing there.
     """
-    kvm = working_kvm(supplies.kernel)
-    version = kernel_image(supplies.kernel).name.removeprefix("vmlinuz-")
+    kvm = working_kvm(downloads.kernel)
+    version = kernel_image(downloads.kernel).name.removeprefix("vmlinuz-")
     description = f"kernel {version}, {'on KVM' if kvm else 'emulated'}"
     with step(f"Booting the guest ({description})") if announce else contextlib.nullcontext():
         folder = Path(tempfile.mkdtemp(prefix="sriov-bond-lab."))
-        images = {"tools": supplies.tools_image}
+        images = {"tools": downloads.tools_image}
         if product is not None:
             images["product"] = folder / "product.ext4"
             filesystem_image(product, images["product"])
-        machine = Machine(folder, supplies.kernel, images, kvm=kvm, terminal=terminal, disks=disks)
+        machine = Machine(folder, downloads.kernel, images, kvm=kvm, terminal=terminal, disks=disks)
         guest = Guest(machine, deadline=deadline)
         machine.drop_files()
         return Lab(guest, description)

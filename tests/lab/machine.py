@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from tests.lab import cache, debian
 from tests.lab.errors import LabError, LostGuestError
-from tests.lab.steps import step
+from tests.lab.progress import step
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from tests.lab.machine import INSIDE
 from tests.lab.product import STATE_DIR, Product, network
-from tests.soak.whole import left
+from tests.soak.end_to_end import remains
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -203,9 +203,9 @@ def test_live_attachments_are_none_until_something_is_wrong_with_them(product: P
 
 
 def test_a_checker_that_cannot_look_is_no_clean_host(product: Product) -> None:
-    """The soak takes its silence for a fault when it ended badly."""
+    """The soak reports a fault if the checker fails without output."""
     product.guest.sh(f"{CHECKER} baseline /run/baseline.json; echo '{{' > /run/damaged.json")
-    assert left(product.guest, "/run/baseline.json") == []
-    [fault] = left(product.guest, "/run/damaged.json")
+    assert remains(product.guest, "/run/baseline.json") == []
+    [fault] = remains(product.guest, "/run/damaged.json")
     assert "the checker ended with status 1 and 0 lines" in fault
     assert "JSONDecodeError" in fault

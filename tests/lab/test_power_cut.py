@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.lab import supplies
+from tests.lab import downloads
 from tests.lab.lab import Lab, boot
 from tests.lab.product import STATE_DIR, SUBNET, Product, network
 from tests.lab.waiting import wait_until
@@ -50,7 +50,7 @@ wait
 @contextlib.contextmanager
 def _powered(product: "Path", disk: "Path") -> "Iterator[Lab]":
     """Have a guest with the disk below /var/lib/cni; its power is cut at the end."""
-    lab = boot(supplies.provide(), product, disks={"state": disk})
+    lab = boot(downloads.provide(), product, disks={"state": disk})
     try:
         lab.guest.sh("mount /dev/disk/by-id/virtio-state /var/lib/cni")
         yield lab
@@ -103,7 +103,7 @@ def _storm(product: Product) -> None:
 def test_power_cuts_lose_nothing(frozen: "Path", tmp_path: "Path") -> None:
     """Leases whose ADD was answered are there after the cut; after `up` nothing is, and each boot makes the same bonds."""
     disk = tmp_path / "state.ext4"
-    supplies.empty_disk(disk, 64)
+    downloads.empty_disk(disk, 64)
     with _powered(frozen, disk) as lab:
         product = Product(lab.guest)
         bonds = _whole(product)

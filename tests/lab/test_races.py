@@ -12,7 +12,7 @@ import pytest
 from tests.lab.inside.churn import EVERYTHING
 from tests.lab.product import PEER, STATE_DIR, Answer, Product, look, network, received
 from tests.lab.waiting import wait_until
-from tests.soak import whole
+from tests.soak import end_to_end
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -245,7 +245,7 @@ def test_a_bond_that_somebody_is_stuck_with_is_locked_and_the_others_go_on(produ
 def test_everybody_at_random_with_kills(product: Product) -> None:
     """ADD, DEL, GC, gc, status and up at once, some killed: no bond has two owners, and all come home (`./dev soak --lab`)."""
     product.guest.sh("rm -rf /var/lib/cni/networks/churn-*")
-    outcome = whole.run(product.guest, cycles=1000, seconds=60, seed=1)
+    outcome = end_to_end.run(product.guest, cycles=1000, seconds=60, seed=1)
     print(f"\n{outcome.table()}")
     product.guest.sh("rm -rf /var/lib/cni/networks/churn-*")
     assert outcome.faults == []

@@ -1,4 +1,4 @@
-"""What the guest is given: a kernel, other people's CNI programs and runtimes, and our own executables."""
+"""Obtain what the guest uses: a kernel, CNI programs and runtimes of other projects, and the built product."""
 
 import os
 import shutil
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.lab import cache, debian
-from tests.lab.steps import StepFailedError, run, step
+from tests.lab.progress import StepFailedError, run, step
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 CLIENTS = CHECKOUT / "tests/lab/clients"
@@ -35,21 +35,21 @@ UNPACKED_PACKAGES = ("podman", "conmon", "iptables")
 
 
 @dataclass(frozen=True)
-class Supplies:
+class Downloads:
     """Paths on this machine."""
 
     kernel: Path
     tools_image: Path
 
 
-def provide() -> Supplies:
-    """Return the lab's supplies, after installing, fetching and building what is not there yet."""
+def provide() -> Downloads:
+    """Return the kernel and the image of programs, after installing, downloading and building what is missing."""
     with cache.locked("lab"):
         cache.sweep()
         debian.install(LAB_PACKAGES)
         debian.install_qemu()
         kernel = debian.kernel()
-        return Supplies(kernel=kernel, tools_image=_tools(_clients(), _old_containerd(), _unpacked()))
+        return Downloads(kernel=kernel, tools_image=_tools(_clients(), _old_containerd(), _unpacked()))
 
 
 def install_tools() -> None:
