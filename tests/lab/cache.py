@@ -64,9 +64,9 @@ def sweep() -> None:
 
 def digest(paths: "Iterable[Path]", *more: str) -> str:
     """Return a short hash of the names and contents of files, and of more strings."""
-    whole = hashlib.sha256()
+    hasher = hashlib.sha256()
     for path in sorted(paths):
-        whole.update(f"{path.name}\0{path.stat().st_size}\0".encode())
-        whole.update(path.read_bytes())
-    whole.update("\0".join(more).encode())
-    return whole.hexdigest()[:12]
+        hasher.update(f"{path.name}\0{path.stat().st_size}\0".encode())
+        hasher.update(path.read_bytes())
+    hasher.update("\0".join(more).encode())
+    return hasher.hexdigest()[:12]

@@ -56,8 +56,8 @@ class Recorder:
         text = self._guest.sh(f"cat {_RECORD}/calls; : >{_RECORD}/calls").stdout
         parts = [line.split("\t") for line in text.splitlines()]
         return [
-            Call(command, cid, netns, ifname, args, json.loads(said or "{}"))
-            for command, cid, netns, ifname, args, said in parts
+            Call(command, cid, netns, ifname, args, json.loads(config or "{}"))
+            for command, cid, netns, ifname, args, config in parts
         ]
 
 
@@ -75,12 +75,14 @@ def recording(product: "Product") -> "Iterator[Recorder]":
 
 def call(product: "Product", client: str, step: str, **request: Any) -> dict[str, Any]:
     """Let a client do a step (tests/lab/clients/cni-calls) and return what it has in the end."""
-    given = {"BinDir": PLUGINS, **request}
+    request_with_defaults = {"BinDir": PLUGINS, **request}
     # Hooks and daemons have environments of long ago.
     stale = {"TMPDIR": "/run/gone"}
-    done = product.guest.run(["cni-calls", client, step], env=stale, stdin=json.dumps(given), check=True, timeout=120)
-    found: dict[str, Any] = done.json()
-    return found
+    done = product.guest.run(
+        ["cni-calls", client, step], env=stale, stdin=json.dumps(request_with_defaults), check=True, timeout=120
+    )
+    answer: dict[str, Any] = done.json()
+    return answer
 
 
 @contextlib.contextmanager
@@ -92,10 +94,10 @@ def conflist(product: "Product", *networks: "Mapping[str, Any]", **keys: Any) ->
     names = []
     for config in networks:
         plugin = {key: value for key, value in config.items() if key not in ("cniVersion", "name", "plugins")}
-        whole = {"cniVersion": config["cniVersion"], "name": config["name"], **keys}
-        whole["plugins"] = config.get("plugins") or [plugin]
+        document = {"cniVersion": config["cniVersion"], "name": config["name"], **keys}
+        document["plugins"] = config.get("plugins") or [plugin]
         names.append(f"{NETWORKS}/{config['name']}.conflist")
-        product.guest.write(names[-1], json.dumps(whole))
+        product.guest.write(names[-1], json.dumps(document))
     try:
         yield
     finally:
@@ -128,8 +130,8 @@ class Box:
     def pings(self, *addresses: str) -> int:
         """Ping each address twice and return how many answers came."""
         commands = "; ".join(f"ping -n -q -c 2 -i 0.2 -W 1 -w 3 {address}" for address in addresses)
-        said = self.inside(f"sh -c '{commands}'", check=False).stdout
-        return sum(received(part) for part in said.split("--- ")[1:])
+        output = self.inside(f"sh -c '{commands}'", check=False).stdout
+        return sum(received(part) for part in output.split("--- ")[1:])
 
     def kill(self) -> None:
         """Kill it, and its namespace with it."""

@@ -49,22 +49,22 @@ def left_behind(guest: "Guest", baseline: dict[str, Any]) -> list[str]:
     """Return what the outside checker says of the host at rest; processes that have been killed take a moment to go."""
     deadline = time.monotonic() + REST_SECONDS
     while True:
-        found: list[str] = guest.ask("check", before=baseline)["found"]
-        if not found or time.monotonic() > deadline:
-            return found
+        violations: list[str] = guest.ask("check", before=baseline)["violations"]
+        if not violations or time.monotonic() > deadline:
+            return violations
 
 
 def changes(before: Snapshot, after: Snapshot) -> list[str]:
     """Say what differs between two looks at the host."""
-    found = []
+    differences = []
     for name in sorted({*before.links, *after.links}):
         was, now = before.links.get(name), after.links.get(name)
         if was != now:
-            found.append(f"{name}: {was} became {now}")
+            differences.append(f"{name}: {was} became {now}")
     if before.namespaces != after.namespaces:
-        found.append(f"namespaces {before.namespaces} became {after.namespaces}")
+        differences.append(f"namespaces {before.namespaces} became {after.namespaces}")
     for path in sorted({*before.files, *after.files}):
         if before.files.get(path) != after.files.get(path):
-            found.append(f"{path}: {before.files.get(path, b'no file')!r} became {after.files.get(path, b'no file')!r}")
-    found += [f"{name} is promiscuous" for name in after.promiscuous if name in ("enp1s0", "enp2s0")]
-    return found
+            differences.append(f"{path}: {before.files.get(path, b'no file')!r} became {after.files.get(path, b'no file')!r}")
+    differences += [f"{name} is promiscuous" for name in after.promiscuous if name in ("enp1s0", "enp2s0")]
+    return differences

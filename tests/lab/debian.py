@@ -28,8 +28,8 @@ def installed(packages: "Sequence[str]") -> dict[str, str]:
 
 def install(packages: "Sequence[str]") -> None:
     """Install those of the packages that are missing."""
-    there = installed(packages)
-    if missing := [package for package in packages if package not in there]:
+    present = installed(packages)
+    if missing := [package for package in packages if package not in present]:
         _need_root(missing)
         with step(f"Debian packages: {' '.join(missing)}"):
             Archive().install(missing)
@@ -101,10 +101,10 @@ class Archive:
 
     def candidate(self, package: str) -> str:
         """Return the version that would be installed."""
-        found = re.search(r"Candidate: (\S+)", self._ask("policy", package))
-        if found is None or found[1] == "(none)":
+        match = re.search(r"Candidate: (\S+)", self._ask("policy", package))
+        if match is None or match[1] == "(none)":
             raise StepFailedError(f"this machine's apt sources have no package {package}")
-        return found[1]
+        return match[1]
 
     def newest_kernel(self) -> str:
         """Return the name of the package with the series' newest kernel."""
@@ -115,26 +115,26 @@ class Archive:
             raise StepFailedError(f"this machine's Debian mirror has no kernel {KERNEL_SERIES}")
         return max(kernels, key=lambda name: [int(number) for number in re.findall(r"\d+", name)])
 
-    def unpack(self, package: str, where: Path) -> None:
+    def unpack(self, package: str, target: Path) -> None:
         """Fetch a package and take it apart, without installing it."""
-        box = where / ".packages"
+        box = target / ".packages"
         box.mkdir()
         self._apt("download", package, cwd=box)
-        self._take_apart(box, where)
+        self._unpack_into(box, target)
 
-    def unpack_with_needs(self, packages: "Sequence[str]", where: Path) -> None:
+    def unpack_with_needs(self, packages: "Sequence[str]", target: Path) -> None:
         """Fetch packages and all that they need and this machine has not, and take them apart, without installing any."""
-        box = where / ".packages"
+        box = target / ".packages"
         (box / "partial").mkdir(parents=True)
         options = ("--no-install-recommends", "--download-only", "-o", f"Dir::Cache::archives={box}")
         self._apt("-y", "install", *options, *packages)
         (box / "partial").rmdir()
-        self._take_apart(box, where)
+        self._unpack_into(box, target)
 
     @staticmethod
-    def _take_apart(box: Path, where: Path) -> None:
+    def _unpack_into(box: Path, target: Path) -> None:
         for file in box.glob("*.deb"):
-            run(["dpkg-deb", "-x", file, where], "apt")
+            run(["dpkg-deb", "-x", file, target], "apt")
         shutil.rmtree(box)
 
     def _sources(self) -> list[str]:
@@ -161,8 +161,8 @@ class Archive:
 
 def _major(version: str) -> int:
     """Return the first number of a Debian version, past its epoch."""
-    found = re.match(r"(?:\d+:)?(\d+)", version)
-    return int(found[1]) if found else 0
+    match = re.match(r"(?:\d+:)?(\d+)", version)
+    return int(match[1]) if match else 0
 
 
 def _need_root(packages: "Sequence[str]") -> None:

@@ -113,10 +113,10 @@ def _run_container(story: Story, product: Product, runtime: Containerd) -> None:
     # The container may not do this itself; root on the host can, and even so gets no answer.
     enter = f"nsenter -t {runtime.pid('box')} -n"
     command = f"{enter} ip addr add 10.200.0.9/24 dev eth0; {enter} ping -c 2 -W 1 10.200.0.1"
-    other = product.guest.run(command).stdout
+    other_vlan = product.guest.run(command).stdout
     product.guest.sh(f"{enter} ip addr del 10.200.0.9/24 dev eth0")
-    story.show(other, "root on the host gives the container an address of VLAN 200, and pings 10.200.0.1 there")
-    story.check(received(other) == 0, "nobody on VLAN 200 answers: the NICs keep the container on its own")
+    story.show(other_vlan, "root on the host gives the container an address of VLAN 200, and pings 10.200.0.1 there")
+    story.check(received(other_vlan) == 0, "nobody on VLAN 200 answers: the NICs keep the container on its own")
     promiscuous = look(product.guest).promiscuous
     story.check(not {"enp1s0", "enp2s0"} & set(promiscuous), "no NIC is in promiscuous mode")
 

@@ -118,7 +118,7 @@ def _old_containerd() -> Path:
 
 
 def _unpacked() -> Path:
-    """Give a tree of Debian packages that only the guest has."""
+    """Return a tree of Debian packages that only the guest has."""
 
     def fetch(scratch: Path) -> None:
         with step(f"Debian packages for the guest: {' '.join(UNPACKED_PACKAGES)}"):
@@ -156,14 +156,14 @@ def _tools(clients: Path, old_containerd: Path, unpacked: Path) -> Path:
 
 
 def filesystem_image(tree: Path, image: Path) -> None:
-    """Make an ext4 image of a tree. It is sparse, so there is no need to know how much room ext4 itself takes."""
+    """Create an ext4 image of a tree. It is sparse, so there is no need to know how much room ext4 itself takes."""
     content = sum(path.lstat().st_size for path in tree.rglob("*")) // 1024
     options = ["-q", "-t", "ext4", "-O", "^has_journal", "-E", "root_owner=0:0"]
     run([_mke2fs(), *options, "-d", tree, image, f"{2 * content + 32768}k"], "images")
 
 
 def empty_disk(image: Path, mebibytes: int) -> None:
-    """Make an image of an empty ext4 file system as a host has it, with a journal."""
+    """Create an image of an empty ext4 file system as a host has it, with a journal."""
     run([_mke2fs(), "-q", "-t", "ext4", image, f"{mebibytes}M"], "images")
 
 

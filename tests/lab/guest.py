@@ -98,10 +98,10 @@ class Process:
             return error.result
 
     def _finish(self, timeout: float | None) -> Result:
-        ours = timeout is not None
-        patience = timeout if timeout is not None else self._began + self._timeout + GRACE - time.monotonic()
+        has_timeout = timeout is not None
+        seconds_left = timeout if timeout is not None else self._began + self._timeout + GRACE - time.monotonic()
         try:
-            answer = self._guest.await_answer(self._request, self.command, patience, lose=not ours)
+            answer = self._guest.await_answer(self._request, self.command, seconds_left, lose=not has_timeout)
         except TimeoutError:
             self.signal(signal.SIGKILL)
             self._guest.await_answer(self._request, self.command, GRACE)
@@ -192,29 +192,29 @@ class Guest:
         files = self.ask("tree", path=path)["files"]
         return {name: base64.b64decode(data) for name, data in files.items()}
 
-    def ask(self, what: str, **details: object) -> dict[str, Any]:
+    def ask(self, request_name: str, **details: object) -> dict[str, Any]:
         """Ask the agent for something that takes no time."""
         request = _Request()
-        self._send(request, what, **details)
-        return self.await_answer(request, what, GRACE)
+        self._send(request, request_name, **details)
+        return self.await_answer(request, request_name, GRACE)
 
-    def await_answer(self, request: _Request, what: str, timeout: float, *, lose: bool = True) -> dict[str, Any]:
+    def await_answer(self, request: _Request, request_name: str, timeout: float, *, lose: bool = True) -> dict[str, Any]:
         """Return the last answer to a request; the guest is lost if there is none in time, unless told otherwise."""
         try:
             answer = request.answers.get(timeout=max(0.0, timeout))
         except queue.Empty:
             if not lose:
                 raise TimeoutError from None
-            self.lose(f"it does not answer any more (asked for: {what})")
+            self.lose(f"it does not answer any more (asked for: {request_name})")
             answer = None
         if answer is None:
             raise LostGuestError(self.lost or "its agent went away")
         if "error" in answer:
-            raise LabError(f"{what}: {answer['error']}")
+            raise LabError(f"{request_name}: {answer['error']}")
         return answer
 
     def lose(self, reason: str) -> None:
-        """Give the guest up: end its machine, and let everything that waits or comes fail for this reason."""
+        """Mark the guest as lost: end its machine; everything that waits, and every later request, fails with this reason."""
         with self._lock:
             if self.lost is None:
                 self.lost = f"{reason}; {self.machine.console_tail()}"
@@ -236,12 +236,12 @@ class Guest:
         if self.lost is not None:
             raise LostGuestError(self.lost)
 
-    def _send(self, request: _Request, what: str, **details: object) -> int:
+    def _send(self, request: _Request, request_name: str, **details: object) -> int:
         with self._lock:
             self._check_there()
             number = next(self._numbers)
             self._requests[number] = request
-            line = json.dumps({"id": number, "do": what, **details}).encode() + b"\n"
+            line = json.dumps({"id": number, "do": request_name, **details}).encode() + b"\n"
             try:
                 self.machine.channels.agent.sendall(line)
             except OSError:
@@ -257,8 +257,8 @@ class Guest:
         except (OSError, ValueError) as error:
             self.lose(f"its agent cannot be understood ({error})")
         if self.lost is None:
-            what = "its agent went away" if self._hello.is_set() else "it ended before it was up"
-            self.lose(f"{what} ({self.machine.how_it_ended()})")
+            reason = "its agent went away" if self._hello.is_set() else "it ended before it was up"
+            self.lose(f"{reason} ({self.machine.how_it_ended()})")
 
     def _take(self, answer: dict[str, Any]) -> None:
         if "hello" in answer:

@@ -42,7 +42,7 @@ class Guests:
 
     @property
     def lost(self) -> bool:
-        """Tell whether there is a guest that was lost."""
+        """Return whether there is a guest that was lost."""
         return self._lab is not None and self._lab.guest.lost is not None
 
     def lab(self) -> "Lab":
@@ -166,7 +166,7 @@ class Background:
 
 
 def uses_guest(item: pytest.Item) -> bool:
-    """Tell whether a test runs in a guest."""
+    """Return whether a test runs in a guest."""
     return item.get_closest_marker("lab") is not None
 
 

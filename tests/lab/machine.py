@@ -187,7 +187,7 @@ class Machine:
 
 
 def working_kvm(kernel: Path) -> bool:
-    """Tell whether a guest boots on this machine's KVM; there are machines where it opens and then hangs."""
+    """Return whether a guest boots on this machine's KVM; there are machines where it opens and then hangs."""
     if not os.access("/dev/kvm", os.R_OK | os.W_OK):
         return False
     boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()

@@ -37,8 +37,8 @@ class Podman:
 
     def inspect(self, name: str) -> dict[str, Any]:
         """Return what it shows of a container."""
-        found: dict[str, Any] = self.run("inspect", name).json()[0]
-        return found
+        container: dict[str, Any] = self.run("inspect", name).json()[0]
+        return container
 
     def inside(self, name: str, script: str) -> str:
         """Run a script in a container and return what it printed."""

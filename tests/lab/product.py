@@ -43,11 +43,11 @@ def look(guest: "Guest") -> Snapshot:
     for link in guest.run(["ip", "-d", "-j", "link"], check=True).json():
         if link.get("promiscuity"):
             promiscuous.append(link["ifname"])
-        kept = {key: value for key, value in link.items() if key in ("ifname", "address", "mtu", "altnames", "master")}
-        kept["up"] = "UP" in link["flags"]
-        kept["kind"] = link.get("linkinfo", {}).get("info_kind")
-        kept["vfs"] = [{key: value for key, value in vf.items() if key != "stats"} for vf in link.get("vfinfo_list", [])]
-        links[link.get("parentdev") or link["ifname"]] = kept
+        shown = {key: value for key, value in link.items() if key in ("ifname", "address", "mtu", "altnames", "master")}
+        shown["up"] = "UP" in link["flags"]
+        shown["kind"] = link.get("linkinfo", {}).get("info_kind")
+        shown["vfs"] = [{key: value for key, value in vf.items() if key != "stats"} for vf in link.get("vfinfo_list", [])]
+        links[link.get("parentdev") or link["ifname"]] = shown
     files = {path: data for path, data in guest.tree("/var/lib/cni").items() if not _own_business(path)}
     return Snapshot(links, tuple(sorted(guest.tree("/run/netns"))), files, tuple(promiscuous))
 
@@ -75,15 +75,15 @@ class Product:
 
     def status(self) -> dict[str, Any]:
         """Return what ``sriov-bondctl status --json`` says of the pool db."""
-        found: dict[str, Any] = self.ctl("status", "--json").json()["pools"][0]
-        return found
+        pool: dict[str, Any] = self.ctl("status", "--json").json()["pools"][0]
+        return pool
 
     def states(self) -> list[str]:
         """Return the state of each bond."""
         return [bond["state"] for bond in self.status()["bonds"]]
 
     def all_free(self) -> bool:
-        """Tell whether every bond is free."""
+        """Return whether every bond is free."""
         return set(self.states()) == {"free"}
 
     def wait_free(self, what: str = "every bond to be free", seconds: float = 20) -> None:
@@ -95,12 +95,12 @@ class Product:
 
         Where they are on the bus is igb's: an offset of 128 and a stride of 2 (PCI SR-IOV, "VF Routing ID").
         """
-        where = f"1{(number - 1) // 4}.{(number - 1) % 4 * 2}"
-        listing = " ".join(f"/sys/bus/pci/devices/0000:0{nic}:{where}/net/*" for nic in (1, 2))
+        slot = f"1{(number - 1) // 4}.{(number - 1) % 4 * 2}"
+        listing = " ".join(f"/sys/bus/pci/devices/0000:0{nic}:{slot}/net/*" for nic in (1, 2))
         wait_until(lambda: self.guest.run(f"ls -d {listing}").status == 0, f"the VFs of bond {number} to come home", 20)
 
     def provision(self, vfs: int | str = '"max"') -> None:
-        """Make the pool db."""
+        """Create the pool db."""
         self.guest.write(HOST_FILE, POOL.format(vfs=vfs))
         self.ctl("up")
 
@@ -114,8 +114,8 @@ class Product:
         environ: "Mapping[str, str] | None" = None,
     ) -> "Answer":
         """Call the plugin as a runtime does; ``netns`` is a path."""
-        wanted = {**_environ(command, container, netns, ifname), **(environ or {})}
-        return Answer(self.guest.run([PLUGIN], env=wanted, stdin=json.dumps(config), timeout=90))
+        variables = {**_environ(command, container, netns, ifname), **(environ or {})}
+        return Answer(self.guest.run([PLUGIN], env=variables, stdin=json.dumps(config), timeout=90))
 
     def gc(self, config: "Mapping[str, Any]", live: "list[dict[str, str]] | None" = None) -> "Answer":
         """Call GC with the attachments that live, or with no list of them."""
@@ -129,7 +129,7 @@ class Product:
         )
 
     def clean(self) -> None:
-        """Give back what a failed test left, so that the next one does not fail for it."""
+        """Release what a failed test left, so that the next test does not fail because of it."""
         for bond in self.status()["bonds"]:
             if lease := bond.get("lease"):
                 config = {"cniVersion": "1.0.0", "name": lease["network"], "type": "sriov-bond", "pool": "db"}
@@ -175,16 +175,16 @@ class Product:
 
 
 def answered_at_once(product: Product, name: str, address: str) -> bool:
-    """Tell whether the only ping that is sent is answered."""
+    """Return whether the only ping that is sent is answered."""
     return received(product.inside(name, f"ping -n -q -c 1 -W 2 {address}", check=False).stdout) == 1
 
 
 def received(ping: str) -> int:
     """Return how many answers a ping's summary counts."""
-    found = re.search(r"(\d+) (?:packets )?received", ping)
-    if not found:
+    match = re.search(r"(\d+) (?:packets )?received", ping)
+    if not match:
         raise AssertionError(f"ping said nothing of answers: {ping[-300:]!r}")
-    return int(found[1])
+    return int(match[1])
 
 
 class Answer:
@@ -201,12 +201,12 @@ class Answer:
         assert self.status == 0, f"{self.result.command}: {self.result.stdout} {self.result.stderr}"
         return self
 
-    def failed(self, code: int, *words: str) -> "Answer":
+    def failed(self, code: int, *phrases: str) -> "Answer":
         """Return itself if the call failed with this code and these words, and left one document and no traceback."""
         assert self.status != 0, f"it succeeded: {self.result.stdout}"
         assert self.document.get("code") == code, self.result.stdout
-        for word in words:
-            assert word in self.document["msg"], f"{word!r} is not in {self.document['msg']!r}"
+        for phrase in phrases:
+            assert phrase in self.document["msg"], f"{phrase!r} is not in {self.document['msg']!r}"
         assert "Traceback" not in self.result.stderr
         return self
 

@@ -24,7 +24,7 @@ for applet in sh ip ping sleep cat grep; do ln -sf busybox {ROOTFS}/bin/$applet;
 
 
 def make_rootfs(product: "Product") -> None:
-    """Make a container's root file system of a busybox."""
+    """Create a container's root file system of a busybox."""
     product.guest.sh(_MAKE_ROOTFS)
 
 
@@ -38,8 +38,8 @@ class Containerd:
 
     def run(self, name: str, script: str, *, detached: bool = False) -> str:
         """Run a container on the default network as ``ctr run --cni`` does, and return what it printed."""
-        how = "--detach" if detached else "--rm"
-        command = f"{self.client} run {how} --cni --env PATH=/bin --rootfs {ROOTFS} {name} /bin/sh -c '{script}'"
+        mode = "--detach" if detached else "--rm"
+        command = f"{self.client} run {mode} --cni --env PATH=/bin --rootfs {ROOTFS} {name} /bin/sh -c '{script}'"
         return self.product.guest.run(command, check=True, timeout=90).stdout
 
     def inside(self, name: str, script: str) -> str:

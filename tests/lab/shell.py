@@ -28,7 +28,7 @@ exec bash --norc -i
 
 
 def at_terminal() -> bool:
-    """Tell whether a person sits at both ends."""
+    """Return whether a person sits at both ends."""
     return sys.stdin.isatty() and sys.stdout.isatty()
 
 

@@ -178,7 +178,7 @@ def test_status_of_a_pool_that_can_serve(product: Product) -> None:
 
 @pytest.fixture
 def whole_table(pytestconfig: pytest.Config) -> bool:
-    """Tell whether every combination is asked for, which takes five minutes: `./dev test -k which_modes -s --whole-table`."""
+    """Return whether every combination is asked for, which takes five minutes: `./dev test -k which_modes -s --whole-table`."""
     return bool(pytestconfig.getoption("whole_table"))
 
 

@@ -92,7 +92,7 @@ def test_of_64_adds_at_once_seven_get_a_bond_and_the_others_are_told(product: Pr
 
 
 def all_at_once(product: Product, verb: str, config: dict[str, Any], names: list[str]) -> dict[str, tuple[str, str]]:
-    """Make a call for each name at once, started by one process of the guest; return each one's status and output."""
+    """Create a call for each name at once, started by one process of the guest; return each one's status and output."""
     folder = "/run/crowd"
     product.guest.sh(f"rm -rf {folder}; mkdir {folder}")
     product.guest.write(f"{folder}/config", json.dumps(config))

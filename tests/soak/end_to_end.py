@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tests.lab.inside.churn import MOST
+from tests.lab.inside.churn import TIME_FACTOR
 from tests.lab.machine import INSIDE
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def run(
             progress(int(lines[-1].split()[1]))
 
     command = f"exec python3 -I {INSIDE}/churn.py --cycles {cycles} --seconds {seconds} --seed {seed}"
-    done = guest.run(command, timeout=MOST * seconds + 240, listener=listen)
+    done = guest.run(command, timeout=TIME_FACTOR * seconds + 240, listener=listen)
     last = done.stdout.strip().rpartition("\n")[2]
     if not last.startswith("{"):
         return Outcome({}, [f"the load ended with status {done.status}: {done.stdout[-500:]}{done.stderr[-2000:]}"])
