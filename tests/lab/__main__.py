@@ -1,4 +1,4 @@
-"""The commands of `./dev` that need more than a Python."""
+"""The commands of `./dev` that are written in Python."""
 
 import argparse
 import os
@@ -13,14 +13,16 @@ from tests.lab.errors import LabError, LostGuestError
 from tests.lab.progress import StepFailedError, console
 from tests.soak import command
 
-# A status that no script gives, so that a lost guest is not taken for a script that failed.
+# An exit status that no script has, so that a lost guest is not taken for a failed script.
 LOST_GUEST = 128
 
 
 def main(argv: list[str]) -> int:
     """Run one command and return its exit status."""
     parser = argparse.ArgumentParser(prog="./dev")
-    parser.add_argument("--from", dest="origin", type=Path, default=Path.cwd(), help="the folder that dev was called in")
+    parser.add_argument(
+        "--from", dest="origin", type=Path, default=Path.cwd(), help="the working directory of the caller of dev"
+    )
     parser.add_argument("command", choices=("test", "build", "lab", "demo", "kill-sweep", "fuzz", "soak"))
     parser.add_argument("arguments", nargs=argparse.REMAINDER)
     options = parser.parse_args(argv)
@@ -47,7 +49,7 @@ def build(arguments: list[str], origin: Path) -> int:
 
 
 def open_lab(arguments: list[str], origin: Path) -> int:
-    """Boot the guest for a person."""
+    """Boot the guest for interactive use or for a script."""
     product = downloads.build_product()
     provided = downloads.provide()
     booted = lab.boot(provided, product, terminal=not arguments and shell.at_terminal())
@@ -58,7 +60,7 @@ def open_lab(arguments: list[str], origin: Path) -> int:
 
 
 def sweep(arguments: list[str], origin: Path) -> int:
-    """Kill the product at every step of ADD and DEL, in a guest of its own."""
+    """Kill ADD and DEL at every system call, in a guest of its own."""
     product = downloads.build_product()
     booted = lab.boot(downloads.provide(), product, deadline=kill_sweep.DEADLINE)
     try:
@@ -73,14 +75,14 @@ def fuzz(arguments: list[str], origin: Path) -> int:
 
 
 def demo(arguments: list[str], origin: Path) -> int:
-    """Make room for the demo, which is a program of its own."""
+    """Execute the demo in place of this process."""
     downloads.build_product()
     downloads.provide()
     os.execv(sys.executable, [sys.executable, "-m", "tests.lab.demo", *arguments])
 
 
 def soak(arguments: list[str], origin: Path) -> int:
-    """Load the pool with processes that are killed at random."""
+    """Load a pool with processes that are killed at random."""
     return command.main(arguments)
 
 

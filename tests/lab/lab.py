@@ -1,4 +1,4 @@
-"""The whole lab: the guest, and the cables and switches around it."""
+"""The lab: the guest, and the cables and switches around it."""
 
 import contextlib
 import tempfile
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Lab:
-    """One guest with NIC 1 cabled to switch A, NIC 2 to switch B, and the world reachable through both."""
+    """A guest with NIC 1 cabled to switch A, NIC 2 to switch B, and peers ("the world") behind both."""
 
     def __init__(self, guest: Guest, description: str) -> None:
         self.guest = guest
@@ -31,13 +31,13 @@ class Lab:
         self._qmp.set_link(f"nic{_known(name)}", up=plugged)
 
     def switch(self, name: str, *, powered: bool) -> None:
-        """Switch a whole switch off or on: its ports to the host and to the world."""
+        """Power a switch off or on: its ports to the host and to the world."""
         self.cable(name, plugged=powered)
         self._qmp.set_link(f"world{name}", up=powered)
 
     @contextlib.contextmanager
     def pulled(self, name: str) -> "Iterator[None]":
-        """Have a cable pulled for a while."""
+        """Pull a cable for the duration of the block."""
         self.cable(name, plugged=False)
         try:
             yield
@@ -59,11 +59,11 @@ def boot(
     deadline: float = GUEST_DEADLINE,
     announce: bool = True,
 ) -> Lab:
-    """Boot the guest, with the executables of `product` (dist/root) installed if there are any.
+    """Boot the guest, with the executables of ``product`` (dist/root) installed, if given.
 
-    :param disks: images that the guest can write to, by the names that machine.Machine gives them.
-    :param deadline: after how many seconds a guest counts as forgotten.
-    :param announce: whether the terminal is told; another thread may be writing there.
+    :param disks: writable images, by name (see ``machine.Machine``).
+    :param deadline: seconds after which the guest is ended in any case.
+    :param announce: whether to report the boot on the terminal, where another thread may be writing.
     """
     kvm = working_kvm(downloads.kernel)
     version = kernel_image(downloads.kernel).name.removeprefix("vmlinuz-")

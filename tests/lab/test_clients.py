@@ -54,7 +54,7 @@ def test_nerdctl_runs_a_container_on_two_networks(product: Product) -> None:
             ("ADD", container.netns, "eth0"),
             ("ADD", container.netns, "eth1"),
         }
-        assert [(one.container, one.words) for one in calls] == [(CID, words)] * 4
+        assert [(one.container, one.pairs) for one in calls] == [(CID, words)] * 4
         (with_ports,) = (one.config for one in calls if one.command == "ADD" and one.ifname == "eth0")
         assert with_ports["runtimeConfig"] == {"portMappings": PORTS}
 
@@ -135,7 +135,7 @@ def test_containerd_runs_a_pod(product: Product) -> None:
         succeeded(call(product, "containerd", "stop-pod", **{**asked, "NetNS": ""}))
         calls = recorder.calls()
         assert [(one.command, one.netns) for one in calls] == [("STATUS", ""), ("ADD", path), ("DEL", path), ("DEL", "")]
-        assert {word.partition("=")[0] for word in calls[1].words} == {
+        assert {word.partition("=")[0] for word in calls[1].pairs} == {
             *("IgnoreUnknown", "K8S_POD_NAMESPACE", "K8S_POD_NAME", "K8S_POD_INFRA_CONTAINER_ID", "K8S_POD_UID"),
         }
         told = calls[1].config["runtimeConfig"]
@@ -179,8 +179,8 @@ def test_crio_adds_and_at_once_checks(product: Product) -> None:
         assert [one.command for one in calls] == ["VERSION", *["STATUS"] * 3, "ADD", "CHECK", "DEL", "DEL"]
         add, check, first, second = calls[4:]
         assert check.config["prevResult"]["interfaces"][0]["sandbox"] == path
-        assert (first.netns, first.words) == ("/run/netns/stale", add.words), "what libcni kept of the ADD"
-        assert "MAC=02:00:00:aa:bb:cc" not in second.words
+        assert (first.netns, first.pairs) == ("/run/netns/stale", add.pairs), "what libcni kept of the ADD"
+        assert "MAC=02:00:00:aa:bb:cc" not in second.pairs
         product.wait_free()
 
 
@@ -241,7 +241,7 @@ def test_multus_adds_a_second_interface(product: Product) -> None:
         (add,) = recorder.calls()
         assert (add.config["deviceID"], add.config["pciBusID"]) == (device, device)
         assert set(add.config["runtimeConfig"]) == set(known)
-        assert "IgnoreUnknown=true" in add.words
+        assert "IgnoreUnknown=true" in add.pairs
         succeeded(call(product, "multus", "check", **asked))
         product.guest.sh("ip -n pod route del default dev net1")
         assert "the container has no route to 0.0.0.0/0" in call(product, "multus", "check", **asked)["Error"]

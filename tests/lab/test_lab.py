@@ -197,7 +197,7 @@ def test_guest_that_goes_away_is_lost_for_those_who_wait_and_who_come_later(mach
     guest = machine.guest()
     process = guest.spawn(["sleep", "1000"])
     machine.far_end.shutdown(socket.SHUT_RDWR)
-    reason = r"lost guest: its agent went away \(QEMU was killed by signal 9\); Kernel panic"
+    reason = r"lost guest: its agent ended \(QEMU was killed by signal 9\); Kernel panic"
     with pytest.raises(LostGuestError, match=reason):
         process.wait()
     with pytest.raises(LostGuestError, match=reason):
@@ -208,7 +208,7 @@ def test_guest_that_goes_away_is_lost_for_those_who_wait_and_who_come_later(mach
 def test_guest_that_does_not_answer_is_lost(machine: PaperMachine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tests.lab.guest.GRACE", 0.1)
     machine.far_end.sendall(HELLO)
-    with pytest.raises(LostGuestError, match=r"lost guest: it does not answer any more \(asked for: true\)"):
+    with pytest.raises(LostGuestError, match=r"lost guest: it does not answer any more \(request: true\)"):
         machine.guest().run(["true"], timeout=0.1)
 
 
@@ -219,5 +219,5 @@ def test_guest_that_does_not_boot_is_lost(machine: PaperMachine) -> None:
 
 def test_machine_that_ends_before_it_is_up_is_lost(machine: PaperMachine) -> None:
     machine.far_end.shutdown(socket.SHUT_RDWR)
-    with pytest.raises(LostGuestError, match=r"lost guest: it ended before it was up"):
+    with pytest.raises(LostGuestError, match=r"lost guest: it ended before it had booted"):
         machine.guest()

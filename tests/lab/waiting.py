@@ -1,4 +1,4 @@
-"""Waiting for something to become true, with a deadline: the only way in which a test waits."""
+"""Wait for a condition with a deadline. Tests wait in no other way."""
 
 import time
 from typing import TYPE_CHECKING, TypeVar
@@ -12,11 +12,14 @@ Answer = TypeVar("Answer")
 
 
 class NeverHappenedError(LabError):
-    """What was waited for did not become true in time."""
+    """A condition did not become true in time."""
 
 
 def wait_until(condition: "Callable[[], Answer]", description: str, timeout: float = 10.0) -> Answer:
-    """Ask again and again until the answer is true; return it. `what` completes "waited N s for ..."."""
+    """Call ``condition`` repeatedly until its result is true; return the result.
+
+    :param description: completes "waited N s for ...".
+    """
     deadline = time.monotonic() + timeout
     pause = 0.02
     while not (answer := condition()):

@@ -5,7 +5,7 @@
  * ROLE    main: PROGRAM itself; delegate: any process that it starts. Calls are counted from 1 for each.
  *         answer: PROGRAM where it receives an answer from netlink; its request is done, and the receive may fail
  *         question: PROGRAM where it opens or lists something below /proc, /sys, /run or /var only to read it, or creates
- *         a socket, a pipe or a pidfd. These new_path are counted only if selected.
+ *         a socket, a pipe or a pidfd. These two are counted only if selected.
  * ACTION  kill: SIGKILL to the process that makes the call, which is not executed then
  *         orphan: SIGKILL to PROGRAM while its delegate makes the call; the delegate continues
  *         fail=ERRNO: the call is not executed and returns this error
