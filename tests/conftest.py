@@ -1,4 +1,4 @@
-"""Fixtures that tests of every kind share."""
+"""Fixtures and ordering of all tests."""
 
 import functools
 from pathlib import Path
@@ -6,11 +6,11 @@ from pathlib import Path
 import coverage
 import pytest
 
-from tests.lab import kill_sweep, supplies
+from tests.lab import downloads, kill_sweep
 from tests.lab.errors import LabError, LostGuestError
 from tests.lab.guests import Background, Guests, order, uses_guest
 from tests.lab.lab import Lab, boot
-from tests.lab.steps import StepFailedError
+from tests.lab.progress import StepFailedError
 from tests.measured import Floor
 
 GUESTS = pytest.StashKey[Guests]()
@@ -18,23 +18,23 @@ BACKGROUND = pytest.StashKey[Background]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Have an option for what is asked for rarely."""
+    """Add the option for the full table of bonding options."""
     parser.addoption("--whole-table", action="store_true", help="try every combination in tests/lab/test_options.py")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Have a place for the guests; none is booted yet."""
-    config.stash[GUESTS] = Guests(config, lambda: boot(supplies.provide(), supplies.build_product()))
+    """Register the guests and the coverage floor; no guest is booted yet."""
+    config.stash[GUESTS] = Guests(config, lambda: boot(downloads.provide(), downloads.build_product()))
     config.pluginmanager.register(config.stash[GUESTS], "guests")
-    quietly = functools.partial(boot, announce=False)
-    config.stash[BACKGROUND] = Background(lambda: quietly(supplies.provide(), supplies.PRODUCT), kill_sweep.one_pass)
+    boot_silently = functools.partial(boot, announce=False)
+    config.stash[BACKGROUND] = Background(lambda: boot_silently(downloads.provide(), downloads.PRODUCT), kill_sweep.one_pass)
     config.pluginmanager.register(config.stash[BACKGROUND], "background")
     if running := coverage.Coverage.current():
         config.pluginmanager.register(Floor(running), "coverage-floor")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark each test by what it uses, so that no test is forgotten by `-m "not lab"`, and put the tests in order."""
+    """Mark each test by the fixtures that it uses, so that `-m "not lab"` excludes all of them, and sort the tests."""
     for item in items:
         fixtures = getattr(item, "fixturenames", ())
         for fixture, mark in (("lab", "lab"), ("swept", "lab"), ("frozen", "frozen")):
@@ -44,55 +44,55 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Install, fetch and build what the selected tests use, and nothing else, where its progress is seen."""
+    """Install, download and build only what the selected tests use, with progress on the terminal."""
     if session.config.option.collectonly:
         return
     used = {name for item in session.items for name in getattr(item, "fixturenames", ())}
     with session.config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
         try:
-            supplies.install_tools()
+            downloads.install_tools()
             if "frozen" in used:
-                supplies.build_product()
+                downloads.build_product()
             if "clients" in used:
-                supplies.clients()
+                downloads.clients()
             if any(map(uses_guest, session.items)):
-                supplies.provide()
+                downloads.provide()
         except (StepFailedError, LabError) as error:
             pytest.exit(str(error), returncode=1)
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Begin the kill sweep behind what measures, if it was selected, with the first test in a guest that runs beside it."""
+    """Start the kill sweep, if selected, with the first guest test after those that measure time."""
     if order(item) >= 2 and uses_guest(item) and order(item.session.items[-1]) == 3:
         item.config.stash[BACKGROUND].start()
 
 
 @pytest.fixture(scope="session")
 def frozen() -> Path:
-    """Return dist/root, with executables frozen from the sources as they are now."""
-    return supplies.build_product()
+    """Return dist/root, with executables frozen from the present sources."""
+    return downloads.build_product()
 
 
 @pytest.fixture(scope="session")
 def clients() -> Path:
-    """Return a folder with the Go programs that ours are compared with: host-local, cnitool, ctr and others."""
-    return supplies.clients()
+    """Return the directory of the Go programs that ours are compared with: host-local, cnitool, ctr and others."""
+    return downloads.clients()
 
 
 @pytest.fixture
 def lab(frozen: Path, pytestconfig: pytest.Config) -> Lab:
     """Return the lab, booted once for all tests.
 
-    A guest that does not boot or goes away for good fails every test that wants it, with the reason ("lost guest:
-    ..."); it never skips one.
+    If the guest does not boot or is lost too often, every test that uses it fails with the reason ("lost guest: ..."). None is
+    skipped.
     """
     return pytestconfig.stash[GUESTS].lab()
 
 
 @pytest.fixture
 def swept(frozen: Path, pytestconfig: pytest.Config) -> kill_sweep.Outcome:
-    """Return what the kill sweep found."""
+    """Return the outcome of the kill sweep."""
     try:
         return pytestconfig.stash[BACKGROUND].outcome()
     except LostGuestError as lost:

@@ -1,4 +1,4 @@
-"""pyroute2 as the tests' oracle: what it would send, and what it reads from the kernel."""
+"""pyroute2 as the oracle of the tests: the messages that it would send, and what it reads from the kernel."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ ROUTE: Any = _rtnl.rtmsg.rtmsg
 
 
 def _like(base: Any, **changes: Any) -> Any:
-    """Give a message class of pyroute2 with something changed; it must not use what was compiled for its base."""
+    """Return a changed message class of pyroute2, without the attribute tables that were compiled for its base."""
     fresh = {"_nlmsg_base__compiled_nla": False, "_nlmsg_base__compiled_ft": False}
     return type(base.__name__, (base,), {**fresh, **changes})
 
@@ -22,7 +22,7 @@ def _like(base: Any, **changes: Any) -> Any:
 _bond: Any = LINK.ifinfo.data_map["bond"]
 _vfinfo: Any = LINK.vflist.vfinfo
 _vlist: Any = _vfinfo.vf_vlist
-# The kernel's uapi/linux/if_link.h has four options more than pyroute2 0.9.7 knows.
+# Options of uapi/linux/if_link.h that pyroute2 0.9.7 does not know.
 _new_options = (
     ("IFLA_BOND_PEER_NOTIF_DELAY", "uint32"),
     ("IFLA_BOND_AD_LACP_ACTIVE", "uint8"),
@@ -34,15 +34,15 @@ _ifinfo = _like(LINK.ifinfo, data_map={**LINK.ifinfo.data_map, "bond": _like(_bo
 # attribute smaller than that struct, and iproute2 sends all of it.
 _ivvi = _like(_vlist.ivvi, fields=(*_vlist.ivvi.fields, ("padding", "H")))
 _vflist = _like(LINK.vflist, vfinfo=_like(_vfinfo, vf_vlist=_like(_vlist, ivvi=_ivvi)))
-# pyroute2's message about a device, with what it lacks.
+# pyroute2's link message with these additions.
 FULL_LINK = _like(LINK, ifinfo=_ifinfo, vflist=_vflist)
 
 
 def encode(message: Message, kind: int, flags: int, fields: dict[str, int], attributes: list[Any], sequence: int) -> bytes:
-    """Give a whole message as pyroute2 encodes it."""
-    made = message()
-    made.update(fields)
-    made["attrs"] = attributes
-    made["header"] = {"type": kind, "flags": flags, "sequence_number": sequence, "pid": 0}
-    made.encode()
-    return bytes(made.data)
+    """Return a message as pyroute2 encodes it."""
+    encoded = message()
+    encoded.update(fields)
+    encoded["attrs"] = attributes
+    encoded["header"] = {"type": kind, "flags": flags, "sequence_number": sequence, "pid": 0}
+    encoded.encode()
+    return bytes(encoded.data)

@@ -1,4 +1,4 @@
-"""What tests of the host side share: pools on disk, delegates that are real programs, network namespaces."""
+"""Helpers of the host tests: pools on disk, delegates that are real programs, network namespaces."""
 
 import contextlib
 import json
@@ -29,7 +29,7 @@ SECONDS = 60
 
 
 def bond_entry(number: int) -> dict[str, Any]:
-    """Give an inventory's n-th bond, over NICs that no machine has."""
+    """Return the n-th bond of an inventory, over NICs that no machine has."""
     return {
         "name": f"cbond{number}",
         "mac": f"02:00:00:00:00:{number:02x}",
@@ -41,19 +41,19 @@ def bond_entry(number: int) -> dict[str, Any]:
 
 
 def make_pool(state_dir: Path, name: str = "db", size: int = 3) -> pool.Pool:
-    """Make a provisioned pool on disk, as `up` leaves it."""
-    made = pool.Pool(str(state_dir), name)
-    pools.make_directories(made)
+    """Create a pool on disk, as `sriov-bondctl up` does."""
+    target = pool.Pool(str(state_dir), name)
+    pools.make_directories(target)
     bonds = [bond_entry(number) for number in range(1, size + 1)]
-    inventory.write(made.path, {"version": 1, "pool": name, "boot_id": files.boot_id(), "nics": [], "bonds": bonds})
-    return made
+    inventory.write(target.path, {"version": 1, "pool": name, "boot_id": files.boot_id(), "nics": [], "bonds": bonds})
+    return target
 
 
 NETNS = NetnsIdentity("/run/netns/gone", 4, 1)
 
 
 def lease(
-    where: pool.Pool,
+    target: pool.Pool,
     container_id: str = "c1",
     network: str = "net1",
     ifname: str = "eth0",
@@ -65,21 +65,21 @@ def lease(
 
     :param values: attributes of the record that an ADD sets later, e.g. ``before`` and ``mac``.
     """
-    taken = where.acquire(Attachment(network, container_id, ifname), netns, Requested(), delegate)
+    lease = target.acquire(Attachment(network, container_id, ifname), netns, Requested(), delegate)
     for name, value in values.items():
-        setattr(taken.record, name, value)
+        setattr(lease.record, name, value)
     if values:
-        taken.write(durable=False)
-    return taken
+        lease.write(durable=False)
+    return lease
 
 
 def vf_state(mac: str = "02:00:00:00:00:01") -> VfState:
-    """Return the state of a VF that was never used."""
+    """Return the state of an unused VF."""
     return VfState(1500, mac, mac, VfSettings(vlan=0, spoofchk=1, trust=0))
 
 
 def context(seconds: float = 110.0, level: str = "warning") -> Context:
-    """Return the means of a call, in this process's own environment."""
+    """Return the context of a call, with the environment of this process."""
     return Context(Log(level=level), Deadline(seconds), Delegates(os.environ))
 
 
@@ -92,23 +92,23 @@ def program(directory: Path, name: str, body: str, interpreter: str = "/bin/sh")
 
 
 def contents(directory: Path) -> dict[str, bytes]:
-    """Give every file below a directory that says anything: lock files are empty, and stay."""
-    found = {str(path.relative_to(directory)): path.read_bytes() for path in directory.rglob("*") if path.is_file()}
-    return {name: content for name, content in found.items() if content}
+    """Return the content of every file below a directory that is not empty; lock files are, and remain."""
+    contents = {str(path.relative_to(directory)): path.read_bytes() for path in directory.rglob("*") if path.is_file()}
+    return {name: content for name, content in contents.items() if content}
 
 
 @contextlib.contextmanager
 def own_namespace() -> "Iterator[Netns]":
-    """Hold this process's own namespace open."""
-    here = own()
+    """Open this process's own network namespace."""
+    netns = own()
     try:
-        yield here
+        yield netns
     finally:
-        here.close()
+        netns.close()
 
 
-class Space:
-    """A network namespace with two doors: ours, and pyroute2's to prepare it and to look what ours did."""
+class TemporaryNetns:
+    """A network namespace with two sockets: the product's, and pyroute2's to prepare it and to check the product."""
 
     def __init__(self, netns: Netns, ours: Netlink, theirs: "oracle.Route") -> None:
         self.netns = netns
@@ -117,15 +117,15 @@ class Space:
 
     @property
     def path(self) -> str:
-        """A path that leads other processes to it while this one lives."""
+        """A path by which other processes can open it while this one runs."""
         return f"/proc/{os.getpid()}/fd/{self.netns.fd}"
 
     def index(self, name: str) -> int:
-        found: int = self.theirs.link_lookup(ifname=name)[0]
-        return found
+        index: int = self.theirs.link_lookup(ifname=name)[0]
+        return index
 
     def show(self, name: str) -> "oracle.Message":
-        """Give a device as pyroute2 reads it."""
+        """Return a device as pyroute2 reads it."""
         return self.theirs.get_links(self.index(name))[0]
 
     def write(self, path: str, value: str) -> None:
@@ -135,34 +135,34 @@ class Space:
 
 
 @contextlib.contextmanager
-def space(name: str = "the test's namespace") -> "Iterator[Space]":
-    """Make a namespace that is gone after the block."""
+def temporary_netns(name: str = "the test's namespace") -> "Iterator[TemporaryNetns]":
+    """Create a network namespace for the duration of the block."""
     with Temporary() as netns:
         with Entered(netns):
             ours, theirs = Netlink(name), oracle.Route()
         with contextlib.closing(ours), contextlib.closing(theirs):
-            yield Space(netns, ours, theirs)
+            yield TemporaryNetns(netns, ours, theirs)
 
 
 @contextlib.contextmanager
-def cable(mtu: int = 1500) -> "Iterator[tuple[Space, Space]]":
-    """Make two namespaces joined by a veth pair that is up: `a` in the first, `b` in the second."""
-    with space("the left namespace") as left, space("the right namespace") as right:
+def veth_pair(mtu: int = 1500) -> "Iterator[tuple[TemporaryNetns, TemporaryNetns]]":
+    """Create two namespaces connected by a veth pair that is up: `a` in the first, `b` in the second."""
+    with temporary_netns("the left namespace") as left, temporary_netns("the right namespace") as right:
         left.theirs.link("add", ifname="a", kind="veth", mtu=mtu, peer={"ifname": "b", "net_ns_fd": right.netns.fd})
-        for one, name in ((left, "a"), (right, "b")):
-            one.theirs.link("set", index=one.index(name), state="up")
+        for end, name in ((left, "a"), (right, "b")):
+            end.theirs.link("set", index=end.index(name), state="up")
         yield left, right
 
 
 class Answer(NamedTuple):
-    """What a process left."""
+    """Exit status and output of a process."""
 
     status: int
     out: str
     err: str
 
     def error(self, code: int, version: str = "1.0.0") -> str:
-        """Assert that it failed as the contract has it (P3, P4), and give its sentence and details."""
+        """Assert that it failed as the contract requires (P3, P4), and return message and details."""
         assert self.status == 1, self
         document = json.loads(self.out)
         assert sorted(document) == ["cniVersion", "code", "details", "msg"]
@@ -173,7 +173,7 @@ class Answer(NamedTuple):
 
 
 class Plugin:
-    """The plugin as a runtime meets it: argv, environment, bytes in, bytes out."""
+    """The plugin as a runtime uses it: argv, environment, bytes in, bytes out."""
 
     def __init__(self, argv: list[str], tmp_path: Path) -> None:
         self.argv = argv
@@ -182,13 +182,13 @@ class Plugin:
         self.cni_path.mkdir()
 
     def environ(self, verb: str, changes: dict[str, str | None]) -> dict[str, str]:
-        usual = {"CNI_COMMAND": verb, "CNI_CONTAINERID": "c1", "CNI_IFNAME": "eth0", "CNI_NETNS": "/none"}
-        usual["CNI_PATH"] = str(self.cni_path)
-        return {key: value for key, value in {**usual, **changes}.items() if value is not None}
+        defaults = {"CNI_COMMAND": verb, "CNI_CONTAINERID": "c1", "CNI_IFNAME": "eth0", "CNI_NETNS": "/none"}
+        defaults["CNI_PATH"] = str(self.cni_path)
+        return {key: value for key, value in {**defaults, **changes}.items() if value is not None}
 
     def config(self, **keys: Any) -> bytes:
-        usual = {"cniVersion": "1.0.0", "name": "net1", "type": "sriov-bond", "pool": "db", "stateDir": str(self.state)}
-        return json.dumps({**usual, **keys}).encode()
+        defaults = {"cniVersion": "1.0.0", "name": "net1", "type": "sriov-bond", "pool": "db", "stateDir": str(self.state)}
+        return json.dumps({**defaults, **keys}).encode()
 
     def run(
         self,
@@ -198,7 +198,7 @@ class Plugin:
         changes: dict[str, str | None] | None = None,
         **environ: str | None,
     ) -> Answer:
-        """Run one call; ``changes`` and ``environ`` are variables that differ from the usual ones, None for absent."""
+        """Run one call; ``changes`` and ``environ`` override the default variables, None removes one."""
         done = subprocess.run(
             [*prefix, *self.argv],
             input=self.config() if stdin is None else stdin,
@@ -212,6 +212,6 @@ class Plugin:
 
 
 def plugin_at(built: Path | None, tmp_path: Path) -> Plugin:
-    """Give the plugin of a built tree, or of the sources."""
+    """Return the plugin of a built tree, or of the sources if there is none."""
     argv = [str(built / "opt/cni/bin/sriov-bond")] if built else measured.command("cni_sriov_bond")
     return Plugin(argv, tmp_path)

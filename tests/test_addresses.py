@@ -4,7 +4,7 @@ import pytest
 
 from cni_sriov_bond.cni import result
 from cni_sriov_bond.kernel import addresses
-from tests.support import Space, cable
+from tests.support import TemporaryNetns, veth_pair
 
 pytestmark = pytest.mark.root
 
@@ -15,7 +15,7 @@ def said(address: str, gateway: str = "", *routes: str) -> result.Result:
     return result.from_json({"cniVersion": "1.0.0", "ips": [ip], "routes": [{"dst": route} for route in routes]}, "1.0.0")
 
 
-def put(where: Space, name: str, answer: result.Result) -> list[str]:
+def put(where: TemporaryNetns, name: str, answer: result.Result) -> list[str]:
     link = where.ours.link(name)
     assert link is not None
     taken = addresses.put(where.ours, where.netns, link, answer)
@@ -25,7 +25,7 @@ def put(where: Space, name: str, answer: result.Result) -> list[str]:
 
 def test_a_second_networks_default_route_is_told() -> None:
     """The first network's stays; who has two networks must learn which of them is the way out."""
-    with cable() as (where, _):
+    with veth_pair() as (where, _):
         where.theirs.link("add", ifname="c", kind="veth", peer={"ifname": "d"})
         for name in ("c", "d"):
             where.theirs.link("set", index=where.index(name), state="up")
@@ -38,7 +38,7 @@ def test_a_second_networks_default_route_is_told() -> None:
 
 def test_a_route_without_a_device_is_no_failure() -> None:
     """A container may have a blackhole in the place of a route; the ADD is done, and it is told."""
-    with cable() as (where, _):
+    with veth_pair() as (where, _):
         where.theirs.route("add", dst="10.9.0.0/16", type="blackhole")
         [told] = put(where, "a", said("10.1.0.5/24", "", "10.9.0.0/16"))
         assert told.endswith("is not added to a: another route has it already")
@@ -46,12 +46,12 @@ def test_a_route_without_a_device_is_no_failure() -> None:
 
 def test_a_route_that_the_device_has_is_nothing_to_tell() -> None:
     """A delegate may list the subnet's own route, which the address brought."""
-    with cable() as (where, _):
+    with veth_pair() as (where, _):
         assert put(where, "a", said("10.1.0.5/24", "", "10.1.0.0/24")) == []
 
 
 @pytest.mark.parametrize(("address", "route"), [("10.1.0.5/24", "10.9.1.1/16"), ("fd00::5/64", "fd00:9::1/64")])
 def test_host_bits_of_a_route_do_not_count(address: str, route: str) -> None:
     """The kernel refuses them in IPv4 and drops them in IPv6, where CHECK would miss the route ever after (K5)."""
-    with cable() as (where, _):
+    with veth_pair() as (where, _):
         assert put(where, "a", said(address, "", route)) == []

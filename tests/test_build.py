@@ -1,4 +1,4 @@
-"""The built tree: what is in it, that it runs from anywhere, and that it touches nothing of its surroundings."""
+"""The built tree: its content, that it runs from any directory, and that nothing outside affects it."""
 
 import hashlib
 import json
@@ -22,13 +22,13 @@ PLUGIN = "opt/cni/bin/sriov-bond"
 COMMAND = "usr/local/sbin/sriov-bondctl"
 CONTENTS = "opt/cni/bin/_sriov-bond"
 LIBRARY = f"{CONTENTS}/base_library.zip"
-NEWEST_GLIBC = {"3.11": (2, 36), "3.13": (2, 41)}[sysconfig.get_python_version()]  # that of the Debian it is built on
+NEWEST_GLIBC = {"3.11": (2, 36), "3.13": (2, 41)}[sysconfig.get_python_version()]  # of the Debian release that builds it
 ELF = b"\x7fELF"
 
 
 @pytest.fixture
 def copied(frozen: Path, tmp_path: Path) -> Path:
-    """Return a copy of the tree in another place."""
+    """Return a copy of the tree in another directory."""
     return Path(shutil.copytree(frozen, tmp_path / "elsewhere", symlinks=True))
 
 
@@ -79,7 +79,7 @@ def test_modes_and_links(frozen: Path) -> None:
 
 
 def test_needs_only_glibc_of_the_system(frozen: Path) -> None:
-    """Every other library is in the tree; no symbol version is newer than that of the oldest system we promise."""
+    """Every other library is in the tree; no symbol version is newer than the oldest supported system's."""
     beside = {path.name for path in (frozen / CONTENTS).iterdir()}
     for path in files(frozen):
         if path.read_bytes()[:4] != ELF:
@@ -91,7 +91,7 @@ def test_needs_only_glibc_of_the_system(frozen: Path) -> None:
             assert (int(major), int(minor)) <= NEWEST_GLIBC, path
 
 
-def test_runs_from_another_place_and_through_a_link(copied: Path, tmp_path: Path) -> None:
+def test_runs_from_another_directory_and_through_a_link(copied: Path, tmp_path: Path) -> None:
     link = tmp_path / "link"
     link.symlink_to(copied / PLUGIN)
     for program in (copied / PLUGIN, link):
@@ -103,7 +103,7 @@ def test_runs_from_another_place_and_through_a_link(copied: Path, tmp_path: Path
 
 
 def test_every_file_that_is_loaded_is_in_the_tree(copied: Path) -> None:
-    """Nothing comes from an installed Python or from a library path that someone has set."""
+    """Nothing is loaded from an installed Python or from a library path in the environment."""
     trace = subprocess.run(
         [copied / PLUGIN],
         env={"CNI_COMMAND": "VERSION", "LD_DEBUG": "files", "PYTHONPATH": "/nowhere", "PYTHONHOME": "/nowhere"},
@@ -121,17 +121,17 @@ def test_every_file_that_is_loaded_is_in_the_tree(copied: Path) -> None:
     "hostile",
     [
         {"_PYI_ARCHIVE_FILE": "/nowhere", "_PYI_APPLICATION_HOME_DIR": "/nowhere", "_PYI_PARENT_PROCESS_LEVEL": "0"},
-        {"_PYI_PARENT_PROCESS_LEVEL": "rubbish", "_PYI_LINUX_PROCESS_NAME": "x", "PYINSTALLER_RESET_ENVIRONMENT": "1"},
+        {"_PYI_PARENT_PROCESS_LEVEL": "invalid", "_PYI_LINUX_PROCESS_NAME": "x", "PYINSTALLER_RESET_ENVIRONMENT": "1"},
         {"PYTHONHOME": "/nowhere", "PYTHONPATH": "/nowhere", "PYTHONSTARTUP": "/nowhere", "PYTHONINSPECT": "1"},
         {"LC_ALL": "tr_TR.ISO-8859-9", "PYTHONUTF8": "0", "PYTHONIOENCODING": "utf-16"},
     ],
-    ids=["inherited", "rubbish", "python", "locale"],
+    ids=["inherited", "invalid", "python", "locale"],
 )
 def test_environment_of_the_caller_does_not_matter(frozen: Path, hostile: dict[str, str]) -> None:
-    plain = call(frozen / PLUGIN, CNI_COMMAND="VERSION")
-    assert plain.returncode == 0
+    usual = call(frozen / PLUGIN, CNI_COMMAND="VERSION")
+    assert usual.returncode == 0
     answer = call(frozen / PLUGIN, CNI_COMMAND="VERSION", **hostile)
-    assert (answer.returncode, answer.stdout, answer.stderr) == (0, plain.stdout, "")
+    assert (answer.returncode, answer.stdout, answer.stderr) == (0, usual.stdout, "")
 
 
 def test_leaves_no_temporary_directory(frozen: Path, tmp_path: Path) -> None:
@@ -142,14 +142,14 @@ def test_leaves_no_temporary_directory(frozen: Path, tmp_path: Path) -> None:
 
 
 def test_works_with_standard_streams_closed(frozen: Path) -> None:
-    """The bootloader and the interpreter must not take a closed descriptor's number for a file of theirs."""
+    """Bootloader and interpreter must not reuse the number of a closed standard stream for a file."""
     done = subprocess.run(["/bin/sh", "-c", f"CNI_COMMAND=VERSION exec '{frozen / PLUGIN}' <&- 2>&-"], capture_output=True)
     assert done.returncode == 0
     assert b"supportedVersions" in done.stdout
 
 
 def test_tarball_is_the_tree(frozen: Path) -> None:
-    """But for directories that the host has: tar would replace a link by one, or change its mode."""
+    """Except for directories that a host has: tar would replace a symbolic link by one, or change its mode."""
     (tarball,) = frozen.parent.glob("sriov-bond-*-linux-*.tar.gz")
     version = re.search(r'VERSION = "(.+)"', (CHECKOUT / "cni_sriov_bond/__init__.py").read_text())
     assert version
@@ -180,7 +180,7 @@ def test_names_nothing_of_the_machine_it_was_built_on(frozen: Path) -> None:
 
 
 def test_building_again_does_nothing(frozen: Path) -> None:
-    """A build that finds its result leaves it alone. Without tools in PATH it could do nothing else but fail."""
+    """A build whose result exists changes nothing. It has no tools in PATH here, so building would fail."""
     before = (frozen / PLUGIN).stat()
     command = [sys.executable, str(CHECKOUT / "build/build.py")]
     done = subprocess.run(command, env={"PATH": "/nowhere"}, capture_output=True, text=True)
@@ -190,7 +190,7 @@ def test_building_again_does_nothing(frozen: Path) -> None:
 
 
 def test_library_holds_what_is_listed(frozen: Path) -> None:
-    """So a module that comes with another version, or leaks from where the build runs, is seen."""
+    """So a module that a new version adds, or that leaks from the build's environment, is noticed."""
     python = sysconfig.get_python_version()
     lines = [line.split() for line in (CHECKOUT / "tests/tree.txt").read_text().splitlines() if line and line[0] != "#"]
     listed = {name for name, *only in lines if not only or python in only}
@@ -198,7 +198,7 @@ def test_library_holds_what_is_listed(frozen: Path) -> None:
 
 
 def test_what_sriov_bondctl_imports_late_works_from_the_tree_alone(frozen: Path) -> None:
-    """With the tree's library as the only one: metaschemas are files, and modules for TLS and SQLite are stand-ins."""
+    """With only the tree's library: the metaschemas are files, and TLS and SQLite are replaced by stand-ins."""
     code = """
         import sys
         sys.path[:], before = [sys.argv[1]], set(sys.modules)
@@ -217,7 +217,7 @@ def test_what_sriov_bondctl_imports_late_works_from_the_tree_alone(frozen: Path)
 
 
 def test_programs_and_libpython_are_hardened(frozen: Path) -> None:
-    """As each distribution's own are, and with a build id of a kind that is asked for, not the compiler's choice."""
+    """As Debian hardens its own programs, and with an explicit kind of build id."""
     libraries = list((frozen / CONTENTS).glob("libpython*"))
     for path in [frozen / PLUGIN, (frozen / COMMAND).resolve(), *libraries]:
         shown = subprocess.run(["readelf", "-hldn", "-W", path], capture_output=True, text=True, check=True).stdout
@@ -243,7 +243,7 @@ def test_libpython_brings_its_libraries(frozen: Path) -> None:
 
 
 def test_parts_are_named_with_versions_and_licences(frozen: Path) -> None:
-    """In a document for vulnerability scanners, on the licence page, and by the licences' own texts."""
+    """In the SBOM for vulnerability scanners, on the licence page, and by the texts of the licences."""
     documents = frozen / "usr/share/doc/sriov-bond"
     bom = json.loads((documents / "sriov-bond.cdx.json").read_text())
     assert (bom["bomFormat"], bom["metadata"]["component"]["name"]) == ("CycloneDX", "sriov-bond")
@@ -264,7 +264,7 @@ def test_parts_are_named_with_versions_and_licences(frozen: Path) -> None:
 
 
 def test_two_builds_are_the_same_bytes(frozen: Path, tmp_path: Path) -> None:
-    """Whatever the directory, the time, the hash seed, the umask and the order of files in a directory."""
+    """Independent of directory, time, hash seed, umask and the order of files in a directory."""
     checkout = tmp_path / "a checkout of another name"
     checkout.mkdir()
     for name in sorted(os.listdir(CHECKOUT), reverse=True):
@@ -286,7 +286,7 @@ def test_two_builds_are_the_same_bytes(frozen: Path, tmp_path: Path) -> None:
 
 
 def test_source_distribution_is_fetched_by_its_hash_and_not_run(tmp_path: Path) -> None:
-    """From where pip is told to look. A build back end in it, which `pip download` runs, is not run."""
+    """From the index that pip is configured for. Its build back end, which `pip download` would run, is not run."""
     name, version, marker = "pyinstaller", "6.22.3", tmp_path / "ran"
     source, target = tmp_path / f"{name}-{version}", tmp_path / "fetched"
     source.mkdir()
@@ -316,7 +316,7 @@ def test_source_distribution_is_fetched_by_its_hash_and_not_run(tmp_path: Path) 
 
 
 def test_refuses_a_data_file_in_the_package(tmp_path: Path) -> None:
-    """A frozen package has no directory, so the file would be missed at run time."""
+    """A frozen package has no directory, so the file would be missing at run time."""
     package = tmp_path / "cni_sriov_bond"
     package.mkdir()
     (package / "__init__.py").touch()

@@ -12,7 +12,7 @@ from cni_sriov_bond import CNI_VERSIONS as VERSIONS
 from cni_sriov_bond.errors import CHECK_DIFFERS, DECODING_FAILURE, DELEGATE_FAILED, INVALID_CONFIG, INVALID_ENVIRONMENT
 from cni_sriov_bond.pool.lease import ADDING, READY
 from cni_sriov_bond.pool.record import DelegateCall, NetnsIdentity
-from tests.support import Answer, Plugin, contents, lease, make_pool, plugin_at, program, space
+from tests.support import Answer, Plugin, contents, lease, make_pool, plugin_at, program, temporary_netns
 
 EVERY_VARIABLE = ("CNI_CONTAINERID", "CNI_NETNS", "CNI_IFNAME", "CNI_PATH")
 
@@ -76,7 +76,7 @@ def test_k3_a_prevresult_of_no_version_of_ours_is_told(plugin: Plugin, before: d
 @pytest.mark.root
 def test_k4_check_wants_our_interface_in_the_recorded_namespace(plugin: Plugin) -> None:
     where = make_pool(plugin.state)
-    with space() as container, space() as other:
+    with temporary_netns() as container, temporary_netns() as other:
         here = NetnsIdentity(container.path, container.netns.dev, container.netns.ino)
         taken = lease(where, netns=here)
         taken.save(READY)

@@ -17,7 +17,7 @@ from cni_sriov_bond.plugin.delete import delete
 from cni_sriov_bond.pool import pool
 from cni_sriov_bond.pool.lease import DRAINING, READY
 from cni_sriov_bond.pool.record import DelegateCall
-from tests.support import context, lease, make_pool, program, space, vf_state
+from tests.support import context, lease, make_pool, program, temporary_netns, vf_state
 from tests.test_pool import holder
 
 # What runtimes give, in seconds (sources: cni_sriov_bond/deadline.py).
@@ -89,7 +89,7 @@ def test_an_add_with_everything_slow_is_answered_in_time(slow: pool.Pool, tmp_pa
     lease(slow, "dead", delegate=delegate).close()
     means = context(8.0, level="panic")
     began = monotonic()
-    with holder(f"{slow.path}/lock") as pid, space() as container:
+    with holder(f"{slow.path}/lock") as pid, temporary_netns() as container:
         asked = call(tmp_path, "ADD", "c9", container.path)
         with pytest.raises(CniError, match=f"pool db is in use by process {pid} ") as refused:
             acquire.acquire(asked, network(slow, ipam={"type": "hangs"}), container.netns, means)

@@ -1,4 +1,4 @@
-"""What the documents say is what the code does."""
+"""The documents agree with the code and the tests."""
 
 import ast
 import errno
@@ -25,7 +25,7 @@ def test_the_delegates_option_table_is_its_schema_s() -> None:
 
 
 DOCUMENTS = sorted((*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")))
-# The documents are read in terminals too. A table, code and a line that cannot be broken may be longer.
+# The documents are read in terminals too. Tables, code and lines that cannot be broken may be longer.
 MOST_COLUMNS = 100
 
 
@@ -34,20 +34,20 @@ def name(page: Path) -> str:
 
 
 def without_code(text: str) -> str:
-    """Return a page without its code blocks, whose lines are no prose and whose brackets are no links."""
+    """Return a page without its code blocks, which contain no prose and no links."""
     text = re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL)
     return re.sub(r"^ {4,}.*$", "", text, flags=re.MULTILINE)
 
 
 def anchors(page: Path) -> set[str]:
-    """Return the anchors of a page's headings, as they are made on the common hosts of repositories."""
+    """Return the anchors of a page's headings, as repository hosts generate them."""
     headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 @pytest.mark.parametrize("page", DOCUMENTS, ids=name)
-def test_links_between_documents_lead_somewhere(page: Path) -> None:
-    """The file is there, and the heading, where the link names one."""
+def test_links_between_documents_have_a_target(page: Path) -> None:
+    """The file exists, and so does the heading, if the link names one."""
     for link in re.findall(r"\]\(([^)\s]+)\)", without_code(page.read_text(encoding="utf-8"))):
         if re.match(r"[a-z]+:", link):
             continue
@@ -66,37 +66,63 @@ def test_prose_is_wrapped(page: Path) -> None:
 
 
 def test_the_documents_name_every_command_of_dev() -> None:
-    """With its arguments in CONTRIBUTING.md; README.md points there."""
-    offered = re.findall(r"^  ([\w-]+)", (ROOT / "dev").read_text(encoding="utf-8").split("END")[1], re.MULTILINE)
+    """CONTRIBUTING.md lists them all."""
+    commands = re.findall(r"^  ([\w-]+)", (ROOT / "dev").read_text(encoding="utf-8").split("END")[1], re.MULTILINE)
     page = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
-    assert "test" in offered
-    for command in offered:
+    assert "test" in commands
+    for command in commands:
         assert f"./dev {command}" in page, command
 
 
-# How many rules each group of the contract has.
+# The number of rules in each group of the contract.
 RULES = {"P": 8, "E": 13, "C": 13, "V": 3, "A": 11, "D": 12, "K": 9, "S": 6, "G": 9, "R": 9, "I": 12, "X": 6}
 CLIENTS = ["cnitool", "containerd", "nerdctl", "CRI-O", "Multus", "podman", "reference plugins"]
-# How many sequences of calls each client has, by the first word of their names.
+# The number of call sequences of each client, by the first word of their names.
 SEQUENCES = {"nerdctl": 6, "ctr": 1, "containerd": 4, "CRI-O": 4, "Multus": 2, "podman": 1}
 
 
 def contract() -> list[tuple[str, list[str]]]:
-    """Return each rule of the contract: its id, and the lines below it, which are tests or the reason for none."""
+    """Return each rule of the contract with the lines below it: its tests, or why it has none."""
     text = (ROOT / "docs/contract.md").read_text("utf-8")
     rules = re.findall(r"^- \*\*(.+?)\*\*: (?:.+\n)(?:  (?!- ).+\n)*((?:  - .+\n(?:    .+\n)*)*)", text, re.MULTILINE)
     return [(rule, re.findall(r"^  - (.+)$", below, re.MULTILINE)) for rule, below in rules]
 
 
-def require_test(reference: str, where: str) -> None:
+def file_of(module: str, tests: Path) -> Path:
+    """Return the file of a test module: its path below ``tests``, or its stem alone if only one folder has it.
+
+    :raises LookupError: when there is no such file, or when a stem is in more than one folder
+    """
+    exact = tests / f"{module}.py"
+    files = [exact] if exact.is_file() or "/" in module else sorted(tests.rglob(exact.name))
+    if len(files) != 1 or not files[0].is_file():
+        names = ", ".join(str(file.relative_to(tests).with_suffix("")) for file in files if file.is_file())
+        raise LookupError(f"{module} is in more than one folder: {names}" if names else f"there is no {module}")
+    return files[0]
+
+
+def require_test(reference: str, origin: str) -> None:
     """Fail unless ``module::name`` is a test."""
     module, function = reference.split("::")
-    source = (ROOT / "tests" / f"{module}.py").read_text("utf-8")
-    assert f"def test_{function}(" in source, f"{where}: there is no {reference}"
+    source = file_of(module, ROOT / "tests").read_text("utf-8")
+    assert f"def test_{function}(" in source, f"{origin}: there is no {reference}"
+
+
+def test_a_test_is_named_by_its_path_or_by_a_stem_that_one_folder_has(tmp_path: Path) -> None:
+    for file in ("test_top.py", "pool/test_pool.py", "lab/test_both.py", "ctl/test_both.py", "ctl/test_top.py"):
+        (tmp_path / file).parent.mkdir(exist_ok=True)
+        (tmp_path / file).touch()
+    named = {name: str(file_of(name, tmp_path).relative_to(tmp_path)) for name in ("test_top", "test_pool", "lab/test_both")}
+    assert named == {"test_top": "test_top.py", "test_pool": "pool/test_pool.py", "lab/test_both": "lab/test_both.py"}
+    with pytest.raises(LookupError, match="test_both is in more than one folder: ctl/test_both, lab/test_both"):
+        file_of("test_both", tmp_path)
+    for missing in ("test_none", "pool/test_top"):
+        with pytest.raises(LookupError, match=f"there is no {missing}"):
+            file_of(missing, tmp_path)
 
 
 def test_every_rule_of_the_contract_is_there() -> None:
-    """No rule is left out, and none is there twice."""
+    """No rule is missing, and none occurs twice."""
     wanted = [f"{group}{number}" for group, most in RULES.items() for number in range(1, most + 1)]
     rules = [rule for rule, _ in contract()]
     assert rules[: len(wanted) + len(CLIENTS)] == [*wanted, *CLIENTS]
@@ -105,7 +131,7 @@ def test_every_rule_of_the_contract_is_there() -> None:
 
 @pytest.mark.parametrize(("rule", "tests"), contract())
 def test_a_rule_is_met_by_tests_that_exist(rule: str, tests: list[str]) -> None:
-    """Each named test is in its file; where there is none the rule says why."""
+    """Each named test is in its file; a rule without tests gives the reason."""
     assert tests, f"{rule} names no test"
     if tests[0].startswith(("not met: ", "not ours: ")):
         return
@@ -113,7 +139,7 @@ def test_a_rule_is_met_by_tests_that_exist(rule: str, tests: list[str]) -> None:
         require_test(test, rule)
 
 
-# How many situations each chapter of the recovery page has, so that none is lost.
+# The number of situations in each chapter of the recovery page, so that none is lost.
 SITUATIONS = {"Processes": 5, "Containers": 10, "The host and its NICs": 14, "Files": 7, "The IPAM plugin": 6}
 LABELS = ["What happened", "What you see", "What restores it", "Tests"]
 
@@ -135,7 +161,7 @@ def test_every_situation_is_in_its_chapter() -> None:
 
 @pytest.mark.parametrize(("heading", "text"), [(heading, text) for _, heading, text in situations()])
 def test_a_situation_is_shown_by_tests_that_exist(heading: str, text: str) -> None:
-    """It has each of the four parts once, in their order, and at least one test."""
+    """It has each of the four parts once, in order, and at least one test."""
     assert re.findall(r"^- ([^:]+): ", text, re.MULTILINE) == LABELS
     tests = re.findall(r"[\w/]+::\w+", text.partition("- Tests: ")[2])
     assert tests
@@ -144,7 +170,7 @@ def test_a_situation_is_shown_by_tests_that_exist(heading: str, text: str) -> No
 
 
 def constant_texts() -> list[str]:
-    """Return the texts of the program (of an f-string its constant parts) and of errno; long ones first."""
+    """Return the texts of the program (the constant parts of an f-string) and of errno, long ones first."""
     trees = [ast.parse(path.read_text("utf-8")) for path in (ROOT / "cni_sriov_bond").rglob("*.py")]
     nodes = [node for tree in trees for node in ast.walk(tree)]
     documentation = {id(node.value) for node in nodes if isinstance(node, ast.Expr)}
@@ -155,7 +181,7 @@ def constant_texts() -> list[str]:
 
 
 def unknown_words(message: str, texts: list[str]) -> list[str]:
-    """Return the words of a quoted message that no text of the program has in this place; "…" stands for what is left out."""
+    """Return the words of a quoted message that are in no text of the program; "…" stands for an omission."""
     left = []
     for piece in message.split("…"):
         if any(piece.strip() in text for text in texts):
@@ -168,7 +194,7 @@ def unknown_words(message: str, texts: list[str]) -> list[str]:
 
 
 def test_messages_on_the_recovery_page_are_the_programs() -> None:
-    """Of each quoted message only what the program fills in, like names and numbers, may be in no text of the program."""
+    """Only what the program inserts, such as names and numbers, may differ from the texts of the program."""
     texts = constant_texts()
     messages, unknown = 0, []
     for _, heading, text in situations():
@@ -183,8 +209,8 @@ def test_messages_on_the_recovery_page_are_the_programs() -> None:
 
 
 def test_a_message_that_was_reworded_is_noticed() -> None:
-    """The comparison above can fail: in the middle of a sentence, at its end, and in a part of it."""
-    texts = ["is down; run", "begins with a dead path:", "is damaged"]
-    assert unknown_words("cbond1 begins with a dead path: enp1s0 is down; run", texts) == []
-    assert unknown_words("cbond1 starts with a dead path: enp1s0 is down; run", texts) == ["starts", "with", "dead", "path"]
+    """The comparison above detects a change anywhere in a sentence."""
+    texts = ["is down; run", "starts with one path down:", "is damaged"]
+    assert unknown_words("cbond1 starts with one path down: enp1s0 is down; run", texts) == []
+    assert unknown_words("cbond1 begins with one path down: enp1s0 is down; run", texts) == ["begins", "with", "path", "down"]
     assert unknown_words("is down; … is broken", texts) == ["broken"]

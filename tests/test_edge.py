@@ -25,7 +25,7 @@ from cni_sriov_bond.pool.record import DelegateCall
 from tests.fuzz import process
 from tests.fuzz.case import Case
 from tests.lab.waiting import wait_until
-from tests.support import REPOSITORY, SECONDS, Answer, Plugin, contents, lease, make_pool, plugin_at, program, space
+from tests.support import REPOSITORY, SECONDS, Answer, Plugin, contents, lease, make_pool, plugin_at, program, temporary_netns
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -330,7 +330,7 @@ def test_a_chosen_device_that_is_taken_names_its_holder(plugin: Plugin) -> None:
     taken.save("ready")
     taken.close()
     before = contents(plugin.state)
-    with space() as container:
+    with temporary_netns() as container:
         for wish in ("cbond1", "ffff:01:10.1"):
             stdin = plugin.config(runtimeConfig={"DeviceID": wish})
             words = plugin.run("ADD", stdin, CNI_NETNS=container.path).error(TRY_AGAIN_LATER)
@@ -343,7 +343,7 @@ def test_a_chosen_device_that_is_taken_names_its_holder(plugin: Plugin) -> None:
 @pytest.mark.root
 def test_a_primary_that_is_no_port_is_told_and_the_bond_is_free_again(plugin: Plugin, state: Path) -> None:
     """It is looked up in the bond that is leased, before anything moves (A5)."""
-    with space() as container:
+    with temporary_netns() as container:
         stdin = plugin.config(mode="active-backup", primary="C")
         words = plugin.run("ADD", stdin, CNI_NETNS=container.path).error(INVALID_CONFIG)
     assert "primary 'C' is no port of bond cbond1; it may be A, B, VF11, VF21" in words
@@ -381,7 +381,7 @@ def test_what_is_no_container_does_not_stop_a_del(plugin: Plugin, state: Path, t
 @pytest.mark.root
 def test_a_name_that_the_container_has_is_refused(plugin: Plugin, state: Path) -> None:
     """A device of that name stays as it is (A2)."""
-    with space() as container:
+    with temporary_netns() as container:
         container.theirs.link("add", ifname="eth0", kind="ifb")
         words = plugin.run("ADD", CNI_NETNS=container.path).error(101)
         assert f"the container {container.path} has a device eth0 already" in words
@@ -394,7 +394,7 @@ def test_a_name_that_the_container_has_is_refused(plugin: Plugin, state: Path) -
 @pytest.mark.root
 def test_an_unknown_pool_is_told_with_those_that_are(plugin: Plugin, state: Path) -> None:
     """The pool's name, the ones there are, and the command that makes one."""
-    with space() as container:
+    with temporary_netns() as container:
         words = plugin.run("ADD", plugin.config(pool="web"), CNI_NETNS=container.path).error(POOL_UNUSABLE)
     for part in ("pool 'web' is not provisioned", "there is db", "sriov-bondctl up"):
         assert part in words
@@ -403,7 +403,7 @@ def test_an_unknown_pool_is_told_with_those_that_are(plugin: Plugin, state: Path
 @pytest.mark.root
 def test_a_network_without_a_pool_wants_there_to_be_one(plugin: Plugin, state: Path) -> None:
     """With several pools, or none, a network must name its own."""
-    with space() as container:
+    with temporary_netns() as container:
         nowhere = plugin.config(pool=None, stateDir="/none")
         assert "there is none; run" in plugin.run("ADD", nowhere, CNI_NETNS=container.path).error(POOL_UNUSABLE)
         other = make_pool(plugin.state, "web")
@@ -423,7 +423,7 @@ def test_an_inventory_that_is_missing_or_damaged_is_told(plugin: Plugin, content
     if content is not None:
         inventory.write_bytes(content)
     before = contents(plugin.state)
-    with space() as container:
+    with temporary_netns() as container:
         assert "sriov-bondctl up" in plugin.run("ADD", CNI_NETNS=container.path).error(POOL_UNUSABLE)
     assert plugin.run("DEL") == Answer(0, "", "")
     assert contents(plugin.state) == before
@@ -432,7 +432,7 @@ def test_an_inventory_that_is_missing_or_damaged_is_told(plugin: Plugin, content
 @pytest.mark.root
 def test_vfs_that_are_not_there_are_told_and_the_bond_is_free_again(plugin: Plugin, state: Path) -> None:
     """An ADD that fails after it has leased a bond gives it back: the state directory is as before (A5)."""
-    with space() as container:
+    with temporary_netns() as container:
         words = plugin.run("ADD", CNI_NETNS=container.path).error(POOL_UNUSABLE)
         assert [link.name for link in container.ours.links()] == ["lo"]
     assert "the NIC at ffff:01:00.0 has no network device" in words
@@ -447,7 +447,7 @@ def test_an_empty_pool_names_its_holders(plugin: Plugin) -> None:
         taken.save("ready")
         taken.close()
     before = contents(plugin.state)
-    with space() as container:
+    with temporary_netns() as container:
         words = plugin.run("ADD", CNI_NETNS=container.path).error(TRY_AGAIN_LATER)
     for part in ("pool db is empty: all 2 bonds are leased", "cbond1 by first eth0", "cbond2 by second eth0"):
         assert part in words
@@ -469,7 +469,7 @@ def test_what_an_attachment_has_left_in_another_pool_is_seen(plugin: Plugin, lef
     else:
         taken.save(left)
     taken.close()
-    with space() as container:
+    with temporary_netns() as container:
         answer = plugin.run("ADD", CNI_NETNS=container.path)
     assert "container c1 interface eth0" in answer.error(code)
 
@@ -496,7 +496,7 @@ def test_a_read_only_state_directory_is_told(plugin: Plugin, state: Path) -> Non
     """On a read-only file system ADD says which file it could not open, and why."""
     script = f'mount --bind "{plugin.state}" "{plugin.state}" && mount -o remount,bind,ro "{plugin.state}" && exec "$@"'
     prefix = ("unshare", "--mount", "sh", "-ec", script, "sh")
-    with space() as container:
+    with temporary_netns() as container:
         words = plugin.run("ADD", prefix=prefix, CNI_NETNS=container.path, PATH=os.environ["PATH"]).error(IO_FAILURE)
     assert f"{plugin.state}/db/" in words
     assert "Read-only file system" in words
@@ -511,7 +511,7 @@ def test_without_root_it_is_told_what_is_missing(plugin: Plugin) -> None:
     make_pool(plugin.state)
     prefix = ("setpriv", "--bounding-set=-all", "--inh-caps=-all")
     before = contents(plugin.state)
-    with space() as container:
+    with temporary_netns() as container:
         script = ("sh", "-ec", 'exec 9<"$CNI_NETNS"; export CNI_NETNS=/proc/self/fd/9; exec "$@"', "sh", *prefix)
         answer = plugin.run("ADD", prefix=script, CNI_NETNS=container.path, PATH=os.environ["PATH"])
     words = answer.error(IO_FAILURE)
@@ -616,7 +616,7 @@ def test_an_output_that_nobody_takes_fails(plugin: Plugin, state: Path, verb: st
 @pytest.mark.parametrize("closed", ["0<&-", "1>&-", "2>&-", "0<&- 1>&- 2>&-"])
 def test_closed_streams_do_not_become_our_files(plugin: Plugin, state: Path, closed: str) -> None:
     """A file that we open must not get the number of a closed stream: an error would be written into a lock or a lease."""
-    with space() as container:
+    with temporary_netns() as container:
         script = f'"$@" {closed}; exit $?'
         answer = plugin.run("ADD", prefix=("sh", "-c", script, "sh"), CNI_NETNS=container.path)
     assert answer.status == 1

@@ -1,4 +1,4 @@
-"""Thousands of hostile calls: whatever comes in, what comes out is the contract's, and nothing is left behind."""
+"""Thousands of hostile calls: every answer is one that the contract allows, and nothing is left behind."""
 
 import json
 import random
@@ -23,14 +23,14 @@ ERROR = '{"cniVersion":"1.0.0","code":7,"msg":"it is wrong","details":""}'
 
 @pytest.mark.root
 def test_no_call_is_answered_as_the_contract_forbids(frozen: Path, tmp_path: Path) -> None:
-    """Configs, variables, prevResults, delegates and streams of every bad kind; addresses against a model of them."""
-    found = campaign.run(frozen, SEED, CALLS, tmp_path, print)
-    print(found.table())
-    print(found.summary())
-    assert found.failures == []
-    assert found.calls > CALLS
-    reached = {(program, verb, code) for program, verb, code in found.counts if code >= 0}
-    # What the calls are for: each of these is far behind the first checks.
+    """Bad configs, variables, prevResults, delegates and streams of all kinds; addresses are compared with a model."""
+    results = campaign.run(frozen, SEED, CALLS, tmp_path, print)
+    print(results.table())
+    print(results.summary())
+    assert results.failures == []
+    assert results.calls > CALLS
+    reached = {(program, verb, code) for program, verb, code in results.counts if code >= 0}
+    # The calls must get far beyond the first checks.
     assert reached >= {
         ("sriov-bond", "ADD", 104),
         ("sriov-bond", "ADD", 11),
@@ -58,93 +58,94 @@ def test_no_call_is_answered_as_the_contract_forbids(frozen: Path, tmp_path: Pat
         ("exit 1", "a failure without an error document"),
         (f"echo '{ERROR.replace('7', '199')}'; exit 1", "the code 199 is not documented"),
         (f"echo '{ERROR.replace('7', '42')}'; exit 1", "the code 42 is not documented"),
-        (f"echo '{ERROR.replace('7', 'true')}'; exit 1", "the code True is none"),
+        (f"echo '{ERROR.replace('7', 'true')}'; exit 1", "the code True is invalid"),
         (f"echo '{ERROR.replace('it is wrong', '')}'; exit 1", "msg is empty"),
-        (f"echo '{ERROR.replace('it is wrong', 'KeyError')}'; exit 1", "msg is no sentence"),
+        (f"echo '{ERROR.replace('it is wrong', 'KeyError')}'; exit 1", "msg is not a sentence"),
         (f"echo x >/tmp/left.1; echo '{ERROR}'; exit 1", "/tmp/left.1 is new"),
-        (f"/bin/rm -r /run/fuzz/data; echo '{ERROR}'; exit 1", "/run/fuzz/data/net1/10.1.0.15 is gone"),
+        (f"/bin/rm -r /run/fuzz/data; echo '{ERROR}'; exit 1", "/run/fuzz/data/net1/10.1.0.15 was removed"),
         (f"/usr/bin/tail -f /dev/null & echo '{ERROR}'; exit 1", "processes left: ['tail']"),
         ("kill -SEGV $$", "exit status -11"),
         ("while :; do :; done", "no answer within 5 s"),
     ],
 )
-def test_what_the_contract_forbids_is_seen(tmp_path: Path, body: str, words: str) -> None:
-    """A program that breaks one rule of the contract is found by one call, with that call's files kept."""
+def test_a_violation_of_the_contract_is_detected(tmp_path: Path, body: str, words: str) -> None:
+    """One call detects a program that breaks one rule of the contract, and its files are saved."""
     product = tmp_path / "product"
     (product / "opt/cni/bin").mkdir(parents=True)
     for name in (case.PLUGIN, case.IPAM):
         program(product / "opt/cni/bin", name, body)
-    told: list[str] = []
-    number = next(one for one in range(100) if (made := case.make(SEED, one)).verb == "ADD" and not made.streams)
-    found = campaign.run(product, SEED, 0, tmp_path / "kept", told.append, (str(number),))
-    assert [name for name, _ in found.failures] == [str(number)]
-    assert words in " ".join(found.failures[0][1])
-    kept = tmp_path / "kept" / f"{SEED}-{number}"
-    assert sorted(path.name for path in kept.iterdir()) == ["delegate", "env", "said", "stdin", "wrong"]
-    assert (kept / "env").read_bytes().split(b"\0") == made.environ
-    assert (kept / "stdin").read_bytes() == made.stdin
-    assert f"./dev fuzz --seed {SEED} --case {number}" in " ".join(told)
+    lines: list[str] = []
+    cases = ((candidate, case.make(SEED, candidate)) for candidate in range(100))
+    number, made = next((candidate, made) for candidate, made in cases if made.verb == "ADD" and not made.streams)
+    results = campaign.run(product, SEED, 0, tmp_path / "kept", lines.append, (str(number),))
+    assert [name for name, _ in results.failures] == [str(number)]
+    assert words in " ".join(results.failures[0][1])
+    folder = tmp_path / "kept" / f"{SEED}-{number}"
+    assert sorted(path.name for path in folder.iterdir()) == ["delegate", "env", "outcome", "stdin", "wrong"]
+    assert (folder / "env").read_bytes().split(b"\0") == made.environ
+    assert (folder / "stdin").read_bytes() == made.stdin
+    assert f"./dev fuzz --seed {SEED} --case {number}" in " ".join(lines)
 
 
 @pytest.mark.root
-def test_addresses_that_nobody_may_have_are_seen(tmp_path: Path) -> None:
-    """A delegate that gives everybody one address is found by the model."""
+def test_an_address_with_two_owners_is_detected(tmp_path: Path) -> None:
+    """The model detects an IPAM plugin that allocates the same address every time."""
     product = tmp_path / "product"
     (product / "opt/cni/bin").mkdir(parents=True)
     answer = '{"cniVersion":"1.1.0","ips":[{"address":"10.1.0.1/29"}]}'
     program(product / "opt/cni/bin", case.IPAM, f"""[ "$CNI_COMMAND" != ADD ] || echo '{answer}'""")
-    found = campaign.run(product, SEED, 0, tmp_path / "kept", print, ("s0", "s1", "s2"))
-    assert {name for name, _ in found.failures} == {"s0", "s1", "s2"}
+    results = campaign.run(product, SEED, 0, tmp_path / "kept", print, ("s0", "s1", "s2"))
+    assert {name for name, _ in results.failures} == {"s0", "s1", "s2"}
 
 
-def test_a_seed_makes_the_same_calls_again() -> None:
-    """A failing call is told by two numbers, and they are enough."""
+def test_a_seed_generates_the_same_calls_again() -> None:
+    """Seed and number are enough to repeat a failing call."""
     assert [case.make(3, number) for number in range(300)] == [case.make(3, number) for number in range(300)]
     assert case.make(3, 1) != case.make(4, 1)
 
 
-def test_no_answer_of_a_delegate_is_more_than_refused() -> None:
-    """What an ADD is answered is a result, which can be told in each version, or a CniError; there is no third (I5, I8)."""
+def test_every_answer_of_a_delegate_is_a_result_or_refused() -> None:
+    """An answer to ADD is a result that can be written in each version, or a CniError (I5, I8)."""
     dice = random.Random(SEED)
     taken = refused = 0
     for _ in range(15000):
         text = delegates.answer(dice).decode("utf-8", "replace")
         version = dice.choice(VERSIONS)
         try:
-            found = result.parse(text, version, "the IPAM plugin x")
+            parsed = result.parse(text, version, "the IPAM plugin x")
         except CniError as wrong:
             assert wrong.msg.startswith("the IPAM plugin x gave no CNI result: ")
             refused += 1
             continue
         taken += 1
-        ours = result.of_interface({"name": "eth0"}, found, {})
+        ours = result.of_interface({"name": "eth0"}, parsed, {})
         try:
-            told = json.loads(result.build(result.join(found, ours), version))
-        except (CniError, RecursionError):  # no address in an old version; and the edge tells of depth
+            document = json.loads(result.build(result.join(parsed, ours), version))
+        except (CniError, RecursionError):  # an old version needs an address; cni/process reports too deep nesting
             continue
-        assert told["cniVersion"] == version
+        assert document["cniVersion"] == version
     assert taken > 2000
     assert refused > 2000
 
 
 def parts(value: Any, level: int = 0) -> list[tuple[int, Any]]:
-    """Give everything in a value, with how deep it is; what is deeper than any schema is not taken apart."""
-    found = [(level, value)]
+    """Return every value inside a value, with its depth; not below the depth that any schema has."""
+    values = [(level, value)]
     if level < 30 and isinstance(value, dict | list):
         for part in value.values() if isinstance(value, dict) else value:
-            found += parts(part, level + 1)
-    return found
+            values += parts(part, level + 1)
+    return values
 
 
-def is_fair(value: Any) -> bool:
-    """Tell whether the library may be asked: fractions that are whole it judges otherwise, and depth it does not survive."""
-    found = parts(value)
-    whole = [one for _, one in found if isinstance(one, float) and one.is_integer()]
-    return not whole and len(found) < 2000 and max(level for level, _ in found) < 30
+def is_comparable(value: Any) -> bool:
+    """Return whether jsonschema can judge a value: it takes 1.0 for an integer, and fails on deep nesting."""
+    values = parts(value)
+    whole = [part for _, part in values if isinstance(part, float) and part.is_integer()]
+    return not whole and len(values) < 2000 and max(level for level, _ in values) < 30
 
 
-def test_the_verdict_on_a_damaged_config_is_the_librarys() -> None:
-    """Each key that jsonschema complains of is named by our check, and no other; fractions apart, see test_schema."""
+def test_a_mutated_config_is_judged_as_by_jsonschema() -> None:
+    """Our check names exactly the keys that jsonschema names; for fractions see test_schema."""
     dice = random.Random(SEED)
     library = jsonschema.Draft202012Validator(DELEGATE)
     verdicts = [0, 0]
@@ -153,7 +154,7 @@ def test_the_verdict_on_a_damaged_config_is_the_librarys() -> None:
         value = mutate.structure(
             dice, value, dice.choice((0, 1, 2, 4)), ("plugin", "plugin", "ipam", "range", "route", "delegate")
         )
-        if not is_fair(value):
+        if not is_comparable(value):
             continue
         assert our_heads(value) == heads(value), value
         assert bool(schema.issues(value, DELEGATE)) == (not library.is_valid(value)), value

@@ -14,7 +14,7 @@ from cni_sriov_bond.errors import INVALID_CONFIG, LIMITED_CONNECTIVITY, NOT_AVAI
 from cni_sriov_bond.pool import inventory, pool
 from cni_sriov_bond.pool.lease import READY
 from cni_sriov_bond.pool.record import DelegateCall, NetnsIdentity
-from tests.support import Plugin, lease, make_pool, plugin_at, program, space
+from tests.support import Plugin, lease, make_pool, plugin_at, program, temporary_netns
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -75,7 +75,7 @@ def test_gc_tells_interfaces_of_one_container_apart(plugin: Plugin) -> None:
 def test_gc_without_a_list_frees_only_what_is_gone(plugin: Plugin) -> None:
     """Nobody said who lives: a lease whose namespace is there stays, and one whose path leads elsewhere goes (G4)."""
     where = make_pool(plugin.state)
-    with space() as container:
+    with temporary_netns() as container:
         here = NetnsIdentity(container.path, container.netns.dev, container.netns.ino)
         ready(where, "alive", netns=here)
         ready(where, "replaced", netns=NetnsIdentity(container.path, 4, 1))

@@ -1,4 +1,4 @@
-"""A test that lost its guest runs again, once, and is told apart: pytest is run with guests that are no machines."""
+"""A test that lost its guest is repeated once and counted separately; pytest is run here with fake guests."""
 
 import re
 import subprocess
@@ -9,7 +9,7 @@ import pytest
 
 from tests.support import REPOSITORY
 
-# `losses` says in which phases a guest is lost, by the number of guests booted until then.
+# A fake guest; those whose number is in FAILS_TO_BOOT do not boot.
 CONFTEST = """
 from types import SimpleNamespace
 import pytest
@@ -55,7 +55,7 @@ def test_after(lab): assert lab.guest.lost is None
 
 
 def run(folder: Path, body: str, fails_to_boot: tuple[int, ...] = ()) -> tuple[int, str]:
-    """Return the status and the output of pytest for three tests, the second of which has this body."""
+    """Run pytest on three tests, the second of which has this body; return its status and output."""
     (folder / "conftest.py").write_text(CONFTEST.format(fails_to_boot=fails_to_boot))
     (folder / "test_paper.py").write_text(TESTS.format(body=body))
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-v", "--rootdir", str(folder), "-c", "/dev/null"]
@@ -75,7 +75,7 @@ def run(folder: Path, body: str, fails_to_boot: tuple[int, ...] = ()) -> tuple[i
         ("if lab.number == 1: lab.guest.lost = 'at the end'", (), "3 passed, 1 lost guest in"),
         ("pass", (1,), "3 passed, 1 lost guest in"),
     ],
-    ids=["none is lost", "in the test", "unnoticed", "at its end", "at the boot"],
+    ids=["no loss", "in the test", "unnoticed", "at its end", "at the boot"],
 )
 def test_a_test_that_lost_its_guest_runs_again(tmp_path: Path, body: str, fails_to_boot: tuple[int, ...], closing: str) -> None:
     status, out = run(tmp_path, body, fails_to_boot)
@@ -85,7 +85,7 @@ def test_a_test_that_lost_its_guest_runs_again(tmp_path: Path, body: str, fails_
 
 
 def test_a_test_that_loses_its_second_guest_too_fails(tmp_path: Path) -> None:
-    """It may be the test that brings it down; the next test has a guest of its own."""
+    """The test itself may be the cause; the next test gets a new guest."""
     status, out = run(tmp_path, "lose(lab, 'each time')")
     assert status == 1
     assert "1 failed, 2 passed, 1 lost guest in" in out.splitlines()[-1]
@@ -93,14 +93,14 @@ def test_a_test_that_loses_its_second_guest_too_fails(tmp_path: Path) -> None:
 
 
 def test_a_run_whose_guests_do_not_boot_fails(tmp_path: Path) -> None:
-    """Each test says so; nothing is skipped, and no more guests are tried than MOST_LOSSES allows."""
+    """Each test reports it; nothing is skipped, and no more guests are booted than MOST_LOSSES allows."""
     status, out = run(tmp_path, "pass", tuple(range(1, 9)))
     assert status == 1
     assert "3 errors" in out.splitlines()[-1]
     assert "3 times in this run, the last time because lost guest: it did not boot" in out
 
 
-def test_a_failure_with_a_living_guest_is_final(tmp_path: Path) -> None:
+def test_a_failure_with_a_running_guest_is_final(tmp_path: Path) -> None:
     status, out = run(tmp_path, "assert lab is None")
     assert status == 1
     assert "1 failed, 2 passed in" in out.splitlines()[-1]

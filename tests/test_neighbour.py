@@ -8,7 +8,7 @@ import pytest
 
 from cni_sriov_bond.kernel import arp_nd
 from cni_sriov_bond.kernel.netns import Entered
-from tests.support import Space, cable
+from tests.support import TemporaryNetns, veth_pair
 
 MAC = "02:11:22:33:44:55"
 
@@ -90,12 +90,12 @@ def test_the_checksum_of_icmpv6_is_right(last: str) -> None:
         assert sum_of_words(pseudo + packet[40:]) == 0xFFFF
 
 
-def wire_of(where: Space, name: str) -> "contextlib.closing[arp_nd.Wire]":
+def wire_of(where: TemporaryNetns, name: str) -> "contextlib.closing[arp_nd.Wire]":
     with Entered(where.netns):
         return contextlib.closing(arp_nd.Wire(name, where.show(name).get("address")))
 
 
-def give(where: Space, name: str, ip: str) -> None:
+def give(where: TemporaryNetns, name: str, ip: str) -> None:
     where.theirs.addr(
         "add", index=where.index(name), address=ip, prefixlen=64 if ":" in ip else 24, flags=2 if ":" in ip else 0
     )
@@ -106,7 +106,7 @@ def give(where: Space, name: str, ip: str) -> None:
 def test_an_announcement_arrives_at_the_other_end(ip: str) -> None:
     """The frame that was sent is the frame that comes out of the cable."""
     family, raw = packed(ip)
-    with cable() as (left, right), wire_of(left, "a") as line:
+    with veth_pair() as (left, right), wire_of(left, "a") as line:
         with Entered(right.netns):
             listener = socket(AF_PACKET, SOCK_RAW, 0)
         with listener:
@@ -124,7 +124,7 @@ def test_an_announcement_arrives_at_the_other_end(ip: str) -> None:
 def test_an_announcement_corrects_the_neighbours_cache(ip: str, ours: str) -> None:
     """A neighbour that knew another MAC for the address knows ours after: that is what it is for."""
     family, raw = packed(ours)
-    with cable() as (left, right), wire_of(left, "a") as line:
+    with veth_pair() as (left, right), wire_of(left, "a") as line:
         give(right, "b", ip)
         old = {"dst": ours, "lladdr": "02:99:99:99:99:99", "ifindex": right.index("b"), "family": family}
         right.theirs.neigh("add", state="stale", **old)
@@ -147,7 +147,7 @@ def test_a_gateway_that_answers_is_heard(ours: str, gateway: str) -> None:
     """The kernel at the other end answers the question, and the wait ends with its answer."""
     family, source = packed(ours)
     target = packed(gateway)[1]
-    with cable() as (left, right), wire_of(left, "a") as line:
+    with veth_pair() as (left, right), wire_of(left, "a") as line:
         give(left, "a", ours)
         give(right, "b", gateway)
         start = monotonic()
@@ -158,7 +158,7 @@ def test_a_gateway_that_answers_is_heard(ours: str, gateway: str) -> None:
 @pytest.mark.root
 def test_of_several_gateways_those_that_answer_are_told() -> None:
     """One of each family answers, one of each is not there; the wait takes its time and tells who did."""
-    with cable() as (left, right), wire_of(left, "a") as line:
+    with veth_pair() as (left, right), wire_of(left, "a") as line:
         for ip in ("10.0.0.5", "fd00::5"):
             give(left, "a", ip)
         for ip in ("10.0.0.1", "fd00::1"):
@@ -179,7 +179,7 @@ def test_our_own_questions_are_no_answers(ours: str, gateway: str) -> None:
     """Nobody is there: what we sent, and a neighbour's question about the same address, are not taken for an answer."""
     family, source = packed(ours)
     target = packed(gateway)[1]
-    with cable() as (left, right), wire_of(left, "a") as line, wire_of(right, "b") as other:
+    with veth_pair() as (left, right), wire_of(left, "a") as line, wire_of(right, "b") as other:
         other.announce(family, source)
         assert line.answered([(family, source, target)], seconds=0.3, every=0.05) == set()
 
@@ -188,7 +188,7 @@ def test_our_own_questions_are_no_answers(ours: str, gateway: str) -> None:
 def test_a_device_that_is_down_is_no_error() -> None:
     """Nothing can be said or heard over a device that is down: nobody is told, nobody answers, in good time."""
     family, source = packed("10.0.0.5")
-    with cable() as (left, _), wire_of(left, "a") as line:
+    with veth_pair() as (left, _), wire_of(left, "a") as line:
         left.ours.set_up(left.ours.links()[-1], False)
         line.announce(family, source)
         start = monotonic()

@@ -10,19 +10,19 @@ import pytest
 from cni_sriov_bond.errors import KERNEL_REFUSED, KernelError
 from cni_sriov_bond.kernel import netlink, rtnetlink
 from cni_sriov_bond.kernel.objects import IFF_ALLMULTI, IFF_PROMISC, IFF_UP, Link, NewRoute
-from tests.support import Space, cable, space
+from tests.support import TemporaryNetns, temporary_netns, veth_pair
 
 pytestmark = pytest.mark.root
 
 MAC = "02:00:00:00:00:aa"
 
 
-def device(where: Space, name: str, kind: str = "ifb") -> Link:
+def device(where: TemporaryNetns, name: str, kind: str = "ifb") -> Link:
     where.theirs.link("add", ifname=name, kind=kind)
     return shown(where, name)
 
 
-def shown(where: Space, name: str) -> Link:
+def shown(where: TemporaryNetns, name: str) -> Link:
     link = where.ours.link(name)
     assert link is not None
     return link
@@ -33,7 +33,7 @@ def shown(where: Space, name: str) -> Link:
 
 def test_a_device_is_shown_as_it_is() -> None:
     """Name, index, MAC, MTU, state, kind and altnames are what pyroute2 reads."""
-    with space() as where:
+    with temporary_netns() as where:
         index = device(where, "d0", "bridge").index
         where.theirs.link("set", index=index, address=MAC, mtu=1234, state="up")
         where.theirs.link("property_add", index=index, altname="another-name-longer-than-15")
@@ -48,7 +48,7 @@ def test_a_device_is_shown_as_it_is() -> None:
 @pytest.mark.parametrize("flag", [IFF_PROMISC, IFF_ALLMULTI])
 def test_a_device_is_made_to_hear_only_what_is_for_it(flag: int) -> None:
     """Promiscuity and all multicast are seen and ended, and its being up is left alone."""
-    with space() as where:
+    with temporary_netns() as where:
         index = device(where, "d0", "bridge").index
         assert not shown(where, "d0").nosy
         where.theirs.link("set", index=index, flags=flag | IFF_UP, change=flag | IFF_UP)
@@ -59,14 +59,14 @@ def test_a_device_is_made_to_hear_only_what_is_for_it(flag: int) -> None:
 
 def test_a_device_that_is_not_there_is_none() -> None:
     """No such name or index is None, not an error."""
-    with space() as where:
+    with temporary_netns() as where:
         assert where.ours.link("nothing") is None
         assert where.ours.link(index=99999) is None
 
 
 def test_all_devices_are_listed_however_many() -> None:
     """A list longer than many datagrams is whole."""
-    with space() as where:
+    with temporary_netns() as where:
         for number in range(150):
             where.theirs.link("add", ifname=f"d{number}", kind="ifb")
         expected = sorted((link["index"], link.get("ifname")) for link in where.theirs.get_links())
@@ -76,7 +76,7 @@ def test_all_devices_are_listed_however_many() -> None:
 
 def test_a_device_is_changed_as_asked() -> None:
     """Up, down, MTU, MAC and name are what pyroute2 then reads."""
-    with space() as where:
+    with temporary_netns() as where:
         link = device(where, "d0", "bridge")
         where.ours.set_mac(link, MAC)
         where.ours.set_mtu(link, 2000)
@@ -90,7 +90,7 @@ def test_a_device_is_changed_as_asked() -> None:
 
 def test_altnames_are_dropped_and_one_that_is_gone_is_no_error() -> None:
     """Every altname that the value lists is gone after, also if somebody was faster."""
-    with space() as where:
+    with temporary_netns() as where:
         index = device(where, "d0").index
         where.theirs.link("property_add", index=index, altname=["one", "two"])
         link = shown(where, "d0")
@@ -102,7 +102,7 @@ def test_altnames_are_dropped_and_one_that_is_gone_is_no_error() -> None:
 
 def test_a_port_is_added_and_taken_out() -> None:
     """IFLA_MASTER is set and cleared; any device that can have ports shows it."""
-    with space() as where:
+    with temporary_netns() as where:
         bridge, port = device(where, "br0", "bridge"), device(where, "d0")
         where.ours.set_port(port, bridge)
         assert shown(where, "d0").master == bridge.index
@@ -112,7 +112,7 @@ def test_a_port_is_added_and_taken_out() -> None:
 
 def test_deleting_twice_is_no_error() -> None:
     """A software device that is gone already is as good as deleted."""
-    with space() as where:
+    with temporary_netns() as where:
         link = device(where, "d0")
         where.ours.delete_link(link)
         where.ours.delete_link(link)
@@ -121,7 +121,7 @@ def test_deleting_twice_is_no_error() -> None:
 
 def test_a_device_moves_under_its_own_or_another_name() -> None:
     """Into another namespace as it is called, under a name, or under the first free number of a pattern."""
-    with space() as left, space() as right:
+    with temporary_netns() as left, temporary_netns() as right:
         device(right, "vf0")
         left.theirs.link("add", ifname="a", kind="veth", peer={"ifname": "b"})
         left.ours.move(shown(left, "a"), right.netns.fd, "the other")
@@ -133,7 +133,7 @@ def test_a_device_moves_under_its_own_or_another_name() -> None:
 
 def test_a_name_that_is_taken_in_the_target_is_told() -> None:
     """The error has EEXIST, the device, and where it could not go; the device stays."""
-    with space("the host") as left, space() as right:
+    with temporary_netns("the host") as left, temporary_netns() as right:
         device(right, "a")
         left.theirs.link("add", ifname="a", kind="veth", peer={"ifname": "b"})
         with pytest.raises(KernelError, match="cannot move a to the other in the host: File exists") as refused:
@@ -144,7 +144,7 @@ def test_a_name_that_is_taken_in_the_target_is_told() -> None:
 
 def test_a_refusal_says_what_where_and_why() -> None:
     """The sentence has the action, the namespace, the errno's words and the kernel's own sentence if it gave one."""
-    with space("the test's namespace") as where:
+    with temporary_netns("the test's namespace") as where:
         link = device(where, "d0")
         device(where, "d1")
         with pytest.raises(KernelError) as refused:
@@ -162,7 +162,7 @@ def test_a_refusal_says_what_where_and_why() -> None:
 
 def test_a_device_without_vfs_refuses_a_vfs_setting() -> None:
     """The error names the setting, the VF and the PF."""
-    with space() as where:
+    with temporary_netns() as where:
         link = device(where, "d0")
         with pytest.raises(KernelError, match="cannot set the VLAN 100 on VF 3 through d0"):
             where.ours.set_vf(link, 3, rtnetlink.vf_vlan(3, 100, 0, 0x8100), "the VLAN 100")
@@ -173,7 +173,7 @@ def test_a_device_without_vfs_refuses_a_vfs_setting() -> None:
 
 def test_after_a_refusal_the_socket_goes_on() -> None:
     """An error leaves nothing unread that the next request would take for its answer."""
-    with space() as where:
+    with temporary_netns() as where:
         link = device(where, "d0")
         for _ in range(3):
             with pytest.raises(KernelError):
@@ -184,7 +184,7 @@ def test_after_a_refusal_the_socket_goes_on() -> None:
 
 def test_a_socket_stays_in_the_namespace_where_it_was_made() -> None:
     """Two doors of two namespaces are used in turn from one thread that is in neither."""
-    with space() as left, space() as right:
+    with temporary_netns() as left, temporary_netns() as right:
         device(left, "l0")
         device(right, "r0")
         assert [sorted(link.name for link in where.ours.links()) for where in (left, right)] == [["l0", "lo"], ["lo", "r0"]]
@@ -195,7 +195,7 @@ def test_a_socket_stays_in_the_namespace_where_it_was_made() -> None:
 
 def test_carrier_is_waited_for() -> None:
     """Without carrier the wait ends with False after its time; with it, at once with True; a device that goes is False."""
-    with space() as where:
+    with temporary_netns() as where:
         where.theirs.link("add", ifname="a", kind="veth", peer={"ifname": "b"})
         where.ours.set_up(shown(where, "a"), True)
         start = monotonic()
@@ -211,13 +211,13 @@ def test_carrier_is_waited_for() -> None:
 # -- addresses and routes
 
 
-def add_address(where: Space, name: str, text: str) -> None:
+def add_address(where: TemporaryNetns, name: str, text: str) -> None:
     ip, prefix = text.split("/")
     family = AF_INET6 if ":" in ip else AF_INET
     where.ours.add_address(shown(where, name), family, inet_pton(family, ip), int(prefix), text)
 
 
-def new_route(where: Space, name: str, dst: str, gateway: str = "", **more: int) -> NewRoute:
+def new_route(where: TemporaryNetns, name: str, dst: str, gateway: str = "", **more: int) -> NewRoute:
     ip, prefix = dst.split("/")
     family = AF_INET6 if ":" in ip else AF_INET
     via = inet_pton(family, gateway) if gateway else b""
@@ -229,7 +229,7 @@ def new_route(where: Space, name: str, dst: str, gateway: str = "", **more: int)
 
 def test_addresses_are_added_and_listed() -> None:
     """Both families, with broadcast where it belongs and no duplicate detection for IPv6: usable at once."""
-    with cable() as (where, _):
+    with veth_pair() as (where, _):
         for text in ("10.0.0.5/24", "192.0.2.1/32", "fd00::5/64"):
             add_address(where, "a", text)
         found = {address.get("address"): address for address in where.theirs.get_addr(index=where.index("a"))}
@@ -245,7 +245,7 @@ def test_addresses_are_added_and_listed() -> None:
 
 def test_an_address_that_is_there_is_refused_with_its_words() -> None:
     """The error names the address and the device."""
-    with cable() as (where, _):
+    with veth_pair() as (where, _):
         add_address(where, "a", "10.0.0.5/24")
         with pytest.raises(KernelError, match=r"cannot add the address 10.0.0.5/24 to a in the left namespace") as refused:
             add_address(where, "a", "10.0.0.5/24")
@@ -254,7 +254,7 @@ def test_an_address_that_is_there_is_refused_with_its_words() -> None:
 
 def test_routes_are_added_and_listed() -> None:
     """By gateway, on the link, to anywhere, with table, priority, MTU and MSS, as pyroute2 reads them."""
-    with cable() as (where, _):
+    with veth_pair() as (where, _):
         for text in ("10.0.0.5/24", "fd00::5/64"):
             add_address(where, "a", text)
         where.ours.add_route(new_route(where, "a", "0.0.0.0/0", "10.0.0.1"), "0.0.0.0/0")
@@ -275,7 +275,7 @@ def test_routes_are_added_and_listed() -> None:
 
 def test_the_same_route_twice_is_no_error() -> None:
     """A delegate may list the subnet's own route, which is there already."""
-    with cable() as (where, _):
+    with veth_pair() as (where, _):
         add_address(where, "a", "10.0.0.5/24")
         for _ in range(2):
             where.ours.add_route(new_route(where, "a", "10.9.0.0/16", "10.0.0.1"), "10.9.0.0/16")
@@ -283,13 +283,16 @@ def test_the_same_route_twice_is_no_error() -> None:
 
 def test_a_route_that_cannot_be_is_refused_with_its_words() -> None:
     """A gateway that is on no link is told with the route."""
-    with cable() as (where, _), pytest.raises(KernelError, match=r"cannot add the route 10.9.0.0/16 via 10.7.0.1 in the left"):
+    with (
+        veth_pair() as (where, _),
+        pytest.raises(KernelError, match=r"cannot add the route 10.9.0.0/16 via 10.7.0.1 in the left"),
+    ):
         where.ours.add_route(new_route(where, "a", "10.9.0.0/16", "10.7.0.1"), "10.9.0.0/16 via 10.7.0.1")
 
 
 def test_an_error_is_a_value_with_its_errno() -> None:
     """Callers compare errno, so it is the kernel's number and positive."""
-    with space() as where, contextlib.closing(netlink.Netlink("x")):
+    with temporary_netns() as where, contextlib.closing(netlink.Netlink("x")):
         with pytest.raises(KernelError) as refused:
             where.ours.set_mac(shown(where, "lo"), "02:00:00:00:00")
         assert refused.value.errno in (EINVAL, EPERM)

@@ -7,7 +7,7 @@ import pytest
 
 from cni_sriov_bond.errors import INVALID_NETNS, IO_FAILURE, CniError
 from cni_sriov_bond.kernel import netns
-from tests.support import own_namespace, space
+from tests.support import own_namespace, temporary_netns
 
 pytestmark = pytest.mark.root
 
@@ -80,7 +80,7 @@ def test_refusing_leaves_no_descriptor_open(tmp_path: Path) -> None:
 
 def test_another_namespace_is_opened_and_known_again() -> None:
     """Device and inode tell a namespace: the same by two paths, different from ours and from another."""
-    with space() as one, space() as other, own_namespace() as ours:
+    with temporary_netns() as one, temporary_netns() as other, own_namespace() as ours:
         found = netns.require(one.path)
         again = netns.find(one.path)
         assert again is not None
@@ -95,7 +95,7 @@ def test_another_namespace_is_opened_and_known_again() -> None:
 
 def test_descriptors_are_not_inherited() -> None:
     """An open namespace would keep a container's alive in any process that we start."""
-    with space() as one, own_namespace() as ours:
+    with temporary_netns() as one, own_namespace() as ours:
         assert not os.get_inheritable(one.netns.fd)
         assert not os.get_inheritable(ours.fd)
 
@@ -103,7 +103,7 @@ def test_descriptors_are_not_inherited() -> None:
 def test_entering_changes_the_namespace_and_leaving_brings_back() -> None:
     """Inside the block we are there, after it here, also when blocks are nested."""
     home = here()
-    with space() as one, space() as other:
+    with temporary_netns() as one, temporary_netns() as other:
         with netns.Entered(one.netns):
             assert here() == one.netns.ino
             with netns.Entered(other.netns):
@@ -115,7 +115,7 @@ def test_entering_changes_the_namespace_and_leaving_brings_back() -> None:
 def test_an_error_inside_brings_back_too() -> None:
     """The block may end as it likes: we are home, and nothing is left open."""
     home = here()
-    with space() as one:
+    with temporary_netns() as one:
         before = sorted(os.listdir("/proc/self/fd"))
         with pytest.raises(KeyError), netns.Entered(one.netns):
             raise KeyError

@@ -43,7 +43,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def installed(wheel: Path) -> Path:
     """Return the directory of programs of a virtual environment with the wheel in it.
 
-    The packages that it depends on are those of the tests; that there are no others is a test of its own.
+    Its dependencies are taken from the environment of the tests; another test checks that there are no others.
     """
     environment = wheel.parent / "venv"
     venv.create(environment, symlinks=True)
@@ -59,7 +59,7 @@ def pip(*arguments: str) -> None:
 
 
 def run(program: Path, *arguments: str, **environment: str) -> str:
-    """Run a console script where nothing but its installation can be imported, and return its output."""
+    """Run a console script from a directory without sources, and return its output."""
     command = [str(program), *arguments]
     done = subprocess.run(command, env=environment, cwd=program.parent, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
@@ -69,8 +69,8 @@ def run(program: Path, *arguments: str, **environment: str) -> str:
 def test_wheel_has_every_module_and_the_marker_of_types(wheel: Path) -> None:
     modules = {str(path.relative_to(CHECKOUT)) for path in (CHECKOUT / "cni_sriov_bond").rglob("*.py")}
     with zipfile.ZipFile(wheel) as packed:
-        inside = {name for name in packed.namelist() if ".dist-info/" not in name}
-    assert inside == modules | {"cni_sriov_bond/py.typed"}
+        packed_files = {name for name in packed.namelist() if ".dist-info/" not in name}
+    assert packed_files == modules | {"cni_sriov_bond/py.typed"}
 
 
 def test_wheel_says_version_and_dependencies_of_the_sources(wheel: Path) -> None:

@@ -1,4 +1,4 @@
-"""Start-up is a feature: what a call costs before the plugin does anything, in instructions and against a Go plugin."""
+"""The cost of starting: instructions of a call, its imports, and its time compared with a Go plugin."""
 
 import os
 import re
@@ -14,7 +14,7 @@ import pytest
 CHECKOUT = Path(__file__).resolve().parent.parent
 PLUGIN = "opt/cni/bin/sriov-bond"
 
-# We promise 45 million and 6.5 times. These are closer to what there is (17.5 million, 3 times), to notice a slip.
+# 45 million and 6.5 times are promised. These limits are closer to the present cost (17.5 million), to notice a regression.
 # Debian 13 has no libpython that can be linked again (build/native.py), so its starts look up more symbols.
 MOST_INSTRUCTIONS = {
     "3.11": {"VERSION": 22_000_000, "ADD": 40_000_000},
@@ -24,14 +24,14 @@ MOST_TIMES_GO = 6.5
 ROUNDS = 60
 
 CONFIG = '{"cniVersion":"1.0.0","name":"n","type":"sriov-bond","pool":"p","ipam":{"type":"host-local"}}'
-# An ADD that is read and checked whole and then refused: that namespace is of another kind.
+# An ADD that passes all checks of its input and is refused then, because the namespace is not a network namespace.
 CALL = {"CNI_CONTAINERID": "c", "CNI_IFNAME": "eth0", "CNI_NETNS": "/proc/self/ns/mnt", "CNI_PATH": "/nowhere"}
 
-# Built into libpython, or small C libraries. Nothing of the standard library that is written in Python, except os: it
-# brings collections.abc, and costs 4.4 million instructions.
+# Modules in libpython, or small C libraries. Of the standard library's Python modules only os and what it imports
+# (collections.abc): 4.4 million instructions.
 LEAN = {"_ctypes", "_json", "_sha256", "_socket", "_struct", "errno", "fcntl", "marshal", "posix", "select", "sys", "time"}
 LEAN |= {"_collections_abc", "_stat", "genericpath", "os", "os.path", "posixpath", "stat", "struct"}
-LEAN |= {"_sha2"}  # that is _sha256 in Python 3.13
+LEAN |= {"_sha2"}  # the name of _sha256 in Python 3.13
 OURS = "cni_sriov_bond"
 
 _LIST_MODULES = """\
@@ -47,7 +47,7 @@ posix.write(2, " ".join(sorted(after - before)).encode())
 
 
 def imported(command: str, stdin: str = CONFIG) -> set[str]:
-    """Return the modules that a call imports beyond those of a bare interpreter (isolated, no site), as frozen ones are."""
+    """Return the modules that a call imports, beyond those of an isolated interpreter without site, as the frozen one is."""
     done = subprocess.run(
         [sys.executable, "-I", "-S", "-B", "-c", _LIST_MODULES, CHECKOUT],
         env={"CNI_COMMAND": command, **CALL},
@@ -60,7 +60,7 @@ def imported(command: str, stdin: str = CONFIG) -> set[str]:
 
 
 def instructions(program: Path, command: str, scratch: Path) -> int:
-    """Count the instructions of a whole call, from the dynamic loader's first to the exit."""
+    """Return the number of instructions of a call, from the dynamic loader to the exit."""
     done = subprocess.run(
         ["valgrind", "--tool=callgrind", "--trace-children=yes", f"--callgrind-out-file={scratch}/%p", program],
         env={"PATH": os.environ["PATH"], "CNI_COMMAND": command, **CALL},
@@ -69,13 +69,13 @@ def instructions(program: Path, command: str, scratch: Path) -> int:
         text=True,
     )
     images = re.findall(r"Command: (\S+)", done.stderr)
-    assert images == [str(program)], "it must not execute itself again, nor anything else"
+    assert images == [str(program)], "it must not execute itself again, or any other program"
     (collected,) = re.findall(r"Collected : (\d+)", done.stderr)
     return int(collected)
 
 
 def seconds(program: Path) -> float:
-    """Time one VERSION call as a runtime would see it."""
+    """Return the seconds of one VERSION call, from start to exit."""
     sink = os.open("/dev/null", os.O_RDWR)
     actions = [(os.POSIX_SPAWN_DUP2, sink, number) for number in (0, 1, 2)]
     began = time.perf_counter()
@@ -108,7 +108,7 @@ def test_instructions(frozen: Path, tmp_path: Path, command: str) -> None:
 @pytest.mark.measures
 @pytest.mark.frozen
 def test_version_against_go(frozen: Path, clients: Path) -> None:
-    """Interleaved, so that whatever else the machine does hits both; medians, so that a hiccup hits neither."""
+    """The calls are interleaved, so that other load affects both; medians ignore outliers."""
     ours, go = frozen / PLUGIN, clients / "host-local"
     taken: dict[Path, list[float]] = {ours: [], go: []}
     for _ in range(ROUNDS):

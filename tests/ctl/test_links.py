@@ -11,7 +11,7 @@ from pyroute2.netlink.devlink import devlinkcmd  # type: ignore[import-untyped]
 from cni_sriov_bond.ctl import links
 from cni_sriov_bond.kernel import sysfs
 from cni_sriov_bond.kernel.netns import Entered
-from tests.support import REPOSITORY, Space, cable
+from tests.support import REPOSITORY, TemporaryNetns, veth_pair
 
 PF = "ffff:01:00.0"
 
@@ -25,10 +25,10 @@ def device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
-def read(space: Space, *addresses: str) -> list[links.Nic]:
+def read(netns: TemporaryNetns, *addresses: str) -> list[links.Nic]:
     """Read NICs inside a namespace; no socket and no event loop is left open, which would be a warning."""
     before = len(os.listdir("/proc/self/fd"))
-    with Entered(space.netns), links.Reader() as reader:
+    with Entered(netns.netns), links.Reader() as reader:
         nics = [reader.read(address, "enp1s0", number) for number, address in enumerate(addresses, 1)]
     del reader
     gc.collect()
@@ -36,9 +36,9 @@ def read(space: Space, *addresses: str) -> list[links.Nic]:
     return nics
 
 
-def counters(space: Space, name: str) -> links.Counters:
+def counters(netns: TemporaryNetns, name: str) -> links.Counters:
     """Read a device's counters as the kernel has them in /proc."""
-    with Entered(space.netns):
+    with Entered(netns.netns):
         lines = Path("/proc/thread-self/net/dev").read_text().splitlines()
     [values] = [line.split(":")[1].split() for line in lines if line.strip().startswith(f"{name}:")]
     return links.Counters(*(int(values[index]) for index in (0, 1, 2, 3, 8, 9, 10, 11)))
@@ -49,7 +49,7 @@ def test_a_nic_has_the_facts_that_its_driver_has(device: Path) -> None:
     """Link, counters and speed by netlink; driver by ioctl; VFs and NUMA node by sysfs. veth has no firmware."""
     for attribute, value in (("sriov_numvfs", 3), ("sriov_totalvfs", 7), ("numa_node", 1)):
         (device / attribute).write_text(f"{value}\n")
-    with cable(mtu=1450) as (left, _):
+    with veth_pair(mtu=1450) as (left, _):
         mac = left.show("a").get_attr("IFLA_ADDRESS")
         with Entered(left.netns), socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as raw:
             raw.bind(("a", 0))
@@ -71,7 +71,7 @@ def test_a_nic_has_the_facts_that_its_driver_has(device: Path) -> None:
 @pytest.mark.root
 def test_a_nic_that_is_down_and_one_without_its_cable(device: Path) -> None:
     """Some drivers say that a device which is down has carrier."""
-    with cable() as (left, right):
+    with veth_pair() as (left, right):
         right.theirs.link("set", index=right.index("b"), state="down")
         [nic] = read(left, PF)
         assert (nic.present, nic.up, nic.carrier) == (True, True, False)
@@ -86,7 +86,7 @@ def test_a_nic_that_is_missing_has_no_facts(device: Path) -> None:
     (device.parent / "ffff:02:00.0").mkdir()
     (device.parent / "ffff:02:00.0" / "numa_node").write_text("-1\n")
     (device / "net" / "a").rename(device / "net" / "gone")
-    with cable() as (left, _):
+    with veth_pair() as (left, _):
         nics = read(left, PF, "ffff:02:00.0", "ffff:03:00.0")
     assert [(nic.present, nic.name) for nic in nics] == [(False, "gone"), (False, "enp1s0"), (False, "enp1s0")]
     for nic in nics:
@@ -100,7 +100,7 @@ def test_a_nic_that_is_missing_has_no_facts(device: Path) -> None:
 @pytest.mark.root
 def test_a_device_that_has_no_ethtool_has_no_speed(device: Path) -> None:
     (device / "net" / "a").rename(device / "net" / "lo")
-    with cable() as (left, _):
+    with veth_pair() as (left, _):
         [nic] = read(left, PF)
     assert (nic.present, nic.speed, nic.duplex, nic.driver, nic.firmware) == (True, None, None, None, None)
 

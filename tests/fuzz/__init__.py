@@ -1,1 +1,1 @@
-"""Hostile calls of the built executables: what is sent, how it is run without harm, and what an answer may be."""
+"""Hostile calls of the built executables: how they are generated, run in a sandbox, and judged."""

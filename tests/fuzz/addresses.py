@@ -1,4 +1,4 @@
-"""Which addresses a config of the IPAM delegate may ever give: written down once more, from docs/ipam.md, with ipaddress."""
+"""The addresses that a config of the IPAM plugin allows: a second implementation of docs/ipam.md, with ipaddress."""
 
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import Any
@@ -7,8 +7,8 @@ Ip = IPv4Address | IPv6Address
 
 
 def _ip(text: str) -> Ip:
-    found = ip_address(text)
-    return getattr(found, "ipv4_mapped", None) or found
+    address = ip_address(text)
+    return getattr(address, "ipv4_mapped", None) or address
 
 
 def _folded(value: dict[str, Any]) -> dict[str, Any]:
@@ -16,14 +16,14 @@ def _folded(value: dict[str, Any]) -> dict[str, Any]:
 
 
 class Range:
-    """A range: its first and last address, its gateway, and what is excluded."""
+    """A range: its first and last address, its gateway, and the excluded networks."""
 
     def __init__(self, value: dict[str, Any]) -> None:
         value = _folded(value)
         self.net = ip_network(value["subnet"])
         small = self.net.num_addresses <= 2
         first, last = self.net[0], self.net[-1]
-        # Not given in any case: an IPv4 network's own address and its broadcast address, an IPv6 network's own address.
+        # Never allocated: the network and broadcast addresses of IPv4, the subnet-router anycast address of IPv6.
         self._never = set() if small else {first, last} if self.net.version == 4 else {first}
         self.first = _ip(value["rangestart"]) if value.get("rangestart") else first
         self.last = _ip(value["rangeend"]) if value.get("rangeend") else last
@@ -31,42 +31,42 @@ class Range:
         self.gateway = _ip(value["gateway"]) if value.get("gateway") else default
         self._excluded = [ip_network(one, strict=False) for one in value.get("exclude") or ()]
 
-    def gives(self, address: Ip) -> bool:
-        """Tell whether an address may be given, gateways apart."""
+    def allows(self, address: Ip) -> bool:
+        """Return whether an address may be allocated, without regard to gateways."""
         if address.version != self.net.version or address not in self.net or address in self._never:
             return False
-        inside = int(self.first) <= int(address) <= int(self.last)
-        return inside and not any(address in net for net in self._excluded if net.version == address.version)
+        within = int(self.first) <= int(address) <= int(self.last)
+        return within and not any(address in net for net in self._excluded if net.version == address.version)
 
 
 class Set:
-    """Ranges of which an attachment gets one address; a gateway of one is never given by another."""
+    """A range set: an attachment gets one address of it. A gateway of one range is not allocated from another."""
 
     def __init__(self, ranges: list[dict[str, Any]]) -> None:
-        self.ranges = [Range(one) for one in ranges]
-        self._gateways = {one.gateway for one in self.ranges}
+        self.ranges = [Range(part) for part in ranges]
+        self._gateways = {part.gateway for part in self.ranges}
 
-    def gives(self, address: Ip) -> bool:
-        """Tell whether an address may be given."""
-        return address not in self._gateways and any(one.gives(address) for one in self.ranges)
+    def allows(self, address: Ip) -> bool:
+        """Return whether an address may be allocated."""
+        return address not in self._gateways and any(part.allows(address) for part in self.ranges)
 
     def all(self) -> set[Ip]:
-        """Give every address that may be given; for small ranges."""
-        return {address for one in self.ranges for address in one.net if self.gives(address)}
+        """Return every address that may be allocated; for small ranges only."""
+        return {address for part in self.ranges for address in part.net if self.allows(address)}
 
 
 def sets(config: dict[str, Any], vlan: int | None = None) -> list[Set]:
-    """Give the range sets of a config that was taken; of ``subnets`` those of one VLAN, or with None of every one."""
-    whole = {key: part for key, part in config.items() if part is not None}
-    ipam = _folded(whole["ipam"])
-    runtime = whole.get("runtimeConfig") or {}
-    found = [Set(one) for one in _folded(runtime).get("ipranges") or ()]
+    """Return the range sets of a valid config; of ``subnets`` only those of a VLAN, or all if ``vlan`` is None."""
+    top = {key: part for key, part in config.items() if part is not None}
+    ipam = _folded(top["ipam"])
+    runtime = top.get("runtimeConfig") or {}
+    range_sets = [Set(entry) for entry in _folded(runtime).get("ipranges") or ()]
     if ipam.get("subnet"):
-        found.append(Set([ipam]))
-    found += [Set(one) for one in ipam.get("ranges") or ()]
+        range_sets.append(Set([ipam]))
+    range_sets += [Set(entry) for entry in ipam.get("ranges") or ()]
     groups: dict[tuple[int, int], list[dict[str, Any]]] = {}
-    for one in ipam.get("subnets") or ():
-        its_vlan = _folded(one).get("vlan") or 0
-        if vlan is None or its_vlan == vlan:
-            groups.setdefault((its_vlan, Range(one).net.version), []).append(one)
-    return found + [Set(one) for one in groups.values()]
+    for entry in ipam.get("subnets") or ():
+        entry_vlan = _folded(entry).get("vlan") or 0
+        if vlan is None or entry_vlan == vlan:
+            groups.setdefault((entry_vlan, Range(entry).net.version), []).append(entry)
+    return range_sets + [Set(entry) for entry in groups.values()]

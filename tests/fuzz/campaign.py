@@ -1,4 +1,4 @@
-"""A run of many hostile calls over the machine's processors, counted by verb and code, with what fails kept in files."""
+"""Run many hostile calls on all processors, count them by verb and code, and save failing calls in files."""
 
 import base64
 import json
@@ -15,23 +15,23 @@ from pathlib import Path
 from typing import Any
 
 CHECKOUT = Path(__file__).resolve().parents[2]
-# One in so many calls is of a sequence; a sequence has at most 24 calls.
+# One sequence (of at most 24 calls) for this many single calls.
 _CALLS_PER_SEQUENCE = 100
 _REPORT_SECONDS = 5.0
-_MOST_TOLD = 20
-# Beside the silent call's 45 s no worker takes long for one line; this is for one that hangs itself.
-_SILENCE_SECONDS = 90.0
+_MOST_REPORTED = 20
+# The silent call takes 45 s, everything else much less. A worker without a line for this long hangs.
+_HANG_SECONDS = 90.0
 
 
 @dataclass
 class Run:
-    """What a run found: calls by (program, verb, code), and of each failure its id and what is wrong."""
+    """The results of a run: the number of calls by (program, verb, code), and the id and the complaints of each failure."""
 
     seed: int
     counts: "Counter[tuple[str, str, int]]" = field(default_factory=Counter)
     failures: list[tuple[str, list[str]]] = field(default_factory=list)
     seconds: float = 0.0
-    # What is hardest on the programs, each with the call's id: seconds, and MiB of memory.
+    # The slowest call (seconds) and the one with the largest memory (MiB), each with its id.
     slowest: tuple[float, str] = (0.0, "")
     largest: tuple[int, str] = (0, "")
 
@@ -40,12 +40,10 @@ class Run:
         return sum(self.counts.values())
 
     def table(self) -> str:
-        """Give the counts, a line for each program and verb."""
+        """Return the counts, one line for each program and verb."""
         lines = []
         for program, verb in sorted({(program, verb) for program, verb, _ in self.counts}):
-            codes = sorted(
-                (code, count) for (one, other, code), count in self.counts.items() if (one, other) == (program, verb)
-            )
+            codes = sorted((key[2], count) for key, count in self.counts.items() if key[:2] == (program, verb))
             shown = "  ".join(f"{'none' if code < 0 else code}: {count}" for code, count in codes[:20])
             lines.append(f"{program:16}{verb:8}{shown}")
         return "\n".join(lines)
@@ -61,53 +59,54 @@ def run(
     seed: int,
     number: int,
     keep: Path,
-    tell: Callable[[str], None],
+    report: Callable[[str], None],
     only: tuple[str, ...] = (),
     silent: bool = True,
 ) -> Run:
-    """Make so many calls and sequences of calls.
+    """Make a number of calls, and sequences of calls.
 
-    :param keep: the folder where a failing call is kept, in one of its own: environment, input, delegate and answer.
+    :param keep: the directory for failing calls; each gets a subdirectory with environment, input, delegate and answer.
+    :param report: called with each line of progress.
     :param only: ids of single calls to make instead.
-    :param silent: whether the call whose delegate never answers, which takes 45 s, is one of them.
+    :param silent: whether to include the call whose delegate never answers, which takes 45 s.
     """
     began = time.monotonic()
-    found = Run(seed)
+    results = Run(seed)
     shares = [list(only)] if only else _shares(number, silent)
     workers = [_start(product, seed, share) for share in shares]
     selector = selectors.DefaultSelector()
-    rests: dict[int, bytes] = {}
+    partial: dict[int, bytes] = {}
     for worker in workers:
-        rests[worker.stdout.fileno()] = b""  # type: ignore[union-attr]
+        partial[worker.stdout.fileno()] = b""  # type: ignore[union-attr]
         selector.register(worker.stdout, selectors.EVENT_READ)  # type: ignore[arg-type]
-    told, heard = began, began
+    reported, answered = began, began
     while selector.get_map():
         for key, _ in selector.select(1.0):
-            heard = time.monotonic()
+            answered = time.monotonic()
             data = os.read(key.fd, 65536)
             if not data:
                 selector.unregister(key.fileobj)
-            *lines, rests[key.fd] = (rests[key.fd] + data).split(b"\n")
+            *lines, partial[key.fd] = (partial[key.fd] + data).split(b"\n")
             for line in lines:
-                _note(found, json.loads(line), keep, tell)
-        if time.monotonic() - told > _REPORT_SECONDS:
-            told = time.monotonic()
-            tell(f"fuzz: {found.calls} calls in {told - began:.0f} s, {len(found.failures)} failures")
-        if time.monotonic() - heard > _SILENCE_SECONDS:
+                _note(results, json.loads(line), keep, report)
+        if time.monotonic() - reported > _REPORT_SECONDS:
+            reported = time.monotonic()
+            report(f"fuzz: {results.calls} calls in {reported - began:.0f} s, {len(results.failures)} failures")
+        if time.monotonic() - answered > _HANG_SECONDS:
             for worker in workers:
                 worker.kill()
     for worker, share in zip(workers, shares, strict=True):
         if worker.wait():
-            found.failures.append(("worker", [f"the worker of {share} ended with status {worker.returncode}"]))
+            results.failures.append(("worker", [f"the worker of {share} ended with status {worker.returncode}"]))
         worker.stdout.close()  # type: ignore[union-attr]
-    found.seconds = time.monotonic() - began
-    return found
+    results.seconds = time.monotonic() - began
+    return results
 
 
 def _shares(number: int, silent: bool) -> list[list[str]]:
     width = max(1, len(os.sched_getaffinity(0)))
     sequences = number // _CALLS_PER_SEQUENCE
-    shares = [[f"{one}-{number}-{width}", f"s{one}-{sequences}-{width}"] for one in range(width)]
+    shares = [[f"{index}-{number}-{width}", f"s{index}-{sequences}-{width}"] for index in range(width)]
     return [["silent"], *shares] if silent else shares
 
 
@@ -116,25 +115,25 @@ def _start(product: Path, seed: int, share: list[str]) -> "subprocess.Popen[byte
     return subprocess.Popen(command, cwd=CHECKOUT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
 
 
-def _note(found: Run, line: dict[str, Any], keep: Path, tell: Callable[[str], None]) -> None:
+def _note(results: Run, line: dict[str, Any], keep: Path, report: Callable[[str], None]) -> None:
     for program, verb, code in line["calls"]:
-        found.counts[program, verb, code] += 1
-    found.slowest = max(found.slowest, (line.get("seconds", 0.0), line["id"]))
-    found.largest = max(found.largest, (line.get("memory", 0), line["id"]))
+        results.counts[program, verb, code] += 1
+    results.slowest = max(results.slowest, (line.get("seconds", 0.0), line["id"]))
+    results.largest = max(results.largest, (line.get("memory", 0), line["id"]))
     if not line["wrong"]:
         return
-    found.failures.append((line["id"], line["wrong"]))
-    folder = keep / f"{found.seed}-{line['id']}"
+    results.failures.append((line["id"], line["wrong"]))
+    folder = keep / f"{results.seed}-{line['id']}"
     folder.mkdir(parents=True, exist_ok=True)
     for name, data in line["files"].items():
         (folder / name).write_bytes(base64.b64decode(data))
-    (folder / "wrong").write_text("".join(f"{one}\n" for one in line["wrong"]), "utf-8", "backslashreplace")
-    if len(found.failures) <= _MOST_TOLD:
-        tell(f"fuzz: FAILED ./dev fuzz --seed {found.seed} --case {line['id']}; kept in {folder}")
-        for one in line["wrong"]:
-            tell(f"    {one[:500]!r}")
+    (folder / "wrong").write_text("".join(f"{complaint}\n" for complaint in line["wrong"]), "utf-8", "backslashreplace")
+    if len(results.failures) <= _MOST_REPORTED:
+        report(f"fuzz: FAILED ./dev fuzz --seed {results.seed} --case {line['id']}; saved in {folder}")
+        for complaint in line["wrong"]:
+            report(f"    {complaint[:500]!r}")
 
 
 def fresh_seed() -> int:
-    """Give a seed that was not used before, most likely."""
+    """Return a random seed."""
     return random.SystemRandom().randrange(1 << 32)

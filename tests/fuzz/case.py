@@ -1,4 +1,4 @@
-"""One hostile call, made from a seed and a number: the same two give the same call."""
+"""One hostile call, generated from a seed and a number: the same two numbers give the same call."""
 
 import random
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ _VERBS = (b"ADD",) * 9 + (b"DEL",) * 5 + (b"CHECK",) * 2 + (b"GC",) * 3 + (b"STA
 _NO_VERBS = (b"VERSION", b"", b"add", b"NOPE", b"ADD ", b"\xff", b"ADD\nDEL", b"X" * 5000)
 _NETNS = (samples.BOX,) * 6 + ("/run/netns/gone", "/run/fuzz/fifo", "/run/fuzz/file", "/proc/self/ns/net", "/dev/null", "/")
 _STREAMS = ("closed", "full", "unread")
-# What a runtime has no business to set, and others may have set before it.
+# Variables that no runtime sets, but that may be in its environment.
 _FOREIGN = (
     b"=x", b"nothing", b"A==b=", b"\xff=\xfe", b"PYTHONHOME=/nowhere", b"PYTHONPATH=/run/fuzz", b"PYTHONINSPECT=1",
     b"PYTHONVERBOSE=1", b"PYTHONMALLOC=x", b"PYTHONHASHSEED=x", b"PYTHONUTF8=x", b"PYTHONIOENCODING=x", b"LC_ALL=x\xff",
@@ -22,9 +22,9 @@ _FOREIGN = (
 
 @dataclass
 class Case:
-    """A call: the program, its environment as the entries of it, its input, and the world that it meets.
+    """A call: the program, the entries of its environment, its input, and the state of the host.
 
-    ``stdin`` None is a closed one. ``world`` is what the state directory holds, see sandbox.WORLDS.
+    ``stdin`` None means a closed one. ``world`` names the content of the state directory (``Sandbox.reset``).
     """
 
     program: str
@@ -36,7 +36,7 @@ class Case:
     stdin_directory: bool = False
 
     def variable(self, name: bytes) -> bytes:
-        """Give a variable as the program sees it: the first of that name counts."""
+        """Return a variable as the program sees it: the first entry of a name counts."""
         for entry in self.environ:
             key, equals, value = entry.partition(b"=")
             if equals and key == name:
@@ -45,12 +45,12 @@ class Case:
 
     @property
     def verb(self) -> str:
-        """The verb, as far as it can be read."""
+        """The value of CNI_COMMAND."""
         return self.variable(b"CNI_COMMAND").decode("utf-8", "replace")
 
 
 def make(seed: int, number: int) -> Case:
-    """Make a call."""
+    """Generate a call."""
     dice = random.Random(f"{seed} {number}")
     if dice.random() < 0.03:
         return _deep(dice)
@@ -60,39 +60,39 @@ def make(seed: int, number: int) -> Case:
     value = _config(dice, program, verb.decode("latin-1"))
     environ = _environ(dice, verb)
     changes = dice.choice((0, 0, 1, 1, 1, 2, 3, 6))
-    where = dice.choice(("config", "config", "config", "environ", "both"))
-    if where != "environ":
+    mutated = dice.choice(("config", "config", "config", "environ", "both"))
+    if mutated != "environ":
         parts = ("plugin", "plugin", "ipam") if program == PLUGIN else ("ipam", "range", "route", "delegate", "ipam")
         value = mutate.structure(dice, value, changes, parts)
-    if where != "config":
+    if mutated != "config":
         environ = _changed(dice, environ, changes)
     stdin: bytes | None = mutate.text(dice, value)
     if dice.random() < 0.12:
         stdin = mutate.raw(dice, stdin or b"")
-    made = Case(
+    case = Case(
         program, environ, stdin, delegate, world=dice.choice(("leased", "leased", "leased", "empty", "full", "damaged"))
     )
     if dice.random() < 0.04:
-        made.streams[dice.choice(("out", "err"))] = dice.choice(_STREAMS)
+        case.streams[dice.choice(("out", "err"))] = dice.choice(_STREAMS)
     elif dice.random() < 0.01:
-        made.stdin, made.stdin_directory = (None, False) if dice.random() < 0.5 else (b"", True)
-    return made
+        case.stdin, case.stdin_directory = (None, False) if dice.random() < 0.5 else (b"", True)
+    return case
 
 
 def _deep(dice: random.Random) -> Case:
-    """Give a well made call that has work to do and a delegate that complains, with one stream that is not as it should be."""
+    """Return a valid call that has something to do, with a delegate that writes to stderr and one unusable stream."""
     verb = dice.choice((b"DEL", b"DEL", b"GC", b"STATUS", b"ADD"))
     value = {**samples.network(dice, "odd"), "name": "net1", "cniVersion": "1.1.0"}
     names = (b"CNI_CONTAINERID=", b"CNI_IFNAME=")
     environ = [entry for entry in _environ(dice, verb) if not entry.startswith(names)]
     environ += [names[0] + (b"new" if verb == b"ADD" else b"c1"), names[1] + b"eth0"]
-    made = Case(PLUGIN, environ, mutate.text(dice, value), Delegate(b"echo loud >&2\nexit 0\n"))
-    made.streams[dice.choice(("out", "err", "err"))] = dice.choice(_STREAMS)
-    return made
+    case = Case(PLUGIN, environ, mutate.text(dice, value), Delegate(b"echo loud >&2\nexit 0\n"))
+    case.streams[dice.choice(("out", "err", "err"))] = dice.choice(_STREAMS)
+    return case
 
 
 def silent() -> Case:
-    """Give the call whose delegate says nothing until the plugin's own deadline: there is one in a run, for it takes 45 s."""
+    """Return the call whose delegate does not answer before the plugin's deadline. It takes 45 s, so a run has only one."""
     dice = random.Random(0)
     value = samples.network(dice, "odd")
     return Case(PLUGIN, _environ(dice, b"DEL"), mutate.text(dice, value), delegates.SILENT, world="empty")
@@ -131,24 +131,24 @@ def _environ(dice: random.Random, verb: bytes) -> list[bytes]:
 def _changed(dice: random.Random, environ: list[bytes], number: int) -> list[bytes]:
     for _ in range(number):
         kind = dice.random()
-        place = dice.randrange(len(environ))
-        name = environ[place].partition(b"=")[0]
+        index = dice.randrange(len(environ))
+        name = environ[index].partition(b"=")[0]
         if kind < 0.15:
-            del environ[place]
+            del environ[index]
             environ = environ or [b"X="]
         elif kind < 0.3:
             environ.insert(dice.randrange(len(environ) + 1), dice.choice(_FOREIGN))
         elif kind < 0.55:
-            environ[place] = b"CNI_ARGS=" + _args(dice)
+            environ[index] = b"CNI_ARGS=" + _args(dice)
         elif kind < 0.65:
-            environ[place] = name + b"=" + dice.choice(values.ODD_PATHS).replace("\0", "").encode("utf-8", "surrogatepass")
+            environ[index] = name + b"=" + dice.choice(values.ODD_PATHS).replace("\0", "").encode("utf-8", "surrogatepass")
         elif name != b"PATH":
-            environ[place] = name + b"=" + values.word(dice)
+            environ[index] = name + b"=" + values.word(dice)
     return environ
 
 
 def _args(dice: random.Random) -> bytes:
-    """Give CNI_ARGS of which some pairs are none."""
+    """Return CNI_ARGS, some of them malformed."""
     keys = (b"IP", b"VLAN", b"MAC", b"IgnoreUnknown", b"K8S_POD_NAME", b"ip", b"")
     pairs = [dice.choice(keys) + dice.choice((b"=", b"=", b"=", b"", b"==")) + values.word(dice)[:6000] for _ in range(3)]
     return dice.choice((b";", b";", b";;", b"&")).join(pairs[: dice.randrange(1, 4)])

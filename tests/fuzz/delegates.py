@@ -1,4 +1,4 @@
-"""IPAM plugins that do everything but their duty."""
+"""IPAM plugins that misbehave."""
 
 import json
 import os
@@ -11,7 +11,10 @@ from tests.fuzz import mutate, samples, values
 
 @dataclass
 class Delegate:
-    """The program ``odd`` in CNI_PATH: its text, or what else is there; and which of its codes may become ours."""
+    """The program ``odd`` in CNI_PATH: its script, or the kind of file that is there instead.
+
+    ``codes`` are those of its error codes that the plugin may pass on.
+    """
 
     script: bytes = b"exit 0\n"
     kind: str = "script"
@@ -22,7 +25,7 @@ class Delegate:
 
 
 _ANSWER = "/run/fuzz/answer"
-# What a delegate does before, instead of or after its answer; the config is left unread, half read or read.
+# What a delegate does before, instead of or after its answer. It reads the config, a part of it, or nothing.
 _READING = (b"cat >/dev/null\n", b"", b"exec <&-\n", b"head -c 1 >/dev/null\n")
 _NOISE = (
     b"",
@@ -39,7 +42,7 @@ SILENT = Delegate(b"exec tail -f /dev/null\n", seconds=45.0)
 
 
 def make(dice: random.Random) -> Delegate:
-    """Give a delegate that fails in some way, or does not."""
+    """Generate a delegate, which may fail in some way."""
     kind = dice.random()
     if kind < 0.07:
         return Delegate(kind=dice.choice(("missing", "unusable", "directory", "empty", "binary", "loop", "interpreter")))
@@ -55,7 +58,7 @@ def make(dice: random.Random) -> Delegate:
 
 
 def error(dice: random.Random) -> bytes:
-    """Give an error document, with anything in the place of anything."""
+    """Return an error document, with any of its values replaced at random."""
     value: dict[str, Any] = {
         "cniVersion": "1.0.0",
         "code": dice.choice((1, 7, 11, 50, 99, 100, 999)),
@@ -74,7 +77,7 @@ def error(dice: random.Random) -> bytes:
 
 
 def answer(dice: random.Random) -> bytes:
-    """Give what an ADD might be answered: a result of any version, damaged more or less."""
+    """Return an answer to an ADD: a result of any version, mutated or not."""
     value = samples.result(dice.choice(("0.1.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0")))
     value = mutate.structure(dice, value, dice.choice((0, 1, 1, 2, 4)), ("route",))
     data = mutate.text(dice, value)
@@ -82,7 +85,7 @@ def answer(dice: random.Random) -> bytes:
 
 
 def codes(document: bytes) -> set[int]:
-    """Give the code that a document of an error has, if that is one that a runtime could read (Go: an unsigned int)."""
+    """Return the code of an error document, if a runtime can read it (in Go it is an unsigned int)."""
     try:
         value = json.loads(document.decode("utf-8", "replace"))
     except (ValueError, RecursionError):
@@ -91,19 +94,20 @@ def codes(document: bytes) -> set[int]:
     return {code} if type(code) is int and 0 < code < 2**32 else set()
 
 
-def install(one: Delegate, path: str) -> None:
-    """Put a delegate where it is found."""
+def install(delegate: Delegate, path: str) -> None:
+    """Install a delegate at a path."""
     with open(_ANSWER, "wb") as file:
-        file.write(one.answer)
-    if one.kind == "missing":
+        file.write(delegate.answer)
+    if delegate.kind == "missing":
         return
-    if one.kind == "directory":
+    if delegate.kind == "directory":
         os.mkdir(path)
         return
-    if one.kind == "loop":
+    if delegate.kind == "loop":
         os.symlink(path, path)
         return
-    head = {"interpreter": b"#!/no/such/shell\n", "binary": b"\x7fELF" + bytes(60), "empty": b""}.get(one.kind, b"#!/bin/sh\n")
+    heads = {"interpreter": b"#!/no/such/shell\n", "binary": b"\x7fELF" + bytes(60), "empty": b""}
+    head = heads.get(delegate.kind, b"#!/bin/sh\n")
     with open(path, "wb") as file:
-        file.write(head + (b"" if one.kind in ("empty", "binary") else one.script))
-    os.chmod(path, 0o644 if one.kind == "unusable" else 0o755)
+        file.write(head + (b"" if delegate.kind in ("empty", "binary") else delegate.script))
+    os.chmod(path, 0o644 if delegate.kind == "unusable" else 0o755)

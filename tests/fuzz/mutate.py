@@ -1,4 +1,4 @@
-"""Changes to what is well made: to a value's structure, and to the bytes that it is written in."""
+"""Mutations of valid documents: of their structure, and of their bytes."""
 
 import json
 import random
@@ -10,26 +10,26 @@ from tests.fuzz import samples, values
 Path = tuple[Any, ...]
 
 
-def places(value: Any, at: Path = ()) -> list[Path]:
-    """Give the path of every value inside another, its own first."""
-    found = [at]
-    if isinstance(value, dict | list) and len(at) < 8:
+def places(value: Any, path: Path = ()) -> list[Path]:
+    """Return the path of every value inside a value, beginning with its own."""
+    paths = [path]
+    if isinstance(value, dict | list) and len(path) < 8:
         parts = value.items() if isinstance(value, dict) else enumerate(value[:20])
         for key, part in parts:
-            found += places(part, (*at, key))
-    return found
+            paths += places(part, (*path, key))
+    return paths
 
 
-def _get(value: Any, at: Path) -> Any:
-    for key in at:
+def _get(value: Any, path: Path) -> Any:
+    for key in path:
         value = value[key]
     return value
 
 
 def structure(dice: random.Random, value: dict[str, Any], number: int, parts: tuple[str, ...]) -> dict[str, Any]:
-    """Change a document so many times; the change may be anywhere in it.
+    """Mutate a document, at ``number`` random places.
 
-    :param parts: the names of the schemas, of ``samples.PARTS``, whose keys it may be given.
+    :param parts: names of schemas (``samples.PARTS``) whose keys may be added.
     """
     for _ in range(number):
         kind = dice.random()
@@ -45,27 +45,28 @@ def structure(dice: random.Random, value: dict[str, Any], number: int, parts: tu
 
 
 def _set_known(dice: random.Random, value: dict[str, Any], parts: tuple[str, ...]) -> None:
-    """Set a key of a schema, to what it takes, nearly takes, or not at all, where it belongs or somewhere else."""
+    """Set a key of a schema to a valid, a nearly valid or a random value, in its own object or in another."""
     part = dice.choice(parts)
     key = dice.choice(sorted(samples.PARTS[part]))
-    how = dice.random()
+    chance = dice.random()
     known = samples.PARTS[part][key]
-    made = (
-        samples.of_schema(dice, known) if how < 0.4 else samples.beside_schema(dice, known) if how < 0.6 else values.value(dice)
-    )
+    if chance < 0.4:
+        new = samples.of_schema(dice, known)
+    else:
+        new = samples.beside_schema(dice, known) if chance < 0.6 else values.value(dice)
     if key in ("stateDir", "dataDir", "logFile", "resolvConf") and dice.random() < 0.7:
-        made = dice.choice(values.ODD_PATHS)
-    inside = [value] if part in ("plugin", "delegate") else [_get(value, at) for at in places(value) if at]
-    objects = [one for one in inside if isinstance(one, dict)] or [value]
-    dice.choice(objects)[key] = made
+        new = dice.choice(values.ODD_PATHS)
+    parents = [value] if part in ("plugin", "delegate") else [_get(value, path) for path in places(value) if path]
+    objects = [parent for parent in parents if isinstance(parent, dict)] or [value]
+    dice.choice(objects)[key] = new
 
 
 def _change(dice: random.Random, value: dict[str, Any]) -> None:
-    found = [at for at in places(value) if at]
-    if not found:
+    paths = [path for path in places(value) if path]
+    if not paths:
         return
-    at = dice.choice(found)
-    holder, key = _get(value, at[:-1]), at[-1]
+    path = dice.choice(paths)
+    holder, key = _get(value, path[:-1]), path[-1]
     old, kind = holder[key], dice.random()
     if kind < 0.15:
         del holder[key]
@@ -81,8 +82,8 @@ def _change(dice: random.Random, value: dict[str, Any]) -> None:
     elif kind < 0.9:
         holder[key] = _retyped(old)
     elif isinstance(old, str):
-        place = dice.randrange(len(old) + 1)
-        holder[key] = old[:place] + values.text(dice)[:40] + old[place + dice.randrange(2) :]
+        index = dice.randrange(len(old) + 1)
+        holder[key] = old[:index] + values.text(dice)[:40] + old[index + dice.randrange(2) :]
 
 
 def _renamed(dice: random.Random, key: str) -> str:
@@ -102,9 +103,9 @@ def _retyped(old: Any) -> Any:
 
 
 def text(dice: random.Random, value: Any) -> bytes:
-    """Write a document, now and then as nobody else would."""
+    """Encode a document, sometimes in an unusual form."""
     limit = sys.getrecursionlimit()
-    sys.setrecursionlimit(20000)  # for what is nested; the programs have their own
+    sys.setrecursionlimit(20000)  # for nested values; the programs have a limit of their own
     try:
         if dice.random() < 0.9:
             written = json.dumps(value)
@@ -123,21 +124,21 @@ def text(dice: random.Random, value: Any) -> bytes:
 
 
 def raw(dice: random.Random, data: bytes) -> bytes:
-    """Change bytes without regard to what they say."""
-    kind, place = dice.randrange(12), dice.randrange(len(data) + 1)
-    end = min(len(data), place + dice.choice((1, 1, 4, 50)))
+    """Mutate bytes without regard to their meaning."""
+    kind, index = dice.randrange(12), dice.randrange(len(data) + 1)
+    end = min(len(data), index + dice.choice((1, 1, 4, 50)))
     if kind == 0:
-        return data[:place]
+        return data[:index]
     if kind == 1:
-        return data[:place] + bytes([dice.randrange(256)]) + data[place:]
+        return data[:index] + bytes([dice.randrange(256)]) + data[index:]
     if kind == 2:
-        return data[:place] + data[end:]
+        return data[:index] + data[end:]
     if kind == 3:
-        return data[:end] + data[place:end] + data[end:]
+        return data[:end] + data[index:end] + data[end:]
     if kind == 4:
-        return bytes(letter ^ 1 << dice.randrange(8) if number == place else letter for number, letter in enumerate(data))
+        return bytes(byte ^ 1 << dice.randrange(8) if number == index else byte for number, byte in enumerate(data))
     if kind == 5:
-        return data[:place] + dice.choice((b"\0", b"\xff\xfe", b"\xc3", b"\xed\xa0\x80", b"\n", b"//x", b"'")) + data[place:]
+        return data[:index] + dice.choice((b"\0", b"\xff\xfe", b"\xc3", b"\xed\xa0\x80", b"\n", b"//x", b"'")) + data[index:]
     if kind == 6:
         return dice.choice((b"\xef\xbb\xbf" + data, data.decode("utf-8", "replace").encode("utf-16"), data + data, data + b"x"))
     if kind == 7:

@@ -1,4 +1,4 @@
-"""Run one call as a runtime would that gives anything: environment entries of any form, streams of any kind, and limits."""
+"""Run one call with any environment entries, any kind of streams, and resource limits."""
 
 import ctypes
 import os
@@ -19,7 +19,7 @@ _GRACE = 0.5  # seconds
 
 @dataclass
 class Outcome:
-    """What a call left. ``status`` is negative for a signal; ``left`` are the names of processes that outlived it."""
+    """The outcome of a call. ``status`` is negative for a signal; ``left`` has the names of processes that outlived it."""
 
     status: int
     out: bytes
@@ -31,12 +31,12 @@ class Outcome:
 
 
 def adopt() -> None:
-    """Have what a call leaves behind become this process's child, so that it is seen and ended."""
+    """Become the parent of orphaned descendants, so that processes that a call leaves are seen and killed."""
     _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
 def run(path: str, case: Case, seconds: float) -> Outcome:
-    """Run a call, for so long at most."""
+    """Run a call, and kill it after ``seconds``."""
     out, err = os.memfd_create("out"), os.memfd_create("err")
     closed_at_end = [out, err]
     streams = [_input(case), _output(case.streams.get("out"), out), _output(case.streams.get("err"), err)]
@@ -53,11 +53,11 @@ def run(path: str, case: Case, seconds: float) -> Outcome:
         os.kill(pid, signal.SIGKILL)
     _, status, usage = os.wait4(pid, 0)
     taken = time.monotonic() - began
-    left = _end_the_rest()
-    said = [os.pread(fd, 64 << 20, 0) for fd in (out, err)]
+    left = _kill_remaining()
+    written = [os.pread(fd, 64 << 20, 0) for fd in (out, err)]
     for fd in closed_at_end:
         os.close(fd)
-    return Outcome(os.waitstatus_to_exitcode(status), said[0], said[1], taken, usage.ru_maxrss << 10, timed_out, left)
+    return Outcome(os.waitstatus_to_exitcode(status), written[0], written[1], taken, usage.ru_maxrss << 10, timed_out, left)
 
 
 def _input(case: Case) -> int | None:
@@ -66,9 +66,9 @@ def _input(case: Case) -> int | None:
     if case.stdin is None:
         return None
     fd = os.memfd_create("in")
-    left = memoryview(case.stdin)
-    while left:
-        left = left[os.write(fd, left) :]
+    rest = memoryview(case.stdin)
+    while rest:
+        rest = rest[os.write(fd, rest) :]
     os.lseek(fd, 0, os.SEEK_SET)
     return fd
 
@@ -84,9 +84,9 @@ def _output(kind: str | None, usual: int) -> int | None:
 
 
 def _become(path: str, environ: list[bytes], streams: list[int | None]) -> None:
-    """Be the program: os.execve takes only entries of the form NAME=VALUE."""
-    kept = [None if fd is None else os.dup2(fd, 100 + number) for number, fd in enumerate(streams)]
-    for number, fd in enumerate(kept):
+    """Execute the program. By libc: os.execve takes only entries of the form NAME=VALUE."""
+    copies = [None if fd is None else os.dup2(fd, 100 + number) for number, fd in enumerate(streams)]
+    for number, fd in enumerate(copies):
         os.close(number) if fd is None else os.dup2(fd, number)
     os.closerange(3, 200)
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
@@ -97,29 +97,29 @@ def _become(path: str, environ: list[bytes], streams: list[int | None]) -> None:
 
 
 def _wait(pid: int, seconds: float) -> bool:
-    watched = os.pidfd_open(pid)
+    pidfd = os.pidfd_open(pid)
     poll = select.poll()
-    poll.register(watched, select.POLLIN)
+    poll.register(pidfd, select.POLLIN)
     try:
         return bool(poll.poll(seconds * 1000))
     finally:
-        os.close(watched)
+        os.close(pidfd)
 
 
-def _end_the_rest() -> list[str]:
-    """End what the call left behind, and give the names of what did not end by itself.
+def _kill_remaining() -> list[str]:
+    """Kill the remaining processes of the call; return the names of those that did not end by themselves.
 
-    A delegate's own child lives for a moment longer than a delegate that was killed, until it finds its pipe broken.
+    A child of a killed delegate ends a moment later, when it finds its pipe broken.
     """
-    left = []
+    survivors = []
     while children := _children():
         for child in children:
             if not _wait(child, _GRACE):
-                left.append(Path(f"/proc/{child}/comm").read_text().strip())
+                survivors.append(Path(f"/proc/{child}/comm").read_text().strip())
                 os.kill(child, signal.SIGKILL)
             os.waitpid(child, 0)
-    return left
+    return survivors
 
 
 def _children() -> list[int]:
-    return [int(one) for one in Path("/proc/thread-self/children").read_text().split()]
+    return [int(pid) for pid in Path("/proc/thread-self/children").read_text().split()]

@@ -1,4 +1,4 @@
-"""Calls that are well made: what hostile ones start from."""
+"""Valid calls, which hostile calls are generated from."""
 
 import json
 import random
@@ -76,19 +76,19 @@ ARGS = (
 
 
 def files() -> list[dict[str, Any]]:
-    """Give every plugin of conf/, with its list's name and version in it, as a runtime does."""
-    found = []
+    """Return the config of every plugin in conf/, with name and version of its list added, as a runtime does."""
+    plugins = []
     for path in sorted(SAMPLES.glob("*.conflist")):
         value = json.loads(path.read_text("utf-8"))
-        found += [{**plugin, "name": value["name"], "cniVersion": value["cniVersion"]} for plugin in value["plugins"]]
-    return found
+        plugins += [{**plugin, "name": value["name"], "cniVersion": value["cniVersion"]} for plugin in value["plugins"]]
+    return plugins
 
 
 FILES = files()
 
 
 def result(version: str, ifname: str = "eth0", netns: str = BOX) -> dict[str, Any]:
-    """Give the result of an ADD in the form of a version."""
+    """Return a result of ADD in the format of a version."""
     if version in ("0.1.0", "0.2.0"):
         return {
             "cniVersion": version,
@@ -110,7 +110,7 @@ def result(version: str, ifname: str = "eth0", netns: str = BOX) -> dict[str, An
 
 
 def network(dice: random.Random, ipam: str) -> dict[str, Any]:
-    """Give a config of the plugin that it takes.
+    """Return a valid config of the plugin.
 
     :param ipam: the delegate's name, or "" for none.
     """
@@ -127,22 +127,22 @@ def network(dice: random.Random, ipam: str) -> dict[str, Any]:
 
 
 def addresses(dice: random.Random) -> dict[str, Any]:
-    """Give a config for the IPAM delegate that it takes."""
+    """Return a valid config of our IPAM plugin."""
     value: dict[str, Any] = {"cniVersion": "1.0.0", "name": "net1", "type": "macvlan"}
     value["ipam"] = {"type": "sriov-bond-ipam", "dataDir": DATA, **dice.choice(ADDRESSES)}
-    found: dict[str, Any] = json.loads(json.dumps({**value, **dice.choice(CHOICES)}))
-    return found
+    config: dict[str, Any] = json.loads(json.dumps({**value, **dice.choice(CHOICES)}))
+    return config
 
 
 def version(dice: random.Random, verb: str) -> str:
-    """Give a version, most often one that has the verb."""
+    """Return a version, mostly one that has the verb."""
     if verb in ("GC", "STATUS") and dice.random() < 0.9:
         return "1.1.0"
     return dice.choice(VERSIONS[4:] if verb == "CHECK" and dice.random() < 0.9 else VERSIONS)
 
 
 def of_schema(dice: random.Random, part: dict[str, Any]) -> Any:
-    """Give a value that a part of a schema takes, at a bound where it has bounds."""
+    """Return a value that a schema accepts, often at a bound."""
     if "enum" in part:
         return dice.choice(part["enum"])
     if "minimum" in part:
@@ -162,7 +162,7 @@ def of_schema(dice: random.Random, part: dict[str, Any]) -> Any:
 
 
 def beside_schema(dice: random.Random, part: dict[str, Any]) -> Any:
-    """Give a value that a part of a schema just does not take."""
+    """Return a value that a schema just rejects."""
     if "minimum" in part:
         return dice.choice((part["minimum"] - 1, part["maximum"] + 1, str(part["minimum"]), float(part["maximum"])))
     if "enum" in part:

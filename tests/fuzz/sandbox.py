@@ -1,8 +1,8 @@
-"""The place that a hostile call runs in: nothing of the machine can be changed from it, and what is changed in it is seen.
+"""The sandbox of hostile calls: they cannot change the machine, and every change inside the sandbox is seen.
 
-A worker has a mount and a network namespace of its own. All file systems are read-only there but a few small ones in
-memory, the executables are found below /run/product, and sysfs shows NICs that have no VFs. So a call that would write
-anywhere else fails, and an ADD comes as far as the question which VFs a NIC has.
+A worker has its own mount and network namespaces. All file systems in them are read-only except a few in memory, the
+executables are below /run/product, and sysfs shows NICs without VFs. So a write elsewhere fails, and an ADD proceeds until it
+asks a NIC for its VFs.
 """
 
 import ctypes
@@ -26,7 +26,7 @@ from tests.support import bond_entry
 PRODUCT = "/run/product"
 _ROOT = Path("/run/fuzz")
 _MEMORY = ("/run", "/tmp", "/var/tmp", "/var/lib/cni", "/dev/shm")
-_NOT_LOOKED_AT = (PRODUCT, "/run/devices", "/run/netns")
+_IGNORED = (PRODUCT, "/run/devices", "/run/netns")
 _KERNELS = ("proc", "sysfs", "devpts", "devtmpfs", "cgroup", "cgroup2", "mqueue", "nsfs")
 _BIND, _REC, _PRIVATE, _RDONLY, _REMOUNT = 0x1000, 0x4000, 0x40000, 1, 0x20
 _NEWNS, _NEWNET = 0x20000, 0x40000000
@@ -34,15 +34,15 @@ _FREE_BOND = 4
 _PF_NAMES = ("enp1s0", "enp2s0")
 _libc = ctypes.CDLL(None, use_errno=True)
 
-# What is in a file: None for a directory, a link's target or a kind for what is neither.
+# The contents by path: of a file its bytes, None for a directory, and else the file type.
 Tree = dict[str, bytes | None]
 
 
 def _call(function: str, *arguments: object) -> None:
-    given = [argument.encode() if isinstance(argument, str) else argument for argument in arguments]
-    if getattr(_libc, function)(*given) != 0:
+    converted = [argument.encode() if isinstance(argument, str) else argument for argument in arguments]
+    if getattr(_libc, function)(*converted) != 0:
         reason = os.strerror(ctypes.get_errno())
-        raise RuntimeError(f"the sandbox cannot be made: {function}{arguments}: {reason}; run as root")
+        raise RuntimeError(f"cannot create the sandbox: {function}{arguments}: {reason}; run as root")
 
 
 def _mount(source: str, target: str, kind: str = "", flags: int = 0, options: str = "") -> None:
@@ -50,19 +50,19 @@ def _mount(source: str, target: str, kind: str = "", flags: int = 0, options: st
 
 
 class Sandbox:
-    """The worker's own namespaces; it is in them from here to its end."""
+    """The namespaces of a worker. It enters them here, and stays in them."""
 
     def __init__(self, product: Path) -> None:
         _call("unshare", _NEWNS | _NEWNET)
         _mount("none", "/", flags=_REC | _PRIVATE)
-        held = os.open(product, os.O_RDONLY | os.O_DIRECTORY)  # it may be below what is covered now
+        product_fd = os.open(product, os.O_RDONLY | os.O_DIRECTORY)  # a mount below may cover its path
         for path in _MEMORY:
             os.makedirs(path, exist_ok=True)
             _mount("fuzz", path, "tmpfs", options="mode=755,size=256m")
         for path in (PRODUCT, "/run/devices", "/run/netns", str(_ROOT)):
             os.mkdir(path)
-        _mount(f"/proc/self/fd/{held}", PRODUCT, flags=_BIND)
-        os.close(held)
+        _mount(f"/proc/self/fd/{product_fd}", PRODUCT, flags=_BIND)
+        os.close(product_fd)
         self._make_nics()
         self._make_box()
         self._make_read_only()
@@ -79,12 +79,12 @@ class Sandbox:
             path = Path(f"/run/devices/ffff:0{nic}:00.0/net", name)
             path.mkdir(parents=True)
             (path / "carrier").write_text("1\n")
-        for port in bond_entry(_FREE_BOND)["ports"]:  # the others' VFs are with their containers
+        for port in bond_entry(_FREE_BOND)["ports"]:  # the VFs of the other bonds are in containers
             Path("/run/devices", port["pci"], "net", port["name"]).mkdir(parents=True)
         _mount("/run/devices", "/sys/bus/pci/devices", flags=_BIND)
 
     def _make_box(self) -> None:
-        """Make the container's namespace, at a path as runtimes have it."""
+        """Create the container's network namespace, bound to a path below /run/netns."""
         Path(samples.BOX).touch()
         with Temporary() as netns:
             _mount(f"/proc/self/fd/{netns.fd}", samples.BOX, flags=_BIND)
@@ -97,18 +97,18 @@ class Sandbox:
             before, _, after = line.partition(" - ")
             path, kind = before.split()[4], after.split()[0]
             path = path.replace("\\040", " ")
-            covered = not os.path.ismount(path)  # by our own /run, such as the machine's /run/netns
+            covered = not os.path.ismount(path)  # by the sandbox's /run, e.g. the machine's /run/netns
             if path not in _MEMORY and path != samples.BOX and kind not in _KERNELS and not covered:
                 _mount("none", path, flags=_BIND | _REMOUNT | _RDONLY)
 
     def reset(self, world: str) -> Tree:
-        """Have everything as it was at first, and give what is there."""
+        """Restore the initial state of a world, and return its files."""
         tree = self._trees.get(world)
         if tree is not None and self.tree() == tree:
             return tree
         for path in _MEMORY:
             for entry in os.scandir(path):
-                if entry.path not in (*_NOT_LOOKED_AT, str(_ROOT)):
+                if entry.path not in (*_IGNORED, str(_ROOT)):
                     _remove(entry.path)
         for entry in os.scandir(_ROOT):
             if entry.name != "cwd":
@@ -130,14 +130,14 @@ class Sandbox:
             _fill_pool(world, self.box_id)
 
     def tree(self) -> Tree:
-        """Give everything that there is on what can be written to; files that are empty, as locks are, say nothing."""
-        found: Tree = {}
+        """Return everything on the writable file systems."""
+        tree: Tree = {}
         for path in _MEMORY:
-            _look(path, found)
-        return found
+            _read_tree(path, tree)
+        return tree
 
     def links(self) -> list[tuple[int, str, str, bool, int]]:
-        """Give every network device of the host and of the container."""
+        """Return every network device of host and container."""
         links = self._ours.links() + self._box.links()
         return [(link.index, link.name, link.mac, link.up, link.mtu) for link in links]
 
@@ -149,47 +149,48 @@ def _remove(path: str) -> None:
         os.unlink(path)
 
 
-def _look(path: str, found: Tree) -> None:
+def _read_tree(path: str, tree: Tree) -> None:
     for entry in os.scandir(path):
-        if entry.path in _NOT_LOOKED_AT:
+        if entry.path in _IGNORED:
             continue
         mode = entry.stat(follow_symlinks=False).st_mode
         if stat.S_ISDIR(mode):
-            found[entry.path] = None
-            _look(entry.path, found)
+            tree[entry.path] = None
+            _read_tree(entry.path, tree)
         elif stat.S_ISREG(mode):
             with open(entry.path, "rb") as file:
-                found[entry.path] = file.read(1 << 21)
+                tree[entry.path] = file.read(1 << 21)
         else:
-            found[entry.path] = str(stat.S_IFMT(mode)).encode()
+            tree[entry.path] = str(stat.S_IFMT(mode)).encode()
 
 
 def _fill_pool(world: str, box: list[int]) -> None:
-    """Make pool db of four bonds, three in the world that has none to give, and its leases.
+    """Create pool db of four bonds (three in the world "full") and its leases.
 
-    They are a container's that is gone, one's that lives, of another network, and in the full world a third's.
+    One lease is of a container that was removed, one of an existing container in another network, and in the world
+    "full" there is a third one.
     """
-    where = pool.Pool(samples.STATE, "db")
-    pools.make_directories(where)
+    target = pool.Pool(samples.STATE, "db")
+    pools.make_directories(target)
     bonds = [bond_entry(number) for number in range(1, _FREE_BOND + (world != "full"))]
-    made = {"version": 1, "pool": "db", "boot_id": files.boot_id(), "nics": [], "bonds": bonds}
-    inventory.write(where.path, made)
-    lives = NetnsIdentity(samples.BOX, *box)
-    holders = [("net1", "c1", NetnsIdentity("/run/netns/gone", 4, 1)), ("net2", "c2", lives)]
+    content = {"version": 1, "pool": "db", "boot_id": files.boot_id(), "nics": [], "bonds": bonds}
+    inventory.write(target.path, content)
+    existing = NetnsIdentity(samples.BOX, *box)
+    holders = [("net1", "c1", NetnsIdentity("/run/netns/gone", 4, 1)), ("net2", "c2", existing)]
     if world == "full":
-        holders.append(("net1", "c3", lives))
+        holders.append(("net1", "c3", existing))
     for network, container_id, netns in holders:
         environ = {"CNI_COMMAND": "ADD", "CNI_CONTAINERID": container_id, "CNI_IFNAME": "eth0", "CNI_PATH": samples.BIN}
         config = json.dumps({"cniVersion": "1.0.0", "name": network, "ipam": {"type": "odd"}})
         requested = Requested({"mode": 2}, VfSettings(vlan=100), 1500)
         delegate = DelegateCall("odd", environ, config)
-        lease = where.acquire(Attachment(network, container_id, "eth0"), netns, requested, delegate)
+        lease = target.acquire(Attachment(network, container_id, "eth0"), netns, requested, delegate)
         lease.record.mac = "02:00:00:00:00:01"
         lease.record.port_macs = {port.pci: lease.record.mac for port in lease.record.ports}
         lease.save(READY)
         lease.close()
     if world == "damaged":
-        Path(where.leases, f"cbond3.{'0' * 32}.ready").write_bytes(b'{"version":1,')
+        Path(target.leases, f"cbond3.{'0' * 32}.ready").write_bytes(b'{"version":1,')
         Path(samples.STATE, "web").mkdir()
         Path(samples.STATE, "web/pool.json").write_bytes(b"\xff{")
 

@@ -1,10 +1,10 @@
-"""Values that programs fail on, as JSON, as text and as bytes of a variable."""
+"""Values that programs often fail on, as JSON, as text and as bytes of a variable."""
 
 import random
 import string
 from typing import Any
 
-# Paths of the sandbox that are not what their key wants; the FIFO has nobody at its other end.
+# Paths in the sandbox that no key accepts. Nobody opens the other end of the FIFO.
 ODD_PATHS = (
     "/", ".", "..", "//", "/run/fuzz/fifo", "/run/fuzz/file", "/run/fuzz/file/x", "/run/fuzz/loop", "/run/fuzz/nowhere/x",
     "/proc/self/mem", "/proc/self/ns/net", "/proc/self/ns/mnt", "/dev/zero", "/dev/null", "/dev/full", "relative", "../../etc",
@@ -22,12 +22,12 @@ _NUMBERS: tuple[Any, ...] = (
     0, 1, -1, 2, 7, 255, 256, 4094, 4095, 65535, 65536, 2**31 - 1, 2**31, 2**32 - 1, 2**32, 2**63, 2**64, -(2**63), 10**400,
     0.0, -0.0, 0.5, 1.0, 100.0, 1e308, -1e308, 5e-324,
 )  # fmt: skip
-# Stand in a text for what json.dumps cannot or should not write; mutate.text puts the digits in.
+# Placeholders for numbers that json.dumps cannot or should not write; mutate.text replaces them.
 BIG_NUMBER, NOT_A_NUMBER = "@big-number@", "@nan@"
 
 
 def text(dice: random.Random) -> str:
-    """Give a hostile string, now and then a long one."""
+    """Return a hostile string, sometimes a long one."""
     kind = dice.random()
     if kind < 0.7:
         return dice.choice(_TEXTS)
@@ -41,7 +41,7 @@ def text(dice: random.Random) -> str:
 
 
 def scalar(dice: random.Random) -> Any:
-    """Give a hostile value that is no list and no object."""
+    """Return a hostile value that is neither list nor object."""
     kind = dice.random()
     if kind < 0.15:
         return dice.choice((None, True, False))
@@ -53,7 +53,7 @@ def scalar(dice: random.Random) -> Any:
 
 
 def value(dice: random.Random) -> Any:
-    """Give a hostile value of any type."""
+    """Return a hostile value of any type."""
     kind = dice.random()
     if kind < 0.7:
         return scalar(dice)
@@ -67,33 +67,33 @@ def value(dice: random.Random) -> Any:
 
 
 def many(dice: random.Random) -> Any:
-    """Give something that is small in itself and there thousands of times, or deep."""
+    """Return a value with thousands of small elements, or a deeply nested one."""
     number = dice.choice((17, 1000, 20000))
     kind = dice.randrange(7)
     if kind == 0:
         return [scalar(dice)] * number if number < 2000 else [dice.choice((0, "", None, "x"))] * number
     if kind == 1:
-        return {f"k{place}": 0 for place in range(number)}
+        return {f"k{index}": 0 for index in range(number)}
     if kind == 2:
-        return [{"subnet": f"10.{place >> 8 & 255}.{place & 255}.0/24"} for place in range(number)]
+        return [{"subnet": f"10.{index >> 8 & 255}.{index & 255}.0/24"} for index in range(number)]
     if kind == 3:
-        return [f"10.{place >> 14 & 255}.{place >> 6 & 255}.{place << 2 & 255}" for place in range(number)]
+        return [f"10.{index >> 14 & 255}.{index >> 6 & 255}.{index << 2 & 255}" for index in range(number)]
     if kind == 4:
-        return [{"containerID": f"c{place}", "ifname": "eth0"} for place in range(number)]
+        return [{"containerID": f"c{index}", "ifname": "eth0"} for index in range(number)]
     if kind == 5:
-        return [{"address": f"10.9.{place >> 8 & 255}.{place & 255}/16"} for place in range(number)]
+        return [{"address": f"10.9.{index >> 8 & 255}.{index & 255}/16"} for index in range(number)]
     return nested(dice, None, dice.choice((10, 200, 480, 900, 990, 1500)))
 
 
-def nested(dice: random.Random, inside: Any, depth: int) -> Any:
-    """Put a value into so many lists or objects."""
+def nested(dice: random.Random, value: Any, depth: int) -> Any:
+    """Nest a value in ``depth`` lists or objects."""
     for _ in range(depth):
-        inside = [inside] if dice.random() < 0.5 else {"a": inside}
-    return inside
+        value = [value] if dice.random() < 0.5 else {"a": value}
+    return value
 
 
 def word(dice: random.Random) -> bytes:
-    """Give the hostile bytes of a variable; there is no NUL in one."""
+    """Return hostile bytes for a variable, without NUL."""
     kind = dice.random()
     if kind < 0.15:
         return b""

@@ -1,4 +1,4 @@
-"""What an answer to a call may be, however hostile that was; everything else is a complaint."""
+"""Judge the outcome of a call: whatever the contract does not allow is a complaint."""
 
 import json
 import re
@@ -14,19 +14,17 @@ from tests.fuzz.sandbox import Tree
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 SECONDS = 5.0
-# Bytes: Python itself has 30 MiB before the program is in its place; the largest input is 1 MiB.
+# In bytes. The interpreter itself needs 30 MiB; the largest input is 1 MiB.
 MOST_MEMORY = 128 << 20
 MOST_ANSWER = 100 << 10
 MOST_STDIN = 1 << 20
 _CNIS = {1, 2, 3, 4, 5, 6, 7, 8, 11, 50, 51}
 _TRACES = (b"Traceback", b"Fatal Python error", b"MemoryError", b"Exception ignored", b"[PYI-")
-_PROGRAMMERS = re.compile(
-    r"Traceback|<class|\bobject has no attribute|NoneType|codec can't|positional argument|Exceeds the limit"
-)
+_INTERNAL = re.compile(r"Traceback|<class|\bobject has no attribute|NoneType|codec can't|positional argument|Exceeds the limit")
 
 
 def documented(program: str) -> set[int]:
-    """Give the codes that the documents say a program has."""
+    """Return the error codes that are documented for a program."""
     if program == IPAM:
         table = (DOCS / "ipam.md").read_text("utf-8").partition("## Errors")[2].partition("\n## ")[0]
         return {int(code) for code in re.findall(r"^\| (\d+) \|", table, re.MULTILINE)} | {1, 6}
@@ -38,46 +36,46 @@ CODES = {program: documented(program) for program in ("sriov-bond", IPAM)}
 
 
 def complaints(case: Case, outcome: Outcome, before: Tree, after: Tree) -> list[str]:
-    """Say everything that is wrong with an outcome."""
-    found = _process(case, outcome)
+    """Return everything that is wrong with an outcome."""
+    wrong = _process(case, outcome)
     document: Any = None
     if outcome.out:
         try:
             document = json.loads(outcome.out)
-        except (ValueError, RecursionError) as wrong:
-            found.append(f"standard output is not one document: {wrong}")
+        except (ValueError, RecursionError) as error:
+            wrong.append(f"standard output is not one document: {error}")
         if not (outcome.out.isascii() and outcome.out.endswith(b"\n") and outcome.out.count(b"\n") == 1):
-            found.append("standard output is not one line of ASCII")
+            wrong.append("standard output is not one line of ASCII")
     if "out" in case.streams or (case.verb == "" and "err" in case.streams):
-        pass  # nobody takes the answer, and the status says so
+        pass  # the answer cannot be written, which the status reports
     elif outcome.status == 0:
-        found += _success(case, outcome, document)
+        wrong += _success(case, outcome, document)
     elif not isinstance(document, dict):
-        found.append("a failure without an error document")
+        wrong.append("a failure without an error document")
     else:
-        found += _error(case, document, len(outcome.out))
+        wrong += _error(case, document, len(outcome.out))
     if case.stdin is not None and len(case.stdin) > MOST_STDIN and case.verb not in ("VERSION", "") and outcome.status == 0:
-        found.append("an input of more than 1 MiB was taken")
+        wrong.append("an input of more than 1 MiB was accepted")
     code = document.get("code", 0) if isinstance(document, dict) else outcome.status
-    return found + _changes(case, before, after, code, document)
+    return wrong + _changes(case, before, after, code, document)
 
 
 def _process(case: Case, outcome: Outcome) -> list[str]:
-    found = []
+    wrong = []
     if outcome.timed_out:
-        found.append(f"no answer within {outcome.seconds:.0f} s")
+        wrong.append(f"no answer within {outcome.seconds:.0f} s")
     elif outcome.status not in (0, 1):
-        found.append(f"exit status {outcome.status}")
+        wrong.append(f"exit status {outcome.status}")
     if outcome.seconds < case.delegate.seconds:
-        found.append(f"the delegate's deadline is {case.delegate.seconds:.0f} s, and it ended after {outcome.seconds:.0f}")
+        wrong.append(f"the delegate's deadline is {case.delegate.seconds:.0f} s, and it ended after {outcome.seconds:.0f}")
     if outcome.memory > MOST_MEMORY:
-        found.append(f"{outcome.memory >> 20} MiB of memory")
+        wrong.append(f"{outcome.memory >> 20} MiB of memory")
     traces = [trace for trace in _TRACES if trace in outcome.err and trace not in case.delegate.answer]
     if traces:
-        found.append(f"standard error has {traces}")
+        wrong.append(f"standard error has {traces}")
     if outcome.left and not case.delegate.leaves_a_daemon:
-        found.append(f"processes left: {outcome.left}")
-    return found
+        wrong.append(f"processes left: {outcome.left}")
+    return wrong
 
 
 def _success(case: Case, outcome: Outcome, document: Any) -> list[str]:
@@ -87,51 +85,51 @@ def _success(case: Case, outcome: Outcome, document: Any) -> list[str]:
         wrong = not isinstance(document, dict) or "code" in document or document.get("cniVersion") not in VERSIONS
         return ["an ADD without a result"] if wrong else []
     if case.verb == "" and b"CNI protocol versions supported" not in outcome.err and "err" not in case.streams:
-        return ["nothing about us"]
-    return ["a success with something on standard output"] if outcome.out else []
+        return ["the usage text is missing"]
+    return ["a success with output"] if outcome.out else []
 
 
 def _error(case: Case, document: dict[str, Any], size: int) -> list[str]:
     if sorted(document) != ["cniVersion", "code", "details", "msg"]:
         return [f"an error document with the keys {sorted(document)}"]
-    found = []
+    wrong = []
     code, msg, details = document["code"], document["msg"], document["details"]
     if document["cniVersion"] not in VERSIONS:
-        found.append(f"an error of version {document['cniVersion']!r}")
+        wrong.append(f"an error of version {document['cniVersion']!r}")
     if type(code) is not int or not 0 < code < 2**32:
-        found.append(f"the code {code!r} is none")
-    theirs = code in case.delegate.codes
-    if not theirs and code not in CODES[case.program]:
-        found.append(f"the code {code} is not documented")
-    if code == 199 and not theirs:
-        found.append(f"a bug: {msg} {details}")
+        wrong.append(f"the code {code!r} is invalid")
+    from_delegate = code in case.delegate.codes
+    if not from_delegate and code not in CODES[case.program]:
+        wrong.append(f"the code {code} is not documented")
+    if code == 199 and not from_delegate:
+        wrong.append(f"a bug: {msg} {details}")
     if not isinstance(msg, str) or not isinstance(details, str):
-        return [*found, "msg or details is no text"]
+        return [*wrong, "msg or details is not a string"]
     if not msg.strip():
-        found.append("msg is empty")
-    if not theirs:
-        found += [f"msg is no sentence: {msg[:100]!r}"] if len(msg.split()) < 2 else []
-        found += [f"words of a programmer: {msg[:300]!r}"] if _PROGRAMMERS.search(f"{msg} {details}") else []
-        found += [f"an answer of {size} bytes"] if size > MOST_ANSWER else []
-    return found
+        wrong.append("msg is empty")
+    if not from_delegate:
+        wrong += [f"msg is not a sentence: {msg[:100]!r}"] if len(msg.split()) < 2 else []
+        wrong += [f"an internal message: {msg[:300]!r}"] if _INTERNAL.search(f"{msg} {details}") else []
+        wrong += [f"an answer of {size} bytes"] if size > MOST_ANSWER else []
+    return wrong
 
 
-# -- what has changed
+# -- changes of the file systems
 
 
 def _changes(case: Case, before: Tree, after: Tree, code: int, document: Any) -> list[str]:
-    """Say which changes of the file systems are not the verb's work."""
+    """Return the changes that the verb must not make."""
     config = _config(case)
-    made = {path: after[path] for path in after.keys() - before.keys()}
-    gone = before.keys() - after.keys()
+    created = {path: after[path] for path in after.keys() - before.keys()}
+    removed = before.keys() - after.keys()
     changed = {path for path in before.keys() & after.keys() if before[path] != after[path]}
     if isinstance(config.get("logFile"), str):
         changed -= (log := {config["logFile"], f"/run/fuzz/cwd/{config['logFile']}"})
-        made = {path: content for path, content in made.items() if path not in log}
-    released = {before[path] for path in gone if "/leases/" in path} if code else set()
-    made = {path: content for path, content in made.items() if not _is_pending_del(path, content, released)}
-    wrong = [f"{path} is new" for path, content in made.items() if not _may_be_made(case, path, content, code, document)]
-    wrong += [f"{path} is gone" for path in gone if not _may_go(case, config, path, before[path])]
+        created = {path: content for path, content in created.items() if path not in log}
+    released = {before[path] for path in removed if "/leases/" in path} if code else set()
+    created = {path: content for path, content in created.items() if not _is_pending_del(path, content, released)}
+    wrong = [f"{path} is new" for path, content in created.items() if not _may_create(case, path, content, code, document)]
+    wrong += [f"{path} was removed" for path in removed if not _may_remove(case, config, path, before[path])]
     wrong += [f"{path} has changed" for path in changed if not _is_index(path)]
     return wrong
 
@@ -145,7 +143,7 @@ def _config(case: Case) -> dict[str, Any]:
 
 
 def _is_pending_del(path: str, content: bytes | None, released: "set[bytes | None]") -> bool:
-    """Tell whether a file is a lease whose bond was given back while its delegate failed: to the byte, and only then."""
+    """Return whether a file is the pending DEL of a released lease: it has the content of the lease, byte for byte."""
     return bool(released) and (path.endswith("/pending") if content is None else "/pending/" in path and content in released)
 
 
@@ -160,7 +158,7 @@ def _address(path: str) -> addresses.Ip | None:
         return None
 
 
-def _may_be_made(case: Case, path: str, content: bytes | None, code: int, document: Any) -> bool:
+def _may_create(case: Case, path: str, content: bytes | None, code: int, document: Any) -> bool:
     if content == b"" and (path.endswith("/lock") or "/bonds/" in path):
         return True
     if case.program != IPAM and not (case.verb != "ADD" and f'"{IPAM}"'.encode() in (case.stdin or b"")):
@@ -176,13 +174,13 @@ def _owner(case: Case) -> bytes:
 
 
 def given(document: Any) -> list[str]:
-    """Give the addresses of a result of any version."""
-    found = [one["address"] for one in document.get("ips", ())]
-    found += [document[key]["ip"] for key in ("ip4", "ip6") if key in document]
-    return [one.partition("/")[0] for one in found]
+    """Return the addresses of a result of any version."""
+    ips = [entry["address"] for entry in document.get("ips", ())]
+    ips += [document[key]["ip"] for key in ("ip4", "ip6") if key in document]
+    return [entry.partition("/")[0] for entry in ips]
 
 
-def _may_go(case: Case, config: dict[str, Any], path: str, content: bytes | None) -> bool:
+def _may_remove(case: Case, config: dict[str, Any], path: str, content: bytes | None) -> bool:
     if _is_index(path):
         return True
     if case.verb not in ("DEL", "GC") or content is None:
@@ -204,8 +202,8 @@ def _may_go(case: Case, config: dict[str, Any], path: str, content: bytes | None
 
 
 def _may_be_collected(config: dict[str, Any], container_id: str, ifname: str, content: bytes) -> bool:
-    """Tell whether a GC may free what an attachment has: nothing by a list that is none, and without one only what is gone."""
-    key = next((one for one in (samples.VALID, "cni.dev/attachments") if one in config), None)
+    """Return whether a GC may release an attachment: without a list if the container is gone, by a bad list never."""
+    key = next((entry for entry in (samples.VALID, "cni.dev/attachments") if entry in config), None)
     if key is None:
         return b"/run/netns/gone" in content
     listed = config[key]
@@ -213,7 +211,7 @@ def _may_be_collected(config: dict[str, Any], container_id: str, ifname: str, co
         return True
     if not isinstance(listed, list):
         return False
-    kept = [(one.get("containerID"), one.get("ifname")) if isinstance(one, dict) else (None, None) for one in listed]
-    if not all(isinstance(part, str) and part for one in kept for part in one):
+    valid = [(entry.get("containerID"), entry.get("ifname")) if isinstance(entry, dict) else (None, None) for entry in listed]
+    if not all(isinstance(part, str) and part for entry in valid for part in entry):
         return False
-    return (container_id, ifname) not in kept and (bool(ifname) or container_id not in [one for one, _ in kept])
+    return (container_id, ifname) not in valid and (bool(ifname) or container_id not in [entry for entry, _ in valid])

@@ -1,7 +1,7 @@
-"""One process of a run: makes its share of the calls, in a sandbox of its own, and tells of each on standard output.
+"""One process of a run: make a share of the calls in a sandbox, and print one line of JSON for each.
 
-``python -m tests.fuzz.worker PRODUCT SEED NUMBER...``: a NUMBER is a call, ``s`` and a number a sequence, ``silent`` the one
-call that takes 45 s, ``A-B-C`` every C-th call from A to below B, and ``sA-B-C`` every C-th sequence. A line for each, as JSON.
+``python -m tests.fuzz.worker PRODUCT SEED NUMBER...``: NUMBER is a call, ``sNUMBER`` a sequence, ``silent`` the call that
+takes 45 s, ``A-B-C`` every C-th call from A to B (exclusive), and ``sA-B-C`` every C-th sequence.
 """
 
 import base64
@@ -15,25 +15,25 @@ from tests.fuzz import case as cases
 from tests.fuzz import delegates, process, samples, sequence, verdict
 from tests.fuzz.case import Case
 from tests.fuzz.process import Outcome
-from tests.fuzz.sandbox import PRODUCT, Sandbox, Tree
+from tests.fuzz.sandbox import PRODUCT, Sandbox
 
 _WORLD_OF_SEQUENCES = "empty"
 
 
 class Worker:
-    """A sandbox and what is run in it."""
+    """A sandbox, and the calls in it."""
 
     def __init__(self, product: Path) -> None:
         self._sandbox = Sandbox(product)
         process.adopt()
 
     def call(self, case: Case) -> tuple[Outcome, list[str]]:
-        """Make one call and give its outcome with what is wrong with it."""
+        """Make one call; return its outcome and the complaints about it."""
         self._sandbox.reset(case.world)
         delegates.install(case.delegate, f"{samples.BIN}/odd")
-        return self._watched(case)
+        return self._observed(case)
 
-    def _watched(self, case: Case) -> tuple[Outcome, list[str]]:
+    def _observed(self, case: Case) -> tuple[Outcome, list[str]]:
         before, links = self._sandbox.tree(), self._sandbox.links()
         outcome = process.run(f"{PRODUCT}/opt/cni/bin/{case.program}", case, verdict.SECONDS + case.delegate.seconds)
         after = self._sandbox.tree()
@@ -43,22 +43,19 @@ class Worker:
         return outcome, wrong
 
     def sequence(self, seed: int, number: int) -> dict[str, Any]:
-        """Make one sequence of calls of the IPAM delegate."""
+        """Make one sequence of calls of our IPAM plugin."""
         self._sandbox.reset(_WORLD_OF_SEQUENCES)
         wrong: list[str] = []
 
         def call(case: Case) -> Outcome:
-            outcome, found = self._watched(case)
-            wrong.extend(found)
+            outcome, complaints = self._observed(case)
+            wrong.extend(complaints)
             return outcome
 
-        def look() -> Tree:
-            return self._sandbox.tree()
-
-        broken, made = sequence.run(seed, number, call, look)
-        counts = [[cases.IPAM, case.verb, code] for case, code in made]
-        told = {"id": f"s{number}", "calls": counts, "wrong": wrong + broken}
-        return {**told, **_files(made[-1][0], "")} if told["wrong"] else told
+        broken, calls = sequence.run(seed, number, call, self._sandbox.tree)
+        counts = [[cases.IPAM, case.verb, code] for case, code in calls]
+        report = {"id": f"s{number}", "calls": counts, "wrong": wrong + broken}
+        return {**report, **_files(calls[-1][0], "")} if report["wrong"] else report
 
 
 def _code(outcome: Outcome) -> int:
@@ -69,11 +66,11 @@ def _code(outcome: Outcome) -> int:
         return 0 if outcome.status == 0 else -1
 
 
-def _files(case: Case, said: str) -> dict[str, Any]:
-    """Give what a call can be made again with by hand."""
+def _files(case: Case, summary: str) -> dict[str, Any]:
+    """Return the files by which a call can be repeated by hand."""
     script = case.delegate.script + b"# /run/fuzz/answer:\n" + case.delegate.answer
-    found = {"env": b"\0".join(case.environ), "stdin": case.stdin or b"", "delegate": script, "said": said.encode()}
-    return {"files": {name: base64.b64encode(data).decode() for name, data in found.items()}}
+    contents = {"env": b"\0".join(case.environ), "stdin": case.stdin or b"", "delegate": script, "outcome": summary.encode()}
+    return {"files": {name: base64.b64encode(data).decode() for name, data in contents.items()}}
 
 
 def _numbers(words: list[str]) -> Iterator[tuple[str, int]]:
@@ -88,23 +85,23 @@ def _numbers(words: list[str]) -> Iterator[tuple[str, int]]:
 
 
 def main(product: str, seed: str, *words: str) -> None:
-    """Do what the arguments say."""
+    """Make the calls that the arguments name."""
     worker = Worker(Path(product))
     for kind, number in _numbers(list(words)):
         if kind == "s":
-            told = worker.sequence(int(seed), number)
+            report = worker.sequence(int(seed), number)
         else:
             case = cases.silent() if kind else cases.make(int(seed), number)
             outcome, wrong = worker.call(case)
             verb = case.verb if case.verb in ("ADD", "DEL", "CHECK", "GC", "STATUS", "VERSION") else "other"
-            told = {"id": kind or str(number), "calls": [[case.program, verb, _code(outcome)]], "wrong": wrong}
-            told |= {"seconds": round(outcome.seconds - case.delegate.seconds, 2), "memory": outcome.memory >> 20}
+            report = {"id": kind or str(number), "calls": [[case.program, verb, _code(outcome)]], "wrong": wrong}
+            report |= {"seconds": round(outcome.seconds - case.delegate.seconds, 2), "memory": outcome.memory >> 20}
             if wrong:
-                said = f"status {outcome.status}, {outcome.seconds:.2f} s, {outcome.memory >> 20} MiB, "
-                said += f"{case.streams}, {case.world}\n"
-                said += f"{outcome.out[:20000]!r}\n{outcome.err[:20000]!r}\n"
-                told |= _files(case, said)
-        print(json.dumps(told), flush=True)
+                summary = f"status {outcome.status}, {outcome.seconds:.2f} s, {outcome.memory >> 20} MiB, "
+                summary += f"{case.streams}, {case.world}\n"
+                summary += f"{outcome.out[:20000]!r}\n{outcome.err[:20000]!r}\n"
+                report |= _files(case, summary)
+        print(json.dumps(report), flush=True)
 
 
 if __name__ == "__main__":

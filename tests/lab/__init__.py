@@ -1,1 +1,1 @@
-"""A guest with two emulated SR-IOV NICs, each on a switch of its own, and what it takes to have one."""
+"""A guest with two emulated SR-IOV NICs, each on its own switch, and the tests that run in it."""

@@ -1,4 +1,4 @@
-"""The commands of `./dev` that need more than a Python."""
+"""The commands of `./dev` that are written in Python."""
 
 import argparse
 import os
@@ -8,19 +8,21 @@ from pathlib import Path
 import pytest
 
 from tests.fuzz.__main__ import main as hostile_calls
-from tests.lab import kill_sweep, lab, shell, supplies
+from tests.lab import downloads, kill_sweep, lab, shell
 from tests.lab.errors import LabError, LostGuestError
-from tests.lab.steps import StepFailedError, console
+from tests.lab.progress import StepFailedError, console
 from tests.soak import command
 
-# A status that no script gives, so that a lost guest is not taken for a script that failed.
+# An exit status that no script has, so that a lost guest is not taken for a failed script.
 LOST_GUEST = 128
 
 
 def main(argv: list[str]) -> int:
     """Run one command and return its exit status."""
     parser = argparse.ArgumentParser(prog="./dev")
-    parser.add_argument("--from", dest="origin", type=Path, default=Path.cwd(), help="the folder that dev was called in")
+    parser.add_argument(
+        "--from", dest="origin", type=Path, default=Path.cwd(), help="the working directory of the caller of dev"
+    )
     parser.add_argument("command", choices=("test", "build", "lab", "demo", "kill-sweep", "fuzz", "soak"))
     parser.add_argument("arguments", nargs=argparse.REMAINDER)
     options = parser.parse_args(argv)
@@ -42,14 +44,14 @@ def test(arguments: list[str], origin: Path) -> int:
 
 def build(arguments: list[str], origin: Path) -> int:
     """Freeze the executables."""
-    supplies.build_product()
+    downloads.build_product()
     return 0
 
 
 def open_lab(arguments: list[str], origin: Path) -> int:
-    """Boot the guest for a person."""
-    product = supplies.build_product()
-    provided = supplies.provide()
+    """Boot the guest for interactive use or for a script."""
+    product = downloads.build_product()
+    provided = downloads.provide()
     booted = lab.boot(provided, product, terminal=not arguments and shell.at_terminal())
     try:
         return shell.script(booted.guest, arguments, origin) if arguments else shell.interact(booted.guest)
@@ -58,9 +60,9 @@ def open_lab(arguments: list[str], origin: Path) -> int:
 
 
 def sweep(arguments: list[str], origin: Path) -> int:
-    """Kill the product at every step of ADD and DEL, in a guest of its own."""
-    product = supplies.build_product()
-    booted = lab.boot(supplies.provide(), product, deadline=kill_sweep.DEADLINE)
+    """Kill ADD and DEL at every system call, in a guest of its own."""
+    product = downloads.build_product()
+    booted = lab.boot(downloads.provide(), product, deadline=kill_sweep.DEADLINE)
     try:
         return kill_sweep.main(booted.guest, arguments)
     finally:
@@ -69,18 +71,18 @@ def sweep(arguments: list[str], origin: Path) -> int:
 
 def fuzz(arguments: list[str], origin: Path) -> int:
     """Make hostile calls of the executables."""
-    return hostile_calls(supplies.build_product(), arguments)
+    return hostile_calls(downloads.build_product(), arguments)
 
 
 def demo(arguments: list[str], origin: Path) -> int:
-    """Make room for the demo, which is a program of its own."""
-    supplies.build_product()
-    supplies.provide()
+    """Execute the demo in place of this process."""
+    downloads.build_product()
+    downloads.provide()
     os.execv(sys.executable, [sys.executable, "-m", "tests.lab.demo", *arguments])
 
 
 def soak(arguments: list[str], origin: Path) -> int:
-    """Load the pool with processes that are killed at random."""
+    """Load a pool with processes that are killed at random."""
     return command.main(arguments)
 
 

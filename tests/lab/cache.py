@@ -1,4 +1,4 @@
-"""The folder that keeps what was fetched and built, so that no clone on this machine does it twice."""
+"""The cache of downloads and builds, shared by all checkouts on this machine."""
 
 import contextlib
 import fcntl
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def root() -> Path:
-    """Return the folder, which `dev` keeps its venv in too."""
+    """Return the directory, which also has the venvs of `dev`."""
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(base) / "sriov-bond"
 
@@ -29,7 +29,7 @@ def log(name: str) -> Path:
 
 @contextlib.contextmanager
 def locked(name: str) -> "Iterator[None]":
-    """Hold a lock that other runs of this program respect; it goes away with the process, however that ends."""
+    """Hold a lock against other runs of `./dev`. The kernel releases it when the process ends."""
     root().mkdir(parents=True, exist_ok=True)
     with (root() / f"{name}.lock").open("w") as file:
         try:
@@ -41,7 +41,7 @@ def locked(name: str) -> "Iterator[None]":
 
 
 def entry(name: str, make: "Callable[[Path], None]") -> Path:
-    """Return the folder `name`, made by `make` if it is not there: whole or not at all."""
+    """Return the directory ``name``, created by ``make`` if it does not exist. It is never incomplete."""
     path = root() / name
     if path.exists():
         return path
@@ -57,16 +57,16 @@ def entry(name: str, make: "Callable[[Path], None]") -> Path:
 
 
 def sweep() -> None:
-    """Remove what interrupted runs left behind. The caller holds the lock."""
+    """Remove incomplete directories of interrupted runs. The caller holds the lock."""
     for path in root().glob("*.unfinished"):
         shutil.rmtree(path, ignore_errors=True)
 
 
 def digest(paths: "Iterable[Path]", *more: str) -> str:
-    """Return a short hash of the names and contents of files, and of more strings."""
-    whole = hashlib.sha256()
+    """Return a short hash of the names and contents of files, and of further strings."""
+    hasher = hashlib.sha256()
     for path in sorted(paths):
-        whole.update(f"{path.name}\0{path.stat().st_size}\0".encode())
-        whole.update(path.read_bytes())
-    whole.update("\0".join(more).encode())
-    return whole.hexdigest()[:12]
+        hasher.update(f"{path.name}\0{path.stat().st_size}\0".encode())
+        hasher.update(path.read_bytes())
+    hasher.update("\0".join(more).encode())
+    return hasher.hexdigest()[:12]

@@ -25,7 +25,7 @@ def installed(lab: "Lab") -> Product:
 
 @pytest.fixture
 def provisioned(installed: Product) -> Product:
-    """Return the product with the pool db of seven bonds, which stays for the next test that wants it."""
+    """Return the product with the pool db of seven bonds, which remains for the next test that uses it."""
     if POOL_FILE not in installed.guest.tree(STATE_DIR):
         installed.provision()
     return installed
@@ -33,12 +33,12 @@ def provisioned(installed: Product) -> Product:
 
 @pytest.fixture
 def product(provisioned: Product) -> "Iterator[Product]":
-    """Return the product with its pool; the host must be after the test as it was before, seen from outside."""
+    """Return the product with its pool. After the test the host must be as before, which is checked from outside."""
     guest = provisioned.guest
     before, baseline = look(guest), guest.ask("baseline")["before"]
     yield provisioned
     if guest.lost is not None:
-        return  # nothing to compare; the test runs again
+        return  # nothing to compare; the test is repeated
     different = changes(before, look(guest)) + left_behind(guest, baseline)
     if different:
         provisioned.clean()
@@ -46,25 +46,25 @@ def product(provisioned: Product) -> "Iterator[Product]":
 
 
 def left_behind(guest: "Guest", baseline: dict[str, Any]) -> list[str]:
-    """Return what the outside checker says of the host at rest; processes that have been killed take a moment to go."""
+    """Return the violations that the outside checker reports at rest; killed processes need a moment to end."""
     deadline = time.monotonic() + REST_SECONDS
     while True:
-        found: list[str] = guest.ask("check", before=baseline)["found"]
-        if not found or time.monotonic() > deadline:
-            return found
+        violations: list[str] = guest.ask("check", before=baseline)["violations"]
+        if not violations or time.monotonic() > deadline:
+            return violations
 
 
 def changes(before: Snapshot, after: Snapshot) -> list[str]:
-    """Say what differs between two looks at the host."""
-    found = []
+    """Return the differences between two snapshots of the host."""
+    differences = []
     for name in sorted({*before.links, *after.links}):
         was, now = before.links.get(name), after.links.get(name)
         if was != now:
-            found.append(f"{name}: {was} became {now}")
+            differences.append(f"{name}: {was} became {now}")
     if before.namespaces != after.namespaces:
-        found.append(f"namespaces {before.namespaces} became {after.namespaces}")
+        differences.append(f"namespaces {before.namespaces} became {after.namespaces}")
     for path in sorted({*before.files, *after.files}):
         if before.files.get(path) != after.files.get(path):
-            found.append(f"{path}: {before.files.get(path, b'no file')!r} became {after.files.get(path, b'no file')!r}")
-    found += [f"{name} is promiscuous" for name in after.promiscuous if name in ("enp1s0", "enp2s0")]
-    return found
+            differences.append(f"{path}: {before.files.get(path, b'no file')!r} became {after.files.get(path, b'no file')!r}")
+    differences += [f"{name} is promiscuous" for name in after.promiscuous if name in ("enp1s0", "enp2s0")]
+    return differences

@@ -1,4 +1,4 @@
-"""Debian packages: those to install, and those to take apart without installing them."""
+"""Debian packages: those to install, and those to unpack without installing them."""
 
 import os
 import platform
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.lab import cache
-from tests.lab.steps import StepFailedError, run, step
+from tests.lab.progress import StepFailedError, run, step
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,23 +20,23 @@ OLDEST_QEMU = 8
 
 
 def installed(packages: "Sequence[str]") -> dict[str, str]:
-    """Return those of the packages that are installed, with their versions."""
+    """Return the installed ones of the packages, with their versions."""
     query = ["dpkg-query", "-W", "-f", "${db:Status-Status} ${Package} ${Version}\n", *packages]
     lines = subprocess.run(query, capture_output=True, text=True, check=False).stdout.splitlines()
     return {fields[1]: fields[2] for fields in map(str.split, lines) if fields[0] == "installed"}
 
 
 def install(packages: "Sequence[str]") -> None:
-    """Install those of the packages that are missing."""
-    there = installed(packages)
-    if missing := [package for package in packages if package not in there]:
+    """Install the missing ones of the packages."""
+    present = installed(packages)
+    if missing := [package for package in packages if package not in present]:
         _need_root(missing)
         with step(f"Debian packages: {' '.join(missing)}"):
             Archive().install(missing)
 
 
 def install_qemu() -> None:
-    """Install a QEMU that knows the igb NIC, from backports where the release's own is older."""
+    """Install a QEMU with the igb NIC, from backports if that of the release is too old."""
     package = "qemu-system-x86"
     version = installed([package]).get(package)
     if version and _major(version) >= OLDEST_QEMU:
@@ -44,7 +44,7 @@ def install_qemu() -> None:
     _need_root([package])
     with step("Debian packages: QEMU"):
         archive = Archive()
-        # Asked for only where needed: a target release also draws the dependencies from it.
+        # Only if needed: apt takes the dependencies from a target release too.
         backports = _major(archive.candidate(package)) < OLDEST_QEMU
         archive.install([package], release=f"{archive.codename}-backports" if backports else None)
 
@@ -66,16 +66,16 @@ def kernel() -> Path:
 
 
 def kernel_image(root: Path) -> Path:
-    """Return the one kernel image under an unpacked kernel."""
+    """Return the kernel image of an unpacked kernel."""
     (image,) = (root / "boot").glob("vmlinuz-*")
     return image
 
 
 class Archive:
-    """The machine's Debian mirror with backports, in lists of our own: the machine's apt stays as it is."""
+    """The machine's Debian mirror with backports, in package lists of our own; the machine's apt is not changed."""
 
     def __init__(self) -> None:
-        """Find the mirror in the machine's own sources and fetch its lists."""
+        """Find the mirror in the machine's apt sources and download its package lists."""
         self.codename = platform.freedesktop_os_release()["VERSION_CODENAME"]
         self.folder = cache.root() / "apt"
         for part in ("lists/partial", "archives/partial"):
@@ -87,7 +87,7 @@ class Archive:
             *("-o", "Dir::Etc::sourceparts=/dev/null"),
             *("-o", f"Dir::State::lists={self.folder / 'lists'}"),
             *("-o", f"Dir::Cache={self.folder}"),
-            # The user _apt may not look into this folder.
+            # The user _apt cannot read this directory.
             *("-o", "APT::Sandbox::User=root"),
             *("-o", "APT::Color=0"),
             *("-o", "DPkg::Lock::Timeout=300"),
@@ -101,40 +101,40 @@ class Archive:
 
     def candidate(self, package: str) -> str:
         """Return the version that would be installed."""
-        found = re.search(r"Candidate: (\S+)", self._ask("policy", package))
-        if found is None or found[1] == "(none)":
+        match = re.search(r"Candidate: (\S+)", self._ask("policy", package))
+        if match is None or match[1] == "(none)":
             raise StepFailedError(f"this machine's apt sources have no package {package}")
-        return found[1]
+        return match[1]
 
     def newest_kernel(self) -> str:
         """Return the name of the package with the series' newest kernel."""
         names = self._ask("pkgnames", f"linux-image-{KERNEL_SERIES}").split()
-        plain = re.compile(rf"linux-image-{re.escape(KERNEL_SERIES)}\.[0-9]+\+deb[0-9.]+-amd64")
-        kernels = [name for name in names if plain.fullmatch(name)]
+        pattern = re.compile(rf"linux-image-{re.escape(KERNEL_SERIES)}\.[0-9]+\+deb[0-9.]+-amd64")
+        kernels = [name for name in names if pattern.fullmatch(name)]
         if not kernels:
             raise StepFailedError(f"this machine's Debian mirror has no kernel {KERNEL_SERIES}")
         return max(kernels, key=lambda name: [int(number) for number in re.findall(r"\d+", name)])
 
-    def unpack(self, package: str, where: Path) -> None:
-        """Fetch a package and take it apart, without installing it."""
-        box = where / ".packages"
+    def unpack(self, package: str, target: Path) -> None:
+        """Download and unpack a package, without installing it."""
+        box = target / ".packages"
         box.mkdir()
         self._apt("download", package, cwd=box)
-        self._take_apart(box, where)
+        self._unpack(box, target)
 
-    def unpack_with_needs(self, packages: "Sequence[str]", where: Path) -> None:
-        """Fetch packages and all that they need and this machine has not, and take them apart, without installing any."""
-        box = where / ".packages"
+    def unpack_with_needs(self, packages: "Sequence[str]", target: Path) -> None:
+        """Download and unpack packages and their missing dependencies, without installing them."""
+        box = target / ".packages"
         (box / "partial").mkdir(parents=True)
         options = ("--no-install-recommends", "--download-only", "-o", f"Dir::Cache::archives={box}")
         self._apt("-y", "install", *options, *packages)
         (box / "partial").rmdir()
-        self._take_apart(box, where)
+        self._unpack(box, target)
 
     @staticmethod
-    def _take_apart(box: Path, where: Path) -> None:
+    def _unpack(box: Path, target: Path) -> None:
         for file in box.glob("*.deb"):
-            run(["dpkg-deb", "-x", file, where], "apt")
+            run(["dpkg-deb", "-x", file, target], "apt")
         shutil.rmtree(box)
 
     def _sources(self) -> list[str]:
@@ -161,8 +161,8 @@ class Archive:
 
 def _major(version: str) -> int:
     """Return the first number of a Debian version, past its epoch."""
-    found = re.match(r"(?:\d+:)?(\d+)", version)
-    return int(found[1]) if found else 0
+    match = re.match(r"(?:\d+:)?(\d+)", version)
+    return int(match[1]) if match else 0
 
 
 def _need_root(packages: "Sequence[str]") -> None:

@@ -1,6 +1,6 @@
-"""The main job, told as it happens: a container leases a bond of two real VFs and outlives a cable.
+"""The demo: a container leases a bond of two VFs, and keeps its traffic while cables are pulled.
 
-Exit status 0 says that all of it came true.
+Exit status 0 means that every claim was true.
 """
 
 import json
@@ -12,13 +12,13 @@ from rich.console import Console
 from rich.panel import Panel
 from rich.text import Text
 
-from tests.lab import supplies
+from tests.lab import downloads
 from tests.lab.conftest import changes
 from tests.lab.errors import LabError
 from tests.lab.lab import Lab, boot
 from tests.lab.product import HOST_FILE, PEER, POOL, Product, look, network, received
+from tests.lab.progress import StepFailedError
 from tests.lab.runtimes import CONFLIST, Containerd, containerd
-from tests.lab.steps import StepFailedError
 from tests.lab.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 PINGS, EVERY = 50, 0.2
 MOST_LOST = 12
 NEXT_STEPS = """\
-# /etc/cni/sriov-bond.toml names your NICs; `sriov-bondctl up` at every boot makes the pool
+# /etc/cni/sriov-bond.toml names your NICs; `sriov-bondctl up` creates the pool, at every boot
 tar -C / -xzf dist/sriov-bond-*.tar.gz
 cp conf/sriov-bond.toml /etc/cni/            # then set pfs = [NIC on switch A, NIC on switch B]
 sriov-bondctl up && sriov-bondctl status
@@ -37,7 +37,7 @@ ctr run --rm --cni IMAGE NAME                # or nerdctl run --net db, CNI_PATH
 
 
 class Story:
-    """What is shown, and what of it did not come true."""
+    """The output of the demo, and the claims that were not true."""
 
     def __init__(self) -> None:
         self.console = Console(highlight=False, emoji=False)
@@ -52,30 +52,30 @@ class Story:
         self.console.rule(f"[bold]{self._chapter}. {title}", align="left")
 
     def show(self, text: str, title: str = "") -> None:
-        """Show what a program printed."""
+        """Show the output of a program."""
         self.console.print(Panel(Text.from_ansi(text.rstrip()), title=title or None, title_align="left", border_style="dim"))
 
-    def check(self, came_true: bool, claim: str) -> None:
-        """Show a claim and whether it came true."""
-        mark = "[green]✔[/]" if came_true else "[bold red]✘[/]"
+    def check(self, is_true: bool, claim: str) -> None:
+        """Show a claim and whether it is true."""
+        mark = "[green]✔[/]" if is_true else "[bold red]✘[/]"
         self.console.print(f"  {mark} {claim}")
-        if not came_true:
+        if not is_true:
             self.failures.append(claim)
 
     def end(self) -> int:
-        """Show how it ended and give the exit status."""
+        """Show the result and return the exit status."""
         took = time.monotonic() - self._began
         self.console.print()
         if self.failures:
-            self.console.print(f"[bold red]{len(self.failures)} of it did not come true:[/] {'; '.join(self.failures)}")
+            self.console.print(f"[bold red]{len(self.failures)} claims failed:[/] {'; '.join(self.failures)}")
             return 1
-        self.console.print(f"[bold green]All of it came true[/], in {took:.0f} s. On a host with real NICs:")
+        self.console.print(f"[bold green]Every claim was true[/], in {took:.0f} s. On a host with real NICs:")
         self.console.print(NEXT_STEPS, soft_wrap=True, end="")
         return 0
 
 
-def tell(story: Story, lab: Lab) -> None:
-    """Tell the whole story."""
+def run(story: Story, lab: Lab) -> None:
+    """Run all chapters."""
     product = Product(lab.guest)
     _make_pool(story, product)
     before = look(lab.guest)
@@ -90,16 +90,16 @@ def tell(story: Story, lab: Lab) -> None:
 
 
 def _make_pool(story: Story, product: Product) -> None:
-    story.chapter("Two NICs become a pool of bonds")
+    story.chapter("Create a pool of bonds from two NICs")
     product.guest.write(HOST_FILE, POOL.format(vfs=7))
     story.show(product.guest.read(HOST_FILE), HOST_FILE)
     product.ctl("up")
     story.show(product.ctl("status").stdout, "sriov-bondctl up && sriov-bondctl status")
-    story.check(product.states() == ["free"] * 7, "seven bonds are free, each of one VF on either NIC")
+    story.check(product.states() == ["free"] * 7, "seven bonds are free, each with one VF of each NIC")
 
 
 def _run_container(story: Story, product: Product, runtime: Containerd) -> None:
-    story.chapter("A container leases one")
+    story.chapter("A container leases a bond")
     plugin = {key: value for key, value in network().items() if key not in ("cniVersion", "name")}
     story.show(json.dumps({"cniVersion": "1.0.0", "name": "db", "plugins": [plugin]}), CONFLIST)
     began = time.monotonic()
@@ -108,54 +108,56 @@ def _run_container(story: Story, product: Product, runtime: Containerd) -> None:
     story.show(product.ctl("status").stdout, "sriov-bondctl status")
     story.show(runtime.inside("box", "ip addr"), "in the container: ip addr")
     ping = runtime.inside("box", f"ping -c 3 {PEER}")
-    story.show(ping, f"in the container: ping {PEER}, its peer on VLAN 100")
-    story.check("3 packets received" in ping, "its peer on VLAN 100 answers")
-    # The container may not do this itself; root on the host can, and even so gets no answer.
+    story.show(ping, f"in the container: ping {PEER}, a peer on VLAN 100")
+    story.check("3 packets received" in ping, "the peer on VLAN 100 answers")
+    # The container itself may not do this. Root on the host may, and still gets no answer.
     enter = f"nsenter -t {runtime.pid('box')} -n"
     command = f"{enter} ip addr add 10.200.0.9/24 dev eth0; {enter} ping -c 2 -W 1 10.200.0.1"
-    other = product.guest.run(command).stdout
+    other_vlan = product.guest.run(command).stdout
     product.guest.sh(f"{enter} ip addr del 10.200.0.9/24 dev eth0")
-    story.show(other, "root on the host gives the container an address of VLAN 200, and pings 10.200.0.1 there")
-    story.check(received(other) == 0, "nobody on VLAN 200 answers: the NICs keep the container on its own")
+    story.show(other_vlan, "root on the host adds an address of VLAN 200 to the container, and pings 10.200.0.1 there")
+    story.check(received(other_vlan) == 0, "nobody on VLAN 200 answers: the NICs restrict the container to its VLAN")
     promiscuous = look(product.guest).promiscuous
     story.check(not {"enp1s0", "enp2s0"} & set(promiscuous), "no NIC is in promiscuous mode")
 
 
 def _pull_cable(story: Story, lab: Lab, runtime: Containerd) -> None:
-    story.chapter("The cables are pulled, one after the other")
+    story.chapter("Pull the cables, one after the other")
     for name in ("A", "B"):
         ping = runtime.spawn("box", f"ping -c {PINGS} -i {EVERY} -W 1 {PEER}")
         _reach(ping, 10)
-        story.console.print(f"  pinging {1 / EVERY:.0f} times a second ... the cable to switch {name} is [red]out[/]", end="")
+        story.console.print(f"  {1 / EVERY:.0f} pings a second; cable to switch {name} [red]unplugged[/]", end="")
         lab.cable(name, plugged=False)
         try:
             _reach(ping, 35)
         finally:
             lab.cable(name, plugged=True)
         lost = PINGS - received(ping.wait().stdout)
-        story.console.print(" ... and [green]in[/] again")
-        story.check(lost <= MOST_LOST, f"without the cable to switch {name}, {lost} of {PINGS} pings were lost")
-        wait_until(lambda: runtime.ports_up("box") == 2, f"the port on switch {name} to be back", 60)
+        story.console.print(", [green]plugged in[/]")
+        story.check(
+            lost <= MOST_LOST, f"without the cable to switch {name}, {lost} of {PINGS} pings were lost (limit {MOST_LOST})"
+        )
+        wait_until(lambda: runtime.ports_up("box") == 2, f"the port on switch {name} to be up", 60)
 
 
 def _reach(ping: "Process", number: int) -> None:
-    """Wait until a ping of busybox has come so far."""
+    """Wait until busybox's ping has got the answer to a sequence number."""
     wait_until(lambda: any(f"seq={count} " in ping.stdout for count in range(number, PINGS)), f"ping {number}", 60)
 
 
 def _remove(story: Story, product: Product, runtime: Containerd) -> None:
-    story.chapter("The container goes, and its bond is free again")
+    story.chapter("Remove the container: its bond is free again")
     runtime.remove("box")
     story.console.print("  ctr task kill box; ctr container rm box")
 
 
 def main() -> int:
-    """Boot the lab, tell the story, and give the exit status."""
+    """Boot the lab, run the demo, and return the exit status."""
     story = Story()
     try:
-        booted = boot(supplies.provide(), supplies.build_product())
+        booted = boot(downloads.provide(), downloads.build_product())
         try:
-            tell(story, booted)
+            run(story, booted)
         finally:
             booted.close()
     except (LabError, StepFailedError, AssertionError) as failed:

@@ -1,4 +1,4 @@
-"""What can go wrong in the lab, kept apart: a command that failed, and a guest that is no longer there."""
+"""The errors of the lab: a command that failed, and a lost guest."""
 
 from typing import TYPE_CHECKING
 
@@ -7,11 +7,11 @@ if TYPE_CHECKING:
 
 
 class LabError(Exception):
-    """Anything that goes wrong in the lab."""
+    """Base of all errors of the lab."""
 
 
 class LostGuestError(LabError):
-    """The guest did not boot, went away, or stopped answering. Nothing that ran in it is to blame, or all of it."""
+    """The guest did not boot, ended, or does not answer. The cause may be anything that ran in it."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(f"lost guest: {reason}")

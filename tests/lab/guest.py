@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 # An emulated guest boots in 25 s on two idle cores, and in 80 s on two busy ones.
 BOOT_DEADLINE = 240.0
-# No use of the lab takes this long; a guest that is older was forgotten.
+# No use of the lab takes this long; an older guest was forgotten.
 GUEST_DEADLINE = 7200.0
 COMMAND_DEADLINE = 60.0
-# How much later than the agent's own deadline the host gives up the guest.
+# Seconds after the agent's deadline at which the host gives up the guest.
 GRACE = 15.0
 
 
@@ -38,11 +38,11 @@ class Result:
     seconds: float
 
     def json(self) -> Any:
-        """Return what the command printed, as JSON."""
+        """Return the parsed JSON output of the command."""
         return json.loads(self.stdout)
 
     def output(self) -> tuple[tuple[str, str], ...]:
-        """Return both outputs with their names."""
+        """Return both outputs, with names."""
         return ("standard error", self.stderr), ("standard output", self.stdout)
 
 
@@ -56,7 +56,7 @@ class _Request:
 
 
 class Process:
-    """A command that runs in the guest's background."""
+    """A command that runs in the background of the guest."""
 
     def __init__(self, guest: "Guest", number: int, request: _Request, command: str, timeout: float) -> None:
         self.command = command
@@ -69,20 +69,20 @@ class Process:
 
     @property
     def stdout(self) -> str:
-        """Return what it has written to standard output until now."""
+        """Return its standard output until now."""
         return self._request.output["stdout"].decode(errors="replace")
 
     @property
     def stderr(self) -> str:
-        """Return what it has written to standard error until now."""
+        """Return its standard error until now."""
         return self._request.output["stderr"].decode(errors="replace")
 
     def signal(self, number: int = signal.SIGTERM) -> None:
-        """Send a signal to it and to its children. Harmless if it has ended."""
+        """Send a signal to it and its children, if it has not ended."""
         self._guest.ask("signal", process=self._number, signal=int(number))
 
     def wait(self, timeout: float | None = None, *, check: bool = False) -> Result:
-        """Wait for its end, for as long as it may take, or for `timeout` seconds before it is killed."""
+        """Wait for its end; kill it after ``timeout`` seconds, or at the deadline that it was started with."""
         if self._result is None:
             self._result = self._finish(timeout)
         if check and self._result.status != 0:
@@ -90,7 +90,7 @@ class Process:
         return self._result
 
     def stop(self, timeout: float = 20.0) -> Result:
-        """End it with SIGTERM, or with SIGKILL if that does not end it in time, and return how it ended."""
+        """End it with SIGTERM, and with SIGKILL after ``timeout``; return its result."""
         self.signal(signal.SIGTERM)
         try:
             return self.wait(timeout)
@@ -98,10 +98,10 @@ class Process:
             return error.result
 
     def _finish(self, timeout: float | None) -> Result:
-        ours = timeout is not None
-        patience = timeout if timeout is not None else self._began + self._timeout + GRACE - time.monotonic()
+        has_timeout = timeout is not None
+        seconds_left = timeout if timeout is not None else self._began + self._timeout + GRACE - time.monotonic()
         try:
-            answer = self._guest.await_answer(self._request, self.command, patience, lose=not ours)
+            answer = self._guest.await_answer(self._request, self.command, seconds_left, lose=not has_timeout)
         except TimeoutError:
             self.signal(signal.SIGKILL)
             self._guest.await_answer(self._request, self.command, GRACE)
@@ -119,7 +119,7 @@ class Guest:
     """A booted guest. Any number of threads may use it at once."""
 
     def __init__(self, machine: "Machine", *, boot_deadline: float = BOOT_DEADLINE, deadline: float = GUEST_DEADLINE) -> None:
-        """Wait until the guest is up; `deadline` seconds later it is ended, whatever it does."""
+        """Wait until the guest has booted; ``deadline`` seconds later it is ended in any case."""
         self.machine = machine
         self.lost: str | None = None
         self.kernel = ""
@@ -131,7 +131,7 @@ class Guest:
         if not self._hello.wait(boot_deadline):
             self.lose(f"it did not boot within {boot_deadline:g} s")
         self._check_there()
-        self._end_of_time = threading.Timer(deadline, self.lose, ["it outlived every deadline"])
+        self._end_of_time = threading.Timer(deadline, self.lose, ["its deadline has passed"])
         self._end_of_time.daemon = True
         self._end_of_time.start()
 
@@ -146,18 +146,19 @@ class Guest:
         check: bool = False,
         listener: "Callable[[str, bytes], None] | None" = None,
     ) -> Result:
-        """Run a command to its end: a list is run as it is, a string by bash.
+        """Run a command until it ends: a list as it is, a string by bash.
 
-        Raises CommandDeadlineError when it has not ended in time, and with `check` CommandFailedError when its
-        exit status is not 0. `listener` is called with the name of the stream and each piece of output.
+        :param listener: called with the name of the stream and each piece of output.
+        :raises CommandDeadlineError: when it has not ended in time.
+        :raises CommandFailedError: with ``check``, when its exit status is not 0.
         """
         process = self.spawn(command, env=env, stdin=stdin, cwd=cwd, timeout=timeout, listener=listener)
         return process.wait(check=check)
 
     def sh(self, script: str, **options: Any) -> Result:
-        """Run a bash script that stops at its first failing line, which is an error: for a batch of commands.
+        """Run a bash script that stops at its first failing command, which is an error.
 
-        Each round trip and each process costs an emulated guest tens of milliseconds.
+        One script is faster than many commands: each round trip takes tens of milliseconds in an emulated guest.
         """
         return self.run(["bash", "-euo", "pipefail", "-c", script], **{"check": True, **options})
 
@@ -171,7 +172,7 @@ class Guest:
         timeout: float = GUEST_DEADLINE,
         listener: "Callable[[str, bytes], None] | None" = None,
     ) -> Process:
-        """Start a command in the background, to be stopped or waited for later."""
+        """Start a command in the background."""
         argv = ["bash", "-c", command] if isinstance(command, str) else list(command)
         data = base64.b64encode(stdin.encode() if isinstance(stdin, str) else stdin).decode()
         request = _Request(listener=listener)
@@ -179,7 +180,7 @@ class Guest:
         return Process(self, number, request, command if isinstance(command, str) else shlex.join(command), timeout)
 
     def write(self, path: str, content: str | bytes, mode: int = 0o644) -> None:
-        """Write a file, and its folders where they are missing."""
+        """Write a file, and create its directories if they are missing."""
         data = content.encode() if isinstance(content, str) else content
         self.ask("write", path=path, data=base64.b64encode(data).decode(), mode=mode)
 
@@ -188,33 +189,36 @@ class Guest:
         return base64.b64decode(self.ask("read", path=path)["data"]).decode()
 
     def tree(self, path: str) -> dict[str, bytes]:
-        """Return every file below a folder with its content, without starting a process in the guest."""
+        """Return the content of every file below a directory, without starting a process in the guest."""
         files = self.ask("tree", path=path)["files"]
         return {name: base64.b64decode(data) for name, data in files.items()}
 
-    def ask(self, what: str, **details: object) -> dict[str, Any]:
-        """Ask the agent for something that takes no time."""
+    def ask(self, request_name: str, **details: object) -> dict[str, Any]:
+        """Send a request to the agent that it answers at once; return the answer."""
         request = _Request()
-        self._send(request, what, **details)
-        return self.await_answer(request, what, GRACE)
+        self._send(request, request_name, **details)
+        return self.await_answer(request, request_name, GRACE)
 
-    def await_answer(self, request: _Request, what: str, timeout: float, *, lose: bool = True) -> dict[str, Any]:
-        """Return the last answer to a request; the guest is lost if there is none in time, unless told otherwise."""
+    def await_answer(self, request: _Request, request_name: str, timeout: float, *, lose: bool = True) -> dict[str, Any]:
+        """Return the last answer to a request. If there is none in time, the guest is lost.
+
+        :param lose: False raises TimeoutError instead.
+        """
         try:
             answer = request.answers.get(timeout=max(0.0, timeout))
         except queue.Empty:
             if not lose:
                 raise TimeoutError from None
-            self.lose(f"it does not answer any more (asked for: {what})")
+            self.lose(f"it does not answer any more (request: {request_name})")
             answer = None
         if answer is None:
-            raise LostGuestError(self.lost or "its agent went away")
+            raise LostGuestError(self.lost or "its agent ended")
         if "error" in answer:
-            raise LabError(f"{what}: {answer['error']}")
+            raise LabError(f"{request_name}: {answer['error']}")
         return answer
 
     def lose(self, reason: str) -> None:
-        """Give the guest up: end its machine, and let everything that waits or comes fail for this reason."""
+        """Mark the guest as lost: end its machine; everything that waits, and every later request, fails with this reason."""
         with self._lock:
             if self.lost is None:
                 self.lost = f"{reason}; {self.machine.console_tail()}"
@@ -236,16 +240,16 @@ class Guest:
         if self.lost is not None:
             raise LostGuestError(self.lost)
 
-    def _send(self, request: _Request, what: str, **details: object) -> int:
+    def _send(self, request: _Request, request_name: str, **details: object) -> int:
         with self._lock:
             self._check_there()
             number = next(self._numbers)
             self._requests[number] = request
-            line = json.dumps({"id": number, "do": what, **details}).encode() + b"\n"
+            line = json.dumps({"id": number, "do": request_name, **details}).encode() + b"\n"
             try:
                 self.machine.channels.agent.sendall(line)
             except OSError:
-                # The listening thread sees the same end, and says why.
+                # The listening thread sees the end too, and reports the reason.
                 request.answers.put(None)
         return number
 
@@ -255,10 +259,10 @@ class Guest:
                 for line in lines:
                     self._take(json.loads(line))
         except (OSError, ValueError) as error:
-            self.lose(f"its agent cannot be understood ({error})")
+            self.lose(f"its agent sent an invalid line ({error})")
         if self.lost is None:
-            what = "its agent went away" if self._hello.is_set() else "it ended before it was up"
-            self.lose(f"{what} ({self.machine.how_it_ended()})")
+            reason = "its agent ended" if self._hello.is_set() else "it ended before it had booted"
+            self.lose(f"{reason} ({self.machine.how_it_ended()})")
 
     def _take(self, answer: dict[str, Any]) -> None:
         if "hello" in answer:

@@ -1,4 +1,4 @@
-"""The guests of a test run, as a pytest plugin: when each is booted, and what happens when one is lost."""
+"""The guests of a test run, as a pytest plugin: boot them when needed, and repeat a test that lost its guest."""
 
 import contextlib
 import threading
@@ -17,17 +17,17 @@ if TYPE_CHECKING:
     from tests.lab.lab import Lab
 
 MOST_LOSSES = 2
-# An outcome that pytest does not know, so that it is neither a failure nor a pass.
+# An outcome that pytest does not know, so that it counts neither as failed nor as passed.
 LOST = "lost guest"
-# Measures time, so nothing else of the run may use the machine meanwhile.
+# The mark of tests that measure time; nothing else of the run may use the machine then.
 MEASURES = "measures"
 
 
 class Guests:
-    """The session's guest, and another in its place when it was lost: QEMU 10.0 crashes or hangs now and then.
+    """The guest of the session, replaced when it was lost: QEMU 10.0 crashes or hangs sometimes.
 
-    A test that lost its guest runs again, once: the emulator failed then, and whether the test would have is not known. A guest
-    that a test itself brings down is lost again, and fails the run; so does one that does not boot.
+    A test that lost its guest is repeated once, because the emulator failed and the result of the test is unknown. If the test
+    itself is the cause, the second guest is lost too, and the run fails. It also fails if guests do not boot.
     """
 
     def __init__(self, config: pytest.Config, boot: "Callable[[], Lab]") -> None:
@@ -42,11 +42,11 @@ class Guests:
 
     @property
     def lost(self) -> bool:
-        """Tell whether there is a guest that was lost."""
+        """Return whether the present guest is lost."""
         return self._lab is not None and self._lab.guest.lost is not None
 
     def lab(self) -> "Lab":
-        """Return a lab with a living guest.
+        """Return a lab with a running guest.
 
         :raises LostGuestError: when guests were lost too often.
         """
@@ -54,7 +54,7 @@ class Guests:
             if len(self.losses) > MOST_LOSSES:
                 raise LostGuestError(f"{len(self.losses)} times in this run, the last time because {self.losses[-1]}")
             capture = self._config.pluginmanager.getplugin("capturemanager")
-            # It takes half a minute, which should be seen.
+            # Show that it boots, because it takes half a minute.
             with capture.global_and_fixture_disabled():
                 try:
                     self._lab = self._boot()
@@ -65,7 +65,7 @@ class Guests:
         return self._lab
 
     def close(self) -> None:
-        """End the guest, if there is one."""
+        """End the guest, if one is running."""
         if self._lab is not None:
             if self.lost:
                 self.losses.append(self._lab.guest.lost or "")
@@ -74,7 +74,7 @@ class Guests:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> None:
-        """Remember how many guests had been lost before this test; pytest itself runs it."""
+        """Record how many guests were lost before this test; pytest itself runs it."""
         if self.lost:
             self.close()
         self._losses_before = len(self.losses)
@@ -83,9 +83,9 @@ class Guests:
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(self, item: pytest.Item) -> "Generator[None, pytest.TestReport, pytest.TestReport]":
-        """Put a test that lost its guest behind itself in the session's list, which pytest is going through.
+        """Insert a test that lost its guest once more into the session's list, which pytest is iterating over.
 
-        What it reported until then, and what it reports until it is torn down, counts as neither passed nor failed.
+        All reports of the first run, including the teardown's, count neither as passed nor as failed.
         """
         report = yield
         lost = self.lost or len(self.losses) > self._losses_before
@@ -99,13 +99,13 @@ class Guests:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_report_teststatus(self, report: pytest.CollectReport | pytest.TestReport) -> tuple[str, str, str] | None:
-        """Count a lost guest once, under a name of its own, in pytest's closing line."""
+        """Count a lost guest once, under its own name, in pytest's closing line."""
         if report.outcome != LOST:
             return None
         return (LOST, "L", "LOST GUEST") if ("first", LOST) in report.sections else ("", "", "")
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        """Say which kernel the lab ran, for a machine gets the newest of its series, and which guests were lost."""
+        """Report the kernel of the lab (the newest of its series at the time), and the lost guests."""
         if self.description:
             terminalreporter.write_line(f"lab: {self.description}; guests lost: {len(self.losses)}")
         for loss in self.losses:
@@ -117,9 +117,9 @@ class Guests:
 
 
 class Background:
-    """The kill sweep, in a guest of its own and beside the other tests: it takes a third of the time of all of them.
+    """The kill sweep, in a guest of its own and beside the other tests, because it takes a third of their time.
 
-    It uses one processor, and so do they, nearly always.
+    It uses one processor, and the other tests mostly use another one.
     """
 
     def __init__(self, boot: "Callable[[], Lab]", sweep: "Callable[[Guest], Outcome]") -> None:
@@ -129,16 +129,16 @@ class Background:
         self._lab: Lab | None = None
 
     def start(self) -> None:
-        """Begin the sweep, if it has not begun."""
+        """Start the sweep, if it is not running."""
         if self._running is None:
             self._running = Future()
-            # A daemon: a run that is interrupted must not wait for a boot. QEMU ends with the thread that started it.
+            # A daemon thread: an interrupted run must not wait for a boot. QEMU ends with the thread that started it.
             threading.Thread(target=self._run, args=(self._running,), daemon=True).start()
 
     def outcome(self) -> "Outcome":
-        """Wait for the sweep, which begins now if it has not, and return what it found.
+        """Wait for the sweep, which is started if it is not running, and return its outcome.
 
-        :raises LostGuestError: when its guest was lost; the next call begins another.
+        :raises LostGuestError: when its guest was lost; the next call starts another sweep.
         """
         self.start()
         running, self._running = self._running, None
@@ -146,7 +146,7 @@ class Background:
         return running.result()
 
     def pytest_unconfigure(self) -> None:
-        """End a sweep that nobody waits for any more."""
+        """End a sweep that is not needed any more."""
         if self._lab is not None and self._running is not None:
             self._lab.guest.lose("the tests have ended")
             with contextlib.suppress(LostGuestError):
@@ -166,14 +166,14 @@ class Background:
 
 
 def uses_guest(item: pytest.Item) -> bool:
-    """Tell whether a test runs in a guest."""
+    """Return whether a test runs in a guest."""
     return item.get_closest_marker("lab") is not None
 
 
 def order(item: pytest.Item) -> Literal[0, 1, 2, 3]:
-    """Return a test's place: the lab's own tests, what measures, all others, and the sweep that runs beside the others.
+    """Return the position of a test: the lab's own tests, those that measure time, all others, and the kill sweep.
 
-    So a lab that does not work is known before the product is blamed, and nothing runs beside what measures.
+    So a broken lab is noticed before the product is tested, and nothing runs beside measurements.
     """
     if item.path.name == "test_lab.py":
         return 0

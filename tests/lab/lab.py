@@ -1,4 +1,4 @@
-"""The whole lab: the guest, and the cables and switches around it."""
+"""The lab: the guest, and the cables and switches around it."""
 
 import contextlib
 import tempfile
@@ -6,20 +6,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.lab.debian import kernel_image
+from tests.lab.downloads import filesystem_image
 from tests.lab.guest import GUEST_DEADLINE, Guest
 from tests.lab.machine import SWITCHES, Machine, working_kvm
+from tests.lab.progress import step
 from tests.lab.qmp import Qmp
-from tests.lab.steps import step
-from tests.lab.supplies import filesystem_image
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.lab.supplies import Supplies
+    from tests.lab.downloads import Downloads
 
 
 class Lab:
-    """One guest with NIC 1 cabled to switch A, NIC 2 to switch B, and the world reachable through both."""
+    """A guest with NIC 1 cabled to switch A, NIC 2 to switch B, and peers ("the world") behind both."""
 
     def __init__(self, guest: Guest, description: str) -> None:
         self.guest = guest
@@ -31,13 +31,13 @@ class Lab:
         self._qmp.set_link(f"nic{_known(name)}", up=plugged)
 
     def switch(self, name: str, *, powered: bool) -> None:
-        """Switch a whole switch off or on: its ports to the host and to the world."""
+        """Power a switch off or on: its ports to the host and to the world."""
         self.cable(name, plugged=powered)
         self._qmp.set_link(f"world{name}", up=powered)
 
     @contextlib.contextmanager
     def pulled(self, name: str) -> "Iterator[None]":
-        """Have a cable pulled for a while."""
+        """Pull a cable for the duration of the block."""
         self.cable(name, plugged=False)
         try:
             yield
@@ -51,7 +51,7 @@ class Lab:
 
 
 def boot(
-    supplies: "Supplies",
+    downloads: "Downloads",
     product: "Path | None",
     *,
     terminal: bool = False,
@@ -59,22 +59,22 @@ def boot(
     deadline: float = GUEST_DEADLINE,
     announce: bool = True,
 ) -> Lab:
-    """Boot the guest, with the executables of `product` (dist/root) installed if there are any.
+    """Boot the guest, with the executables of ``product`` (dist/root) installed, if given.
 
-    :param disks: images that the guest can write to, by the names that machine.Machine gives them.
-    :param deadline: after how many seconds a guest counts as forgotten.
-    :param announce: whether the terminal is told; another thread may be writing there.
+    :param disks: writable images, by name (see ``machine.Machine``).
+    :param deadline: seconds after which the guest is ended in any case.
+    :param announce: whether to report the boot on the terminal, where another thread may be writing.
     """
-    kvm = working_kvm(supplies.kernel)
-    version = kernel_image(supplies.kernel).name.removeprefix("vmlinuz-")
+    kvm = working_kvm(downloads.kernel)
+    version = kernel_image(downloads.kernel).name.removeprefix("vmlinuz-")
     description = f"kernel {version}, {'on KVM' if kvm else 'emulated'}"
     with step(f"Booting the guest ({description})") if announce else contextlib.nullcontext():
         folder = Path(tempfile.mkdtemp(prefix="sriov-bond-lab."))
-        images = {"tools": supplies.tools_image}
+        images = {"tools": downloads.tools_image}
         if product is not None:
             images["product"] = folder / "product.ext4"
             filesystem_image(product, images["product"])
-        machine = Machine(folder, supplies.kernel, images, kvm=kvm, terminal=terminal, disks=disks)
+        machine = Machine(folder, downloads.kernel, images, kvm=kvm, terminal=terminal, disks=disks)
         guest = Guest(machine, deadline=deadline)
         machine.drop_files()
         return Lab(guest, description)

@@ -1,4 +1,4 @@
-"""The emulated machine: its parts, how it is started, and how it is made sure that it ends."""
+"""The emulated machine: its hardware, its start, and its reliable end."""
 
 import itertools
 import os
@@ -15,28 +15,28 @@ from typing import TYPE_CHECKING
 
 from tests.lab import cache, debian
 from tests.lab.errors import LabError, LostGuestError
-from tests.lab.steps import step
+from tests.lab.progress import step
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 INSIDE = Path(__file__).with_name("inside")
-# Not more: from 3 GiB on the firmware puts the VFs' memory above 4 GiB, where QEMU 10.0's igb does not pass a VF's words to
-# its PF ("PF still in reset state. Is the PF interface up?"), and no VF gets a link.
+# From 3 GiB on the firmware maps the VFs above 4 GiB, where QEMU 10.0's igb does not deliver a VF's mailbox messages to its PF
+# ("PF still in reset state. Is the PF interface up?"), and no VF gets a link.
 MEMORY = "2G"
-# A processor that QEMU emulates on a busy machine can lose the one-shot timer that was to wake it, and then sleeps for ever
-# ("rcu_preempt kthread timer wakeup didn't happen"). A periodic tick comes again.
+# On a busy machine an emulated processor can lose the one-shot timer that should wake it, and then sleeps for ever
+# ("rcu_preempt kthread timer wakeup didn't happen"). A periodic tick does not have this problem.
 STEADY_CLOCK = ("--kopt=highres=off", "--kopt=nohz=off")
-# What an emulated processor is slow at and no test is about: retpolines (each indirect call becomes a return that QEMU cannot
-# predict), a fifth level of page tables, and grace periods that wait for a tick of every processor. ADD: a third less.
+# Features that are slow to emulate and that no test needs: retpolines (QEMU cannot predict such returns), five-level page
+# tables, and grace periods that wait for a tick of every processor. Without them ADD takes a third less time.
 QUICK_KERNEL = ("--kopt=mitigations=off", "--kopt=rcupdate.rcu_expedited=1")
 QUICK_PROCESSOR = ("-cpu", "max,la57=off")
 CONSOLE_TAIL = 30
 KVM_DEADLINE = 15.0
-_NUMBERS = itertools.count(1)  # of this process's machines: two may run at once
+_NUMBERS = itertools.count(1)  # of machines of this process; two may run at once
 
-# Two switches, each a QEMU hub: NIC 1 is on A, NIC 2 on B, and the outside world has a plain NIC on each. A root port
-# for each SR-IOV NIC, because its VFs need a bus of their own; the first two become the kernel's enp1s0 and enp2s0.
+# Two switches, each a QEMU hub: NIC 1 is on A, NIC 2 on B, and the outside world has a virtio NIC on each. Each SR-IOV NIC
+# has a root port, because its VFs need their own bus. The kernel names the NICs enp1s0 and enp2s0.
 SWITCHES = ("A", "B")
 HARDWARE = (
     *("-machine", "q35"),
@@ -48,11 +48,11 @@ HARDWARE = (
     *("-netdev", "hubport,hubid=1,id=a1", "-netdev", "hubport,hubid=2,id=b1"),
     *("-device", "virtio-net-pci,id=worldA,netdev=a1,mac=52:54:00:00:00:a2"),
     *("-device", "virtio-net-pci,id=worldB,netdev=b1,mac=52:54:00:00:00:b2"),
-    # A port that leads nowhere takes every packet: without it a hub makes the world's NIC wait for a host's NIC that is
-    # administratively down (NETDEV WATCHDOG in the guest), which no switch does.
+    # An unconnected port accepts every packet. Without it a hub makes the world's NIC wait for a NIC of the host that is
+    # administratively down (NETDEV WATCHDOG in the guest), which no real switch does.
     *("-netdev", "hubport,hubid=1,id=a2", "-netdev", "hubport,hubid=2,id=b2"),
 )
-# This machine's /usr once more: virtme-ng's root reads a program anew at each start, init.sh mounts this one with a cache.
+# This machine's /usr a second time: virtme-ng's root reads a program again at each start; init.sh mounts this one with a cache.
 PROGRAMS = (
     *("-fsdev", "local,id=programs,path=/usr,security_model=none,readonly=on,multidevs=remap"),
     *("-device", "virtio-9p-pci,fsdev=programs,mount_tag=programs"),
@@ -61,7 +61,7 @@ PROGRAMS = (
 
 @dataclass(frozen=True)
 class Channels:
-    """The sockets by which QEMU offers the guest: the agent's port, its own control, and perhaps a terminal."""
+    """The sockets of QEMU: the agent's port, the QMP monitor, and perhaps a terminal."""
 
     agent: socket.socket
     qmp: socket.socket
@@ -75,7 +75,7 @@ class Channels:
 
 
 class Machine:
-    """A running QEMU. It ends with this object's `kill`, and at the latest with this process."""
+    """A running QEMU. It ends with ``kill``, and at the latest with this process."""
 
     def __init__(
         self,
@@ -87,10 +87,11 @@ class Machine:
         terminal: bool = False,
         disks: "dict[str, Path] | None" = None,
     ) -> None:
-        """Start QEMU; `images` become disks that the guest finds as /dev/disk/by-id/virtio-NAME, and can only read.
+        """Start QEMU.
 
-        `folder` is for what the machine needs while it runs, and goes away with it. The guest can write to `disks`; what it has
-        flushed to one is there when the machine was killed, and what it has not even sent is lost, as in a power cut.
+        :param folder: directory for files of the running machine, removed at its end.
+        :param images: read-only disks, /dev/disk/by-id/virtio-NAME in the guest.
+        :param disks: writable disks. If the machine is killed, flushed data is kept and unsent data lost, as in a power cut.
         """
         self.folder = folder
         self.console = cache.log(f"console-{os.getpid()}-{next(_NUMBERS)}")
@@ -117,7 +118,7 @@ class Machine:
                 listener.close()
 
     def kill(self, *, keep_console: bool = False) -> None:
-        """End the machine at once: nothing in it is worth an orderly shutdown. Again and again does no harm."""
+        """End the machine at once, without a shutdown; may be called again."""
         if process := getattr(self, "process", None):
             process.kill()
             process.wait(20)
@@ -129,30 +130,30 @@ class Machine:
             self.console.unlink(missing_ok=True)
 
     def how_it_ended(self) -> str:
-        """Say how QEMU ended, after its channels have closed."""
+        """Return how QEMU ended, after its channels were closed."""
         try:
             status = self.process.wait(5)
         except subprocess.TimeoutExpired:
-            return "QEMU is still there"
+            return "QEMU is still running"
         return f"QEMU was killed by signal {-status}" if status < 0 else f"QEMU ended with exit status {status}"
 
     def drop_files(self) -> None:
-        """Remove the files that a booted machine has read or holds open, lest they be left if this process is killed."""
+        """Remove the files that a booted machine has read or has open, so that none remains if this process is killed."""
         for path in self.folder.iterdir():
             if path.is_file():
                 path.unlink()
 
     def console_tail(self) -> str:
-        """Return the last that the guest's kernel and init said."""
+        """Return the last lines of the guest's console."""
         try:
             lines = self.console.read_text(errors="replace").splitlines()[-CONSOLE_TAIL:]
         except OSError:
             lines = []
         text = "\n".join(f"  {line.rstrip()}" for line in lines if line.strip())
-        return f"the end of its console ({self.console}):\n{text}" if text else "it had said nothing on its console"
+        return f"the end of its console ({self.console}):\n{text}" if text else "its console is empty"
 
     def _keep_console(self) -> None:
-        # Through a pipe: QEMU opens its output once for each of its parts, and they would overwrite each other's.
+        # Through a pipe: QEMU opens its output several times, and the descriptors would overwrite each other's data.
         stream = self.process.stdout
         assert stream is not None
         with stream, self.console.open("wb", buffering=0) as file:
@@ -187,7 +188,7 @@ class Machine:
 
 
 def working_kvm(kernel: Path) -> bool:
-    """Tell whether a guest boots on this machine's KVM; there are machines where it opens and then hangs."""
+    """Return whether a guest boots on this machine's KVM; on some machines it can be opened but hangs."""
     if not os.access("/dev/kvm", os.R_OK | os.W_OK):
         return False
     boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
@@ -214,9 +215,9 @@ def _try_kvm(kernel: Path) -> bool:
 
 
 def _plan(folder: Path, kernel: Path, script: str, options: "Sequence[str]", *, kvm: bool) -> list[str]:
-    """Let virtme-ng make the initramfs and tell how it would run QEMU.
+    """Return the command line of QEMU, made by virtme-ng together with the initramfs.
 
-    It does not run it: its child would survive us if we were killed.
+    virtme-ng does not run it: its child would survive if this process were killed.
     """
     overlays = [part for name in ("etc", "lib", "home", "opt", "srv", "usr", "var", "tmp") for part in _overlay(name)]
     command = [
@@ -226,9 +227,9 @@ def _plan(folder: Path, kernel: Path, script: str, options: "Sequence[str]", *, 
         *("--force-9p", "--disable-microvm", *([] if kvm else ["--disable-kvm"])),
         *("--cpus", str(min(2, os.cpu_count() or 1)), "--memory", MEMORY),
         *(*overlays, "--show-boot-console", "--script-sh", script),
-        # Warnings of the kernel on the console; dockerd wants apparmor's parser where apparmor is on.
+        # Kernel warnings on the console; with apparmor, dockerd would need its parser.
         *("--kopt=loglevel=5", "--kopt=apparmor=0", *([] if kvm else (*STEADY_CLOCK, *QUICK_KERNEL))),
-        *("--qemu-opts", *([] if kvm else QUICK_PROCESSOR), *options),  # the last -cpu counts
+        *("--qemu-opts", *([] if kvm else QUICK_PROCESSOR), *options),  # the last -cpu is used
     ]
     environment = {**os.environ, "TMPDIR": str(folder), "PATH": f"{os.environ['PATH']}:/usr/sbin:/sbin"}
     done = subprocess.run(
@@ -250,8 +251,8 @@ def _overlay(name: str) -> list[str]:
 
 
 def _start(argv: "Sequence[str]") -> "subprocess.Popen[bytes]":
-    # setpriv: when this process dies, even by SIGKILL, the kernel ends QEMU. A session of its own: Ctrl-C is ours to
-    # handle, and QEMU would take it as an order to quit.
+    # setpriv: when this process ends, even by SIGKILL, the kernel kills QEMU. A separate session: Ctrl-C must not reach
+    # QEMU, which would quit.
     return subprocess.Popen(
         ["setpriv", "--pdeathsig", "KILL", *argv],
         stdin=subprocess.DEVNULL,

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from tests.lab.product import Product
 
 _CONFIG = "/run/podman-lab/containers.conf"
-# No systemd in the guest, so no cgroups and no journal of it.
+# The guest has no systemd, so neither its cgroups nor its journal can be used.
 _SETTINGS = """
 [network]
 network_backend = "cni"
@@ -21,7 +21,7 @@ runtime = "runc"
 
 
 class Podman:
-    """A podman; it has no daemon."""
+    """podman, which has no daemon."""
 
     def __init__(self, product: "Product") -> None:
         self._guest = product.guest
@@ -36,12 +36,12 @@ class Podman:
         self.run("run", "--detach", "--name", name, "--cap-add", "NET_RAW", "--env", "PATH=/bin", *arguments, *sleep)
 
     def inspect(self, name: str) -> dict[str, Any]:
-        """Return what it shows of a container."""
-        found: dict[str, Any] = self.run("inspect", name).json()[0]
-        return found
+        """Return the description of a container."""
+        container: dict[str, Any] = self.run("inspect", name).json()[0]
+        return container
 
     def inside(self, name: str, script: str) -> str:
-        """Run a script in a container and return what it printed."""
+        """Run a script in a container and return its output."""
         return self.run("exec", name, "/bin/sh", "-c", script).stdout
 
 

@@ -1,4 +1,4 @@
-"""The product as an operator and a runtime use it in the guest, and what its host looks like from outside."""
+"""The product as operator and runtime use it in the guest, and snapshots of its host from outside."""
 
 import contextlib
 import json
@@ -24,7 +24,7 @@ PEER, PEER6 = "10.100.0.1", "fd00:100::1"
 
 @dataclass(frozen=True)
 class Snapshot:
-    """Everything of the host that a container must leave as it found it."""
+    """Everything of the host that must be the same after a container as before."""
 
     links: "Mapping[str, Any]"
     namespaces: tuple[str, ...]
@@ -38,22 +38,22 @@ class Snapshot:
 
 
 def look(guest: "Guest") -> Snapshot:
-    """Look at the host: names, MACs, MTUs, VLANs as ``ip -d -j link`` shows them, lease files, the delegate's files."""
+    """Take a snapshot of the host: devices as ``ip -d -j link`` shows them, lease files, and files of the delegates."""
     links, promiscuous = {}, []
     for link in guest.run(["ip", "-d", "-j", "link"], check=True).json():
         if link.get("promiscuity"):
             promiscuous.append(link["ifname"])
-        kept = {key: value for key, value in link.items() if key in ("ifname", "address", "mtu", "altnames", "master")}
-        kept["up"] = "UP" in link["flags"]
-        kept["kind"] = link.get("linkinfo", {}).get("info_kind")
-        kept["vfs"] = [{key: value for key, value in vf.items() if key != "stats"} for vf in link.get("vfinfo_list", [])]
-        links[link.get("parentdev") or link["ifname"]] = kept
-    files = {path: data for path, data in guest.tree("/var/lib/cni").items() if not _own_business(path)}
+        shown = {key: value for key, value in link.items() if key in ("ifname", "address", "mtu", "altnames", "master")}
+        shown["up"] = "UP" in link["flags"]
+        shown["kind"] = link.get("linkinfo", {}).get("info_kind")
+        shown["vfs"] = [{key: value for key, value in vf.items() if key != "stats"} for vf in link.get("vfinfo_list", [])]
+        links[link.get("parentdev") or link["ifname"]] = shown
+    files = {path: data for path, data in guest.tree("/var/lib/cni").items() if not _may_change(path)}
     return Snapshot(links, tuple(sorted(guest.tree("/run/netns"))), files, tuple(promiscuous))
 
 
-def _own_business(path: str) -> bool:
-    """Tell files that may change: locks, libcni's cache, the delegates' last address and our delegate's index."""
+def _may_change(path: str) -> bool:
+    """Return whether a file may change: locks, libcni's cache, the delegates' last address and our delegate's index."""
     return (
         "/results/" in path
         or "/networks/.sriov-bond/" in path
@@ -74,33 +74,33 @@ class Product:
         return self.guest.run(["sriov-bondctl", *arguments], check=check, timeout=120)
 
     def status(self) -> dict[str, Any]:
-        """Return what ``sriov-bondctl status --json`` says of the pool db."""
-        found: dict[str, Any] = self.ctl("status", "--json").json()["pools"][0]
-        return found
+        """Return the pool db of ``sriov-bondctl status --json``."""
+        pool: dict[str, Any] = self.ctl("status", "--json").json()["pools"][0]
+        return pool
 
     def states(self) -> list[str]:
         """Return the state of each bond."""
         return [bond["state"] for bond in self.status()["bonds"]]
 
     def all_free(self) -> bool:
-        """Tell whether every bond is free."""
+        """Return whether every bond is free."""
         return set(self.states()) == {"free"}
 
     def wait_free(self, what: str = "every bond to be free", seconds: float = 20) -> None:
-        """Wait until every bond is free; each look finishes what can be finished."""
+        """Wait until every bond is free; each ``status`` finishes what can be finished."""
         wait_until(self.all_free, what, seconds)
 
     def wait_home(self, number: int) -> None:
-        """Wait for the VFs of the n-th bond to be in the host, without a look by the product, which would finish its release.
+        """Wait for the VFs of the n-th bond to be in the host, without a call of the product, which would finish the release.
 
-        Where they are on the bus is igb's: an offset of 128 and a stride of 2 (PCI SR-IOV, "VF Routing ID").
+        Their PCI addresses are igb's: an offset of 128 and a stride of 2 (PCI SR-IOV, "VF Routing ID").
         """
-        where = f"1{(number - 1) // 4}.{(number - 1) % 4 * 2}"
-        listing = " ".join(f"/sys/bus/pci/devices/0000:0{nic}:{where}/net/*" for nic in (1, 2))
-        wait_until(lambda: self.guest.run(f"ls -d {listing}").status == 0, f"the VFs of bond {number} to come home", 20)
+        slot = f"1{(number - 1) // 4}.{(number - 1) % 4 * 2}"
+        listing = " ".join(f"/sys/bus/pci/devices/0000:0{nic}:{slot}/net/*" for nic in (1, 2))
+        wait_until(lambda: self.guest.run(f"ls -d {listing}").status == 0, f"the VFs of bond {number} to be in the host", 20)
 
     def provision(self, vfs: int | str = '"max"') -> None:
-        """Make the pool db."""
+        """Create the pool db."""
         self.guest.write(HOST_FILE, POOL.format(vfs=vfs))
         self.ctl("up")
 
@@ -114,34 +114,34 @@ class Product:
         environ: "Mapping[str, str] | None" = None,
     ) -> "Answer":
         """Call the plugin as a runtime does; ``netns`` is a path."""
-        wanted = {**_environ(command, container, netns, ifname), **(environ or {})}
-        return Answer(self.guest.run([PLUGIN], env=wanted, stdin=json.dumps(config), timeout=90))
+        variables = {**_environ(command, container, netns, ifname), **(environ or {})}
+        return Answer(self.guest.run([PLUGIN], env=variables, stdin=json.dumps(config), timeout=90))
 
     def gc(self, config: "Mapping[str, Any]", live: "list[dict[str, str]] | None" = None) -> "Answer":
-        """Call GC with the attachments that live, or with no list of them."""
+        """Call GC with a list of valid attachments, or without a list."""
         listed = {} if live is None else {"cni.dev/valid-attachments": live}
         return self.call("GC", {**config, "cniVersion": "1.1.0", **listed}, "", ifname="")
 
     def begin(self, command: str, config: "Mapping[str, Any]", container: str, netns: str) -> "Process":
-        """Start a call in the guest's background."""
+        """Start a call in the background of the guest."""
         return self.guest.spawn(
             [PLUGIN], env=_environ(command, container, netns, "eth0"), stdin=json.dumps(config), timeout=120
         )
 
     def clean(self) -> None:
-        """Give back what a failed test left, so that the next one does not fail for it."""
+        """Release what a failed test left, so that the next test does not fail because of it."""
         for bond in self.status()["bonds"]:
             if lease := bond.get("lease"):
                 config = {"cniVersion": "1.0.0", "name": lease["network"], "type": "sriov-bond", "pool": "db"}
                 self.call("DEL", config, lease["container_id"], lease["netns"], lease["ifname"])
         self.guest.sh("for name in $(ls /run/netns | grep -vx world); do ip netns del $name; done")
-        self.ctl("up")  # also brings bonds out of quarantine
-        self.wait_free("what a failed test left to be given back")
+        self.ctl("up")  # also ends quarantines
+        self.wait_free("what a failed test left to be released")
         self.ctl("up")
 
     @contextlib.contextmanager
     def netns(self, *names: str) -> "Iterator[tuple[str, ...]]":
-        """Have network namespaces for a while; return their paths."""
+        """Create network namespaces for the duration of the block; return their paths."""
         self.guest.sh("\n".join(f"ip netns add {name}; ip -n {name} link set lo up" for name in names))
         try:
             yield tuple(f"/run/netns/{name}" for name in names)
@@ -150,7 +150,7 @@ class Product:
 
     @contextlib.contextmanager
     def attached(self, config: "Mapping[str, Any]", *names: str) -> "Iterator[list[Answer]]":
-        """Have containers (bare namespaces) on a network for a while; their DEL must succeed."""
+        """Attach containers (bare namespaces) for the duration of the block; their DEL must succeed."""
         with self.netns(*names) as paths:
             try:
                 yield [self.call("ADD", config, name, path).succeeded() for name, path in zip(names, paths, strict=True)]
@@ -167,7 +167,7 @@ class Product:
         return self.guest.run(f"ip netns exec {name} {command}", check=check, timeout=timeout)
 
     def pings(self, name: str, address: str, count: int = 3, interval: float = 0.2) -> int:
-        """Ping from a namespace until ``count`` answers came, or for that long and some seconds; return how many came."""
+        """Ping from a namespace until ``count`` answers or a deadline; return the number of answers."""
         seconds = count * interval + 3
         command = f"ping -n -q -c {count} -i {interval} -W 1 -w {seconds:.0f} {address}"
         out = self.inside(name, command, check=False, timeout=seconds + 30).stdout
@@ -175,16 +175,16 @@ class Product:
 
 
 def answered_at_once(product: Product, name: str, address: str) -> bool:
-    """Tell whether the only ping that is sent is answered."""
+    """Return whether a single ping is answered."""
     return received(product.inside(name, f"ping -n -q -c 1 -W 2 {address}", check=False).stdout) == 1
 
 
 def received(ping: str) -> int:
-    """Return how many answers a ping's summary counts."""
-    found = re.search(r"(\d+) (?:packets )?received", ping)
-    if not found:
-        raise AssertionError(f"ping said nothing of answers: {ping[-300:]!r}")
-    return int(found[1])
+    """Return the number of answers in the summary of ping."""
+    match = re.search(r"(\d+) (?:packets )?received", ping)
+    if not match:
+        raise AssertionError(f"ping printed no summary: {ping[-300:]!r}")
+    return int(match[1])
 
 
 class Answer:
@@ -197,22 +197,22 @@ class Answer:
         self.document: dict[str, Any] = json.loads(result.stdout) if result.stdout.strip() else {}
 
     def succeeded(self) -> "Answer":
-        """Return itself, or fail with what the plugin said."""
+        """Return self, or fail with the output of the plugin."""
         assert self.status == 0, f"{self.result.command}: {self.result.stdout} {self.result.stderr}"
         return self
 
-    def failed(self, code: int, *words: str) -> "Answer":
-        """Return itself if the call failed with this code and these words, and left one document and no traceback."""
+    def failed(self, code: int, *phrases: str) -> "Answer":
+        """Return self if the call failed with this code and a message with these phrases, without a traceback."""
         assert self.status != 0, f"it succeeded: {self.result.stdout}"
         assert self.document.get("code") == code, self.result.stdout
-        for word in words:
-            assert word in self.document["msg"], f"{word!r} is not in {self.document['msg']!r}"
+        for phrase in phrases:
+            assert phrase in self.document["msg"], f"{phrase!r} is not in {self.document['msg']!r}"
         assert "Traceback" not in self.result.stderr
         return self
 
 
 def network(**changes: Any) -> dict[str, Any]:
-    """Return the plugin's config as a runtime hands it over; a key given as None is left out."""
+    """Return the plugin's config as a runtime passes it; a key that is None is left out."""
     config: dict[str, Any] = {
         "cniVersion": "1.0.0",
         "name": "db",

@@ -1,4 +1,4 @@
-"""QEMU's own control channel: to pull cables, and to look at the machine from outside."""
+"""The monitor protocol of QEMU, used to pull cables."""
 
 import json
 import threading
@@ -31,11 +31,11 @@ class Qmp:
                     return answer["return"]
                 if "error" in answer:
                     raise LabError(f"QEMU refused {command}: {answer['error']['desc']}")
-                # Anything else is an event that nobody waits for.
-        raise LabError(f"QEMU went away during {command}")
+                # Anything else is an event, which is ignored.
+        raise LabError(f"QEMU ended during {command}")
 
     def close(self) -> None:
-        """Let go of the connection."""
+        """Close the connection."""
         self._file.close()
 
     def set_link(self, device: str, *, up: bool) -> None:

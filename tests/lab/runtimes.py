@@ -24,7 +24,7 @@ for applet in sh ip ping sleep cat grep; do ln -sf busybox {ROOTFS}/bin/$applet;
 
 
 def make_rootfs(product: "Product") -> None:
-    """Make a container's root file system of a busybox."""
+    """Create a root file system for containers from busybox."""
     product.guest.sh(_MAKE_ROOTFS)
 
 
@@ -37,13 +37,13 @@ class Containerd:
     version: str
 
     def run(self, name: str, script: str, *, detached: bool = False) -> str:
-        """Run a container on the default network as ``ctr run --cni`` does, and return what it printed."""
-        how = "--detach" if detached else "--rm"
-        command = f"{self.client} run {how} --cni --env PATH=/bin --rootfs {ROOTFS} {name} /bin/sh -c '{script}'"
+        """Run a container with ``ctr run --cni`` and return its output."""
+        mode = "--detach" if detached else "--rm"
+        command = f"{self.client} run {mode} --cni --env PATH=/bin --rootfs {ROOTFS} {name} /bin/sh -c '{script}'"
         return self.product.guest.run(command, check=True, timeout=90).stdout
 
     def inside(self, name: str, script: str) -> str:
-        """Run a script in a container and return what it printed, whatever its exit status."""
+        """Run a script in a container and return its output, whatever its exit status."""
         ended = self.spawn(name, script).wait()
         return ended.stdout or ended.stderr
 
@@ -57,24 +57,24 @@ class Containerd:
         return next(int(line.split()[1]) for line in listed.splitlines() if line.split()[0] == name)
 
     def ports_up(self, name: str) -> int:
-        """Return how many ports of a container's bond are up, as its kernel says."""
+        """Return the number of ports of a container's bond that are up."""
         return self.inside(name, "cat /proc/net/bonding/eth0").count("MII Status: up") - 1
 
     def remove(self, name: str) -> None:
         """Kill a container and remove it."""
         guest = self.product.guest
         guest.run(f"{self.client} task kill --signal KILL {name}", check=True)
-        wait_until(lambda: guest.run(f"{self.client} container rm {name}").status == 0, f"{name} to go", 30)
+        wait_until(lambda: guest.run(f"{self.client} container rm {name}").status == 0, f"{name} to be removed", 30)
 
 
 @contextlib.contextmanager
 def containerd(product: "Product", folder: str, config: "Mapping[str, Any]") -> "Iterator[Containerd]":
-    """Have a containerd of a folder for a while, with one network, which is its default."""
+    """Run the containerd of a directory for the duration of the block, with one network, its default."""
     guest = product.guest
     plugin = {key: value for key, value in config.items() if key not in ("cniVersion", "name")}
     guest.write(CONFLIST, json.dumps({"cniVersion": config["cniVersion"], "name": config["name"], "plugins": [plugin]}))
     make_rootfs(product)
-    # Its own folder first on PATH: containerd finds its shim there, and the two versions' shims do not fit each other.
+    # Its own directory first in PATH: containerd takes its shim from there, and the shims of the two versions differ.
     state = folder.replace("/", "_")
     daemon = f"{folder}/containerd --address {_SOCKET} --root /var/lib/containerd/{state} --state /run/lab-containerd/state"
     process = guest.spawn(f"PATH={folder}:$PATH exec {daemon} --log-level warn")

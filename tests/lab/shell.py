@@ -1,4 +1,4 @@
-"""The guest for a person: a shell at this terminal, or a script whose output and exit status come back."""
+"""`./dev lab`: a shell in the guest at this terminal, or a script with its output and exit status."""
 
 import contextlib
 import os
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 SCRIPT_DEADLINE = 1800.0
 WELCOME = r"""
-echo "A guest with NICs enp1s0 (switch A) and enp2s0 (switch B), 7 VFs each; the world is in netns 'world':"
+echo "A guest with NICs enp1s0 (switch A) and enp2s0 (switch B), 7 VFs each; peers are in netns 'world':"
 ip -n world -br addr show dev br0.100; ip -n world -br addr show dev br0.200
 echo "Ctrl-D ends it."
 exec bash --norc -i
@@ -28,26 +28,26 @@ exec bash --norc -i
 
 
 def at_terminal() -> bool:
-    """Tell whether a person sits at both ends."""
+    """Return whether standard input and output are a terminal."""
     return sys.stdin.isatty() and sys.stdout.isatty()
 
 
 def script(guest: "Guest", arguments: list[str], origin: Path) -> int:
-    """Run a script of this machine in the guest, which sees this machine's files where they are.
+    """Run a script of this machine in the guest, which has this machine's files at the same paths.
 
-    What is executable is started as the kernel does it: by its first line, or as a program. Anything else is bash's.
+    An executable file is executed directly: by its first line, or as a program. Anything else is run by bash.
     """
     path = (origin / arguments[0]).resolve()
     if not path.is_file():
         print(f"dev: no such script: {path}", file=sys.stderr)
         return 2
     with path.open("rb") as file:
-        starts_itself = os.access(path, os.X_OK) and file.read(4).startswith((b"#!", b"\x7fELF"))
-    return _run(guest, [*([] if starts_itself else ["bash"]), str(path), *arguments[1:]], str(path.parent))
+        is_executable = os.access(path, os.X_OK) and file.read(4).startswith((b"#!", b"\x7fELF"))
+    return _run(guest, [*([] if is_executable else ["bash"]), str(path), *arguments[1:]], str(path.parent))
 
 
 def interact(guest: "Guest") -> int:
-    """Run a shell in the guest, for a person or for what comes on standard input."""
+    """Run a shell in the guest, at a terminal or with commands from standard input."""
     terminal = guest.machine.channels.terminal
     if terminal is None:
         return _run(guest, ["bash", "-s"], "/root", sys.stdin.buffer.read())
@@ -95,7 +95,7 @@ def _raw_terminal() -> "Iterator[None]":
 
 
 def _bridge(terminal: socket.socket, ended: threading.Event) -> None:
-    """Carry bytes between this terminal and the guest's until its shell has ended."""
+    """Copy bytes between this terminal and the guest's until its shell ends."""
     keyboard, screen = sys.stdin.fileno(), sys.stdout.fileno()
     while not ended.is_set():
         ready, _, _ = select.select([keyboard, terminal], [], [], 0.2)

@@ -1,4 +1,4 @@
-"""ADD, CHECK and DEL through the built executable and through cnitool, seen from the container and from the wire."""
+"""ADD, CHECK and DEL by the built executable and by cnitool, checked in the container and on the wire."""
 
 import json
 import re
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def conflist(product: Product) -> "Iterator[Product]":
-    """Have the network db in the directory that clients read."""
+    """Install the network db in the directory of the clients."""
     config = network()
     plugin = {key: value for key, value in config.items() if key not in ("cniVersion", "name")}
     text = json.dumps({"cniVersion": "1.0.0", "name": "db", "plugins": [plugin]})
@@ -42,7 +42,7 @@ def test_cnitool_adds_checks_and_deletes(conflist: Product) -> None:
 def test_the_container_has_a_bond_of_both_vfs_with_what_was_asked(product: Product) -> None:
     with product.attached(network(mtu=1400, mode="active-backup"), "c1") as (answer,):
         links = {link["ifname"]: link for link in product.guest.sh("ip -n c1 -d -j link").json()}
-        (bond,) = (one for one in product.status()["bonds"] if one["state"] == "ready")
+        (bond,) = (bond for bond in product.status()["bonds"] if bond["state"] == "ready")
         assert set(links) == {"lo", "eth0", *(port["name"] for port in bond["ports"])}
         assert links["eth0"]["linkinfo"]["info_kind"] == "bond"
         assert links["eth0"]["linkinfo"]["info_data"]["mode"] == "active-backup"
@@ -60,18 +60,18 @@ def test_the_container_has_a_bond_of_both_vfs_with_what_was_asked(product: Produ
 
 
 def test_our_own_delegate_gives_the_addresses(product: Product) -> None:
-    """The type is all that changes against host-local; both may take turns."""
+    """Only ``type`` differs from host-local's config; the two can be used alternately."""
     ipam = {**network()["ipam"], "type": "sriov-bond-ipam"}
     with product.attached(network(ipam=ipam), "c1", "c2") as (first, second):
         assert product.pings("c1", PEER) == 3
         assert product.pings("c1", second.document["ips"][1]["address"].split("/")[0]) == 3
         with product.attached(network(), "c3") as (third,):
-            given = [answer.document["ips"][0]["address"] for answer in (first, second, third)]
-            assert len(set(given)) == 3
+            allocated = [answer.document["ips"][0]["address"] for answer in (first, second, third)]
+            assert len(set(allocated)) == 3
 
 
 def test_its_vlan_is_reached_at_once_and_no_other(product: Product) -> None:
-    """The first ping after ADD is answered; an address of VLAN 200 on the same bond gets nothing."""
+    """The first ping after ADD is answered; an address of VLAN 200 on the same bond gets no answer."""
     with product.attached(network(), "c1"):
         assert answered_at_once(product, "c1", PEER)
         assert answered_at_once(product, "c1", PEER6)
@@ -92,16 +92,16 @@ def test_two_containers_on_one_vlan_meet_and_on_two_do_not(product: Product) -> 
 
 
 def test_addresses_are_announced(lab: "Lab", product: Product) -> None:
-    """The world hears a gratuitous ARP and an unsolicited neighbour advertisement of what a container got."""
+    """A peer receives a gratuitous ARP and an unsolicited neighbour advertisement of the addresses."""
     heard = lab.guest.spawn("ip netns exec world tcpdump -e -l -n -i br0.100 'arp or (icmp6 and ip6[40] == 136)'")
     wait_until(lambda: "listening on" in heard.stderr, "tcpdump to listen", 30)
     with product.attached(network(), "c1") as (answer,):
         mac = answer.document["interfaces"][0]["mac"]
         four, six = (ip["address"].split("/")[0] for ip in answer.document["ips"])
         assert product.pings("c1", PEER) == 3
-    said = heard.stop().stdout
+    output = heard.stop().stdout
     for words in (f"{mac} > ff:ff:ff:ff:ff:ff, .* who-has {four} .*tell {four}", f"{mac} > 33:33:.* tgt is {six}"):
-        assert re.search(words, said), said
+        assert re.search(words, output), output
 
 
 def test_routes_and_gateway_are_as_the_delegate_says(product: Product) -> None:
@@ -117,23 +117,23 @@ def test_routes_and_gateway_are_as_the_delegate_says(product: Product) -> None:
 
 @pytest.mark.parametrize("version", ["0.1.0", "0.2.0", "0.3.0", "0.3.1"])
 def test_old_versions_have_results_of_their_form(product: Product, version: str) -> None:
-    """An ADD of the plugin and of its delegate, host-local, both at the config's version (V2, R1, R2); the DEL as well."""
+    """ADD and DEL of the plugin and its delegate host-local, both with the config's version (V2, R1, R2)."""
     with product.attached(network(cniVersion=version), "c1") as (answer,):
         assert product.pings("c1", PEER) == 3
-        found = answer.document
+        document = answer.document
         if version in ("0.1.0", "0.2.0"):
             for family, subnet, gateway in (("ip4", "10.100.0.", PEER), ("ip6", "fd00:100::", PEER6)):
-                address = found[family].pop("ip")
+                address = document[family].pop("ip")
                 assert address.startswith(subnet) and address.endswith("/24" if family == "ip4" else "/64")
-                assert found[family] == {"gateway": gateway}
-            assert sorted(found) == ["cniVersion", "dns", "ip4", "ip6"]
-            assert (found["cniVersion"], found["dns"]) == (version, {})
+                assert document[family] == {"gateway": gateway}
+            assert sorted(document) == ["cniVersion", "dns", "ip4", "ip6"]
+            assert (document["cniVersion"], document["dns"]) == (version, {})
             return
-        four, six = (ip.pop("address") for ip in found["ips"])
+        four, six = (ip.pop("address") for ip in document["ips"])
         assert four.startswith("10.100.0.") and four.endswith("/24")
         assert six.startswith("fd00:100::") and six.endswith("/64")
-        (bond,) = (one for one in product.status()["bonds"] if one["state"] == "ready")
-        assert found == {
+        (bond,) = (bond for bond in product.status()["bonds"] if bond["state"] == "ready")
+        assert document == {
             "cniVersion": version,
             "interfaces": [{"name": "eth0", "mac": bond["mac"], "sandbox": "/run/netns/c1", "vlan": 100}],
             "ips": [
@@ -159,7 +159,7 @@ def test_the_config_may_give_the_mac(product: Product) -> None:
         assert product.pings("c1", PEER) == 3
 
 
-# Each is noticed beside those before it; a bond that is down loses its routes, so that comes last.
+# Each must be reported beside the earlier ones. A bond that is down loses its routes, so that is the last.
 SPOIL = {
     "port missing": ("ip -n c1 link set {port1} nomaster", "the VF {pci1} is not a port of eth0"),
     "port extra": (
@@ -195,7 +195,7 @@ def test_check_passes_right_after_add_and_names_everything_that_differs(product:
     with product.attached(network(ipam=ipam), "c1") as (answer,):
         config = {**network(ipam=ipam), "prevResult": answer.document}
         product.call("CHECK", config, "c1", "/run/netns/c1").succeeded()
-        (bond,) = (one for one in product.status()["bonds"] if one["state"] == "ready")
+        (bond,) = (bond for bond in product.status()["bonds"] if bond["state"] == "ready")
         names: dict[str, Any] = {
             "port1": bond["ports"][0]["name"],
             "port2": bond["ports"][1]["name"],
@@ -226,6 +226,6 @@ def test_no_pf_is_ever_promiscuous(lab: "Lab", product: Product) -> None:
     with product.attached(network(), "c1"):
         product.pings("c1", PEER)
         assert not {"enp1s0", "enp2s0"} & set(look(lab.guest).promiscuous)
-    said = lab.guest.sh("dmesg").stdout
-    assert "enp1s0: entered promiscuous" not in said
-    assert "enp2s0: entered promiscuous" not in said
+    messages = lab.guest.sh("dmesg").stdout
+    assert "enp1s0: entered promiscuous" not in messages
+    assert "enp2s0: entered promiscuous" not in messages

@@ -1,4 +1,4 @@
-"""Our plugin in chains with the reference plugins, run by cnitool: what each finds behind it and before it."""
+"""Our plugin in chains with the reference plugins, run by cnitool."""
 
 import contextlib
 import json
@@ -17,7 +17,7 @@ PORTS = [{"hostPort": 8080, "containerPort": 80, "protocol": "tcp"}]
 
 
 class Chain:
-    """A chain as cnitool drives it for one container."""
+    """A chain, run by cnitool for one container."""
 
     def __init__(self, product: Product, netns: str, capabilities: "Mapping[str, Any]") -> None:
         self._product = product
@@ -30,9 +30,9 @@ class Chain:
 
     def add(self) -> dict[str, Any]:
         """Add the container and check it; return the result."""
-        found: dict[str, Any] = self.tool("add").json()
+        result: dict[str, Any] = self.tool("add").json()
         self.tool("check")
-        return found
+        return result
 
     def links(self) -> dict[str, Any]:
         """Return the container's devices by their names."""
@@ -48,7 +48,7 @@ def chained(
     behind: "tuple[Any, ...]" = (),
     **capabilities: Any,
 ) -> "Iterator[Chain]":
-    """Have a chain and a container for it; its DEL must succeed."""
+    """Install a chain and create a container for the duration of the block; its DEL must succeed."""
     with conflist(product, chain(config, before=before, behind=behind)), product.netns("box") as (path,):
         driven = Chain(product, path, capabilities)
         try:
@@ -58,7 +58,7 @@ def chained(
 
 
 def test_tuning_behind_us_changes_the_mac(product: Product) -> None:
-    """Of a bond whose VFs are trusted; our CHECK goes by the chain's result, and DEL gives the VFs back with their own MACs."""
+    """Possible if the VFs are trusted. Our CHECK uses the chain's result, and DEL restores the MACs."""
     tuning = {"type": "tuning", "mac": NEW_MAC, "sysctl": {"net.ipv4.conf.IFNAME.arp_filter": "1"}}
     with chained(product, network(trust="on"), behind=(tuning,)) as chain:
         (interface,) = chain.add()["interfaces"]
@@ -71,38 +71,38 @@ def test_tuning_behind_us_changes_the_mac(product: Product) -> None:
 
 
 def test_tuning_behind_us_cannot_change_the_mac_of_untrusted_vfs(product: Product) -> None:
-    """igb refuses it, and tuning says no more than that; the network's own mac is the way."""
+    """igb refuses it, which tuning's error does not explain; use the key ``mac`` of the network."""
     with chained(product, network(), behind=({"type": "tuning", "mac": NEW_MAC},)) as chain:
-        said = chain.tool("add", check=False)
-        assert said.status != 0
-        assert 'plugin type="tuning" failed (add)' in said.stderr
-        assert "cannot assign requested address" in said.stderr
+        answer = chain.tool("add", check=False)
+        assert answer.status != 0
+        assert 'plugin type="tuning" failed (add)' in answer.stderr
+        assert "cannot assign requested address" in answer.stderr
 
 
 def test_tuning_behind_us_must_leave_the_mtu_to_us(product: Product) -> None:
-    """It does not put another MTU into the result, so that our CHECK cannot know that it is meant; ``mtu`` is a key of ours."""
+    """tuning does not change the MTU in the result, so our CHECK fails; use our key ``mtu``."""
     with chained(product, network(), behind=({"type": "tuning", "mtu": 1400},)) as chain:
         chain.tool("add")
         assert "eth0 has the MTU 1400, not 1500" in chain.tool("check", check=False).stderr
 
 
 def test_portmap_and_firewall_behind_us(product: Product) -> None:
-    """They find our addresses by the interface's name and sandbox, and take their rules back."""
+    """They find our addresses by interface name and sandbox, and remove their rules at DEL."""
     behind = ({"type": "portmap", "capabilities": {"portMappings": True}}, {"type": "firewall", "backend": "iptables"})
-    # One family: each rule is a process.
+    # One family only: each rule starts a process.
     ipam = {"type": "host-local", "ranges": [[{"subnet": SUBNET, "rangeStart": "10.100.0.10"}]]}
     with chained(product, network(ipam=ipam), behind=behind, portMappings=PORTS) as chain:
         (ip,) = chain.add()["ips"]
         address = ip["address"].split("/")[0]
-        said = product.guest.sh("iptables-save").stdout
-        assert f"-j DNAT --to-destination {address}:80" in said
-        assert f"-A CNI-FORWARD -s {address}/32 -j ACCEPT" in said
+        rules = product.guest.sh("iptables-save").stdout
+        assert f"-j DNAT --to-destination {address}:80" in rules
+        assert f"-A CNI-FORWARD -s {address}/32 -j ACCEPT" in rules
         assert product.pings("box", PEER) == 3
     assert address not in product.guest.sh("iptables-save").stdout
 
 
 def test_sbr_behind_us_moves_our_routes(product: Product) -> None:
-    """Into a table for each address; a CHECK of ours finds them there."""
+    """Into a routing table for each address; our CHECK finds them there."""
     routes = [{"dst": "0.0.0.0/0"}, {"dst": "::/0"}]
     with chained(product, network(ipam={**network()["ipam"], "routes": routes}), behind=({"type": "sbr"},)) as chain:
         sources = [ip["address"].split("/")[0] for ip in chain.add()["ips"]]
@@ -113,7 +113,7 @@ def test_sbr_behind_us_moves_our_routes(product: Product) -> None:
 
 
 def test_bandwidth_behind_us_is_refused_and_nothing_leaks(product: Product) -> None:
-    """It shapes a veth's end in the host, and a VF has none; what it would do is max_tx_rate's."""
+    """It shapes the host end of a veth pair, which a VF does not have; use ``max_tx_rate``."""
     bandwidth = {
         "type": "bandwidth",
         "ingressRate": 1000000,
@@ -122,9 +122,9 @@ def test_bandwidth_behind_us_is_refused_and_nothing_leaks(product: Product) -> N
         "egressBurst": 1000000,
     }
     with chained(product, network(), behind=(bandwidth,)) as chain:
-        said = chain.tool("add", check=False)
-        assert said.status != 0
-        assert 'plugin type="bandwidth" failed (add): container interface eth0 has no veth peer' in said.stderr
+        answer = chain.tool("add", check=False)
+        assert answer.status != 0
+        assert 'plugin type="bandwidth" failed (add): container interface eth0 has no veth peer' in answer.stderr
         assert product.states().count("ready") == 1, "libcni takes nothing back; the runtime's DEL does"
         chain.tool("del")
         assert product.all_free()
@@ -132,7 +132,7 @@ def test_bandwidth_behind_us_is_refused_and_nothing_leaks(product: Product) -> N
 
 
 def test_behind_loopback_our_interface_is_appended(product: Product) -> None:
-    """Its addresses are of the second interface then; in DEL ours goes before loopback's."""
+    """Our addresses refer to the second interface then; DEL runs ours before loopback."""
     with chained(product, network(cniVersion="0.4.0"), before=({"type": "loopback"},)) as chain:
         result = chain.add()
         assert [interface["name"] for interface in result["interfaces"]] == ["lo", "eth0"]
@@ -146,14 +146,14 @@ def test_behind_loopback_our_interface_is_appended(product: Product) -> None:
 
 
 def test_behind_bridge_we_refuse_the_name_and_it_is_taken_back(product: Product) -> None:
-    """A chain has one interface name, and bridge has taken it; with a name of our own its three interfaces come before ours."""
+    """All plugins of a chain get the same interface name, which bridge uses; with another name its interfaces come first."""
     ipam = {"type": "host-local", "ranges": [[{"subnet": "10.77.0.0/24"}]]}
     bridge = {"type": "bridge", "bridge": "br77", "ipam": ipam}
     try:
         with chained(product, network(), before=(bridge,)) as chain:
-            said = chain.tool("add", check=False)
-            assert said.status != 0
-            assert "has a device eth0 already" in said.stderr
+            refused = chain.tool("add", check=False)
+            assert refused.status != 0
+            assert "has a device eth0 already" in refused.stderr
             assert product.all_free()
         with conflist(product, {"cniVersion": "1.0.0", "name": "db", "plugins": [bridge]}), product.netns("box") as (path,):
             first = Chain(product, path, {})

@@ -1,11 +1,11 @@
-"""The outside checker sees every violation of the invariant: each is made by hand, and must be named."""
+"""The outside checker reports every violation: each is caused by hand here, and must be named."""
 
 import json
 from typing import TYPE_CHECKING
 
 from tests.lab.machine import INSIDE
 from tests.lab.product import STATE_DIR, Product, network
-from tests.soak.whole import left
+from tests.soak.end_to_end import remains
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -15,7 +15,7 @@ LEASES = f"{STATE_DIR}/db/leases"
 VF, PF = "VF 0000:01:10.0: ", "PF 0000:01:00.0: "
 RECORD = json.dumps({"network": "db", "container_id": "dead", "ifname": "eth0"})
 
-# What is done, what must be said of it, and how it is undone; all in bash, where $mac is the VF's own.
+# How each violation is caused, the line that must be reported, and how it is undone; in bash, where $mac is the VF's MAC.
 VIOLATIONS: dict[str, tuple[str, str, str]] = {
     "name": ("ip link set VF11 name other", f'{VF}ifname was "VF11" and is "other"', "ip link set other name VF11"),
     "altname": (
@@ -79,7 +79,7 @@ VIOLATIONS: dict[str, tuple[str, str, str]] = {
     ),
     "lease": (
         f"echo '{RECORD}' > {LEASES}/cbond1.0.ready",
-        "lease: cbond1.0.ready of container dead eth0, which is not alive",
+        "lease: cbond1.0.ready of container dead eth0, which is not live",
         f"rm {LEASES}/cbond1.0.ready",
     ),
     "damaged lease": (
@@ -89,27 +89,27 @@ VIOLATIONS: dict[str, tuple[str, str, str]] = {
     ),
     "file": (f"touch {STATE_DIR}/db/strange", f"file: {STATE_DIR}/db/strange was not there", f"rm {STATE_DIR}/db/strange"),
     "inventory": (
-        f"cp {STATE_DIR}/db/pool.json /run/kept.json; echo >> {STATE_DIR}/db/pool.json",
+        f"cp {STATE_DIR}/db/pool.json /run/saved.json; echo >> {STATE_DIR}/db/pool.json",
         "inventory: a pool.json",
-        f"mv /run/kept.json {STATE_DIR}/db/pool.json",
+        f"mv /run/saved.json {STATE_DIR}/db/pool.json",
     ),
-    "inventory that is none": (
-        f"cp {STATE_DIR}/db/pool.json /run/kept.json; echo '{{' > {STATE_DIR}/db/pool.json",
+    "damaged inventory": (
+        f"cp {STATE_DIR}/db/pool.json /run/saved.json; echo '{{' > {STATE_DIR}/db/pool.json",
         "inventory: a pool.json",
-        f"mv /run/kept.json {STATE_DIR}/db/pool.json",
+        f"mv /run/saved.json {STATE_DIR}/db/pool.json",
     ),
     "name, without an inventory": (
-        f"mv {STATE_DIR}/db/pool.json /run/kept.json; ip link set VF11 name other",
+        f"mv {STATE_DIR}/db/pool.json /run/saved.json; ip link set VF11 name other",
         f'{VF}ifname was "VF11" and is "other"',
-        f"mv /run/kept.json {STATE_DIR}/db/pool.json; ip link set other name VF11",
+        f"mv /run/saved.json {STATE_DIR}/db/pool.json; ip link set other name VF11",
     ),
     "address": (
         "mkdir -p /var/lib/cni/networks/db; printf 'dead\\r\\neth0' > /var/lib/cni/networks/db/10.100.0.99",
-        "address: /var/lib/cni/networks/db/10.100.0.99 is reserved for dead eth0, which is not alive",
+        "address: /var/lib/cni/networks/db/10.100.0.99 is reserved for dead eth0, which is not live",
         "rm /var/lib/cni/networks/db/10.100.0.99",
     ),
-    # Taken by a process that has ended, and held by a descriptor that another has inherited.
-    "lock": (f"exec 7> {STATE_DIR}/db/bonds/cbond1; flock 7", "which is dead", "exec 7>&-"),
+    # Taken by a process that has ended, and held by an inherited descriptor.
+    "lock": (f"exec 7> {STATE_DIR}/db/bonds/cbond1; flock 7", "which has ended", "exec 7>&-"),
     "process": (
         "cp /bin/sleep /opt/cni/bin/left; /opt/cni/bin/left 60 & held=$!; "
         "until [[ $(readlink /proc/$held/exe) == */left ]]; do :; done",
@@ -120,7 +120,7 @@ VIOLATIONS: dict[str, tuple[str, str, str]] = {
 }
 
 
-# One checker for all: starting another costs a guest more than the check does.
+# One checker process for all steps: in a guest its start takes longer than its check.
 WATCH = f"""
 coproc LOOK {{ exec {CHECKER} watch /run/baseline.json %s; }}
 from=${{LOOK[0]}} to=${{LOOK[1]}}
@@ -147,7 +147,7 @@ mac=$(cat /sys/class/net/VF11/address 2>/dev/null || true)
 
 
 def _script(steps: "Iterable[tuple[str, str, str]]", live: str = "") -> str:
-    """Return a script that does each step, lets the checker look, and undoes it; the answers come with a line between."""
+    """Return a script that does each step, runs the checker, and undoes the step; a line separates the reports."""
     lines = [WATCH % live]
     for done, _, undone in steps:
         lines += [done, "look", undone]
@@ -155,7 +155,7 @@ def _script(steps: "Iterable[tuple[str, str, str]]", live: str = "") -> str:
 
 
 def test_each_violation_is_named(product: Product) -> None:
-    """And none when it is undone."""
+    """Nothing is reported after it is undone."""
     product.guest.sh(f"{CHECKER} baseline /run/baseline.json; {CHECKER} check /run/baseline.json")
     said = product.guest.sh(_script(VIOLATIONS.values()), timeout=240)
     answers = said.stdout.split("---\n")
@@ -167,15 +167,15 @@ def test_each_violation_is_named(product: Product) -> None:
     assert missed == {}
 
 
-def test_live_attachments_are_none_until_something_is_wrong_with_them(product: Product) -> None:
-    """Two containers on host-local's addresses: nothing is said of them, and all that is wrong with one."""
+def test_live_attachments_are_no_violation_until_something_is_wrong_with_them(product: Product) -> None:
+    """Two containers with addresses of host-local: nothing is reported until something is wrong with one."""
     product.guest.sh(f"{CHECKER} baseline /run/baseline.json")
     with product.attached(network(), "c1", "c2") as answers:
         addresses = [[ip["address"].partition("/")[0] for ip in answer.document["ips"]] for answer in answers]
         leases: list[dict[str, object]] = [
             {"network": "db", "container_id": name, "ifname": "eth0", "netns": f"/run/netns/{name}"} for name in ("c1", "c2")
         ]
-        leases[1]["addresses"] = addresses[1]  # of the first the lease knows them
+        leases[1]["addresses"] = addresses[1]  # those of the first are in its lease
         never = {"network": "db", "container_id": "never", "ifname": "eth0", "netns": "/run/netns/never"}
         product.guest.write("/run/live.json", json.dumps({"leases": leases}))
         product.guest.write("/run/more.json", json.dumps({"leases": [*leases, never]}))
@@ -190,20 +190,20 @@ def test_live_attachments_are_none_until_something_is_wrong_with_them(product: P
             ),
             (
                 f"cp $lease {LEASES}/cbond3.0.ready",
-                "of container c1 eth0, which is not alive, or its second",
+                "of container c1 eth0, which is not live, or a second one",
                 f"rm {LEASES}/cbond3.0.ready",
             ),
             (
-                f"cp $lease /run/kept; cp {LEASES}/cbond2.*.ready $lease",
+                f"cp $lease /run/saved; cp {LEASES}/cbond2.*.ready $lease",
                 "lease: none for the live container c1 eth0 of db",
-                "cp /run/kept $lease",
+                "cp /run/saved $lease",
             ),
-            (f"mv {reserved} /run/kept", f"address: c1 eth0 has {addresses[0][1:]} reserved", f"mv /run/kept {reserved}"),
+            (f"mv {reserved} /run/saved", f"address: c1 eth0 has {addresses[0][1:]} reserved", f"mv /run/saved {reserved}"),
             (f"cp {reserved} {second}", f"'{second.rpartition('/')[2]}'", f"rm {second}"),
             (
-                f"mv {of_other} /run/kept",
+                f"mv {of_other} /run/saved",
                 f"address: c2 eth0 has {addresses[1][1:]} reserved",
-                f"mv /run/kept {of_other}",
+                f"mv /run/saved {of_other}",
             ),
             (
                 "ip -n c1 link add stray type bond",
@@ -221,7 +221,7 @@ def test_live_attachments_are_none_until_something_is_wrong_with_them(product: P
         assert (clean.status, clean.stdout) == (0, "")
         unknown = product.guest.run(f"{CHECKER} check /run/baseline.json --live /run/more.json").stdout
         assert "lease: none for the live container never eth0 of db" in unknown
-        assert "attachment: the namespace /run/netns/never of never eth0 is gone" in unknown
+        assert "attachment: the namespace /run/netns/never of never eth0 does not exist" in unknown
         said = product.guest.sh(_script(steps, "--live /run/live.json"), timeout=120)
         found = said.stdout.split("---\n")
         assert found[-2:] == ["", ""], "nothing is left of what was undone, and nothing else was said"
@@ -230,10 +230,10 @@ def test_live_attachments_are_none_until_something_is_wrong_with_them(product: P
         assert missed == {}
 
 
-def test_a_checker_that_cannot_look_is_no_clean_host(product: Product) -> None:
-    """The soak takes its silence for a fault when it ended badly."""
+def test_a_checker_that_fails_is_a_fault(product: Product) -> None:
+    """The soak reports it if the checker fails without output."""
     product.guest.sh(f"{CHECKER} baseline /run/baseline.json; echo '{{' > /run/damaged.json")
-    assert left(product.guest, "/run/baseline.json") == []
-    [fault] = left(product.guest, "/run/damaged.json")
+    assert remains(product.guest, "/run/baseline.json") == []
+    [fault] = remains(product.guest, "/run/damaged.json")
     assert "the checker ended with status 1 and 0 lines" in fault
     assert "JSONDecodeError" in fault

@@ -1,4 +1,4 @@
-"""The call sequences of real clients, replayed by their libraries: docs/contract.md says which test has which."""
+"""The call sequences of real clients, replayed with their libraries; docs/contract.md names the test of each."""
 
 import json
 import re
@@ -11,9 +11,9 @@ from tests.lab.podman import Podman, podman
 from tests.lab.product import PEER, PEER6, Product, network
 
 OTHER_PEER = "10.200.0.1"
-# As nerdctl and containerd name containers.
+# A container id as nerdctl and containerd choose it.
 CID = f"default-{'5e' * 32}"
-# As go-cni passes them on; the conventions say hostPort.
+# As go-cni passes them; the CNI conventions have hostPort.
 PORTS = [{"HostPort": 8080, "ContainerPort": 80, "Protocol": "tcp", "HostIP": "0.0.0.0"}]
 
 
@@ -23,25 +23,25 @@ def other(**changes: Any) -> dict[str, Any]:
     return network(name="other", vlan=200, ipam=ipam, **changes)
 
 
-def succeeded(said: dict[str, Any]) -> dict[str, Any]:
-    """Return what a client has, or fail with its error."""
-    assert "Error" not in said, said["Error"]
-    return said
+def succeeded(answer: dict[str, Any]) -> dict[str, Any]:
+    """Return the answer of a client, or fail with its error."""
+    assert "Error" not in answer, answer["Error"]
+    return answer
 
 
 def addresses(interface: dict[str, Any]) -> list[str]:
-    """Return the addresses of an interface as go-cni sees it."""
-    return [one["IP"] for one in interface["IPConfigs"]]
+    """Return the addresses of an interface of go-cni."""
+    return [ip["IP"] for ip in interface["IPConfigs"]]
 
 
 def test_nerdctl_runs_a_container_on_two_networks(product: Product) -> None:
-    """A DEL without a namespace, then both ADDs at once; after the container's death DELs without a namespace."""
+    """DELs without a namespace, then both ADDs at once; after the container has ended, DELs without a namespace."""
     both = ["db", "other"]
     config = network(capabilities={"portMappings": True, "ips": True})
     with recording(product) as recorder, conflist(product, config, other()), box(product) as container:
-        asked = {"ID": CID, "NetNS": container.netns, "Networks": both, "Hostname": "web", "BinDir": Recorder.folder}
-        said = succeeded(call(product, "nerdctl", "create-runtime", **asked, Ports=PORTS))
-        first, second = said["Interfaces"]["eth0"], said["Interfaces"]["eth1"]
+        request = {"ID": CID, "NetNS": container.netns, "Networks": both, "Hostname": "web", "BinDir": Recorder.folder}
+        answer = succeeded(call(product, "nerdctl", "create-runtime", **request, Ports=PORTS))
+        first, second = answer["Interfaces"]["eth0"], answer["Interfaces"]["eth1"]
         assert (first["Sandbox"], second["Sandbox"]) == (container.netns, container.netns)
         assert addresses(first)[0].startswith("10.100.0.")
         assert addresses(second)[0].startswith("10.200.0.")
@@ -49,165 +49,165 @@ def test_nerdctl_runs_a_container_on_two_networks(product: Product) -> None:
         assert container.pings(PEER, PEER6, OTHER_PEER) == 6
         calls = recorder.calls()
         words = {"IgnoreUnknown=1", "NERDCTL_CNI_DHCP_HOSTNAME=web"}
-        assert [(one.command, one.netns, one.ifname) for one in calls[:2]] == [("DEL", "", "eth0"), ("DEL", "", "eth1")]
-        assert {(one.command, one.netns, one.ifname) for one in calls[2:]} == {
+        assert [(call.command, call.netns, call.ifname) for call in calls[:2]] == [("DEL", "", "eth0"), ("DEL", "", "eth1")]
+        assert {(call.command, call.netns, call.ifname) for call in calls[2:]} == {
             ("ADD", container.netns, "eth0"),
             ("ADD", container.netns, "eth1"),
         }
-        assert [(one.container, one.words) for one in calls] == [(CID, words)] * 4
-        (with_ports,) = (one.config for one in calls if one.command == "ADD" and one.ifname == "eth0")
+        assert [(call.container, call.pairs) for call in calls] == [(CID, words)] * 4
+        (with_ports,) = (call.config for call in calls if call.command == "ADD" and call.ifname == "eth0")
         assert with_ports["runtimeConfig"] == {"portMappings": PORTS}
 
         container.kill()
-        succeeded(call(product, "nerdctl", "post-stop", **asked, Ports=PORTS))
-        assert [(one.command, one.netns, one.args) for one in recorder.calls()] == [("DEL", "", "")] * 2
+        succeeded(call(product, "nerdctl", "post-stop", **request, Ports=PORTS))
+        assert [(call.command, call.netns, call.args) for call in recorder.calls()] == [("DEL", "", "")] * 2
         product.wait_free()
 
 
 def test_nerdctl_kill_hup_leaves_a_living_container_its_network(product: Product) -> None:
-    """``nerdctl kill -s HUP`` sends a DEL for a container that goes on: neither its bond nor its addresses go to another."""
+    """``nerdctl kill -s HUP`` sends DEL for a running container: bond and addresses are not given to another."""
     wanted = {"IP": "10.100.0.77", "IP6": "fd00:100::77", "MAC": "02:00:00:aa:bb:cc", "Networks": ["db"], "Hostname": "web"}
     with conflist(product, network(capabilities={"ips": True})):
         with box(product) as container, box(product) as thief:
-            asked = {**wanted, "ID": CID, "NetNS": container.netns}
-            found = succeeded(call(product, "nerdctl", "create-runtime", **asked))["Interfaces"]["eth0"]
+            request = {**wanted, "ID": CID, "NetNS": container.netns}
+            found = succeeded(call(product, "nerdctl", "create-runtime", **request))["Interfaces"]["eth0"]
             assert (addresses(found), found["Mac"]) == (["10.100.0.77", "fd00:100::77"], wanted["MAC"])
-            succeeded(call(product, "nerdctl", "post-stop", **asked))
+            succeeded(call(product, "nerdctl", "post-stop", **request))
             assert product.states().count("draining") == 1
             assert container.pings(PEER, PEER6) == 4
-            refused = call(product, "nerdctl", "create-runtime", **{**asked, "ID": f"{CID}f", "NetNS": thief.netns})
+            refused = call(product, "nerdctl", "create-runtime", **{**request, "ID": f"{CID}f", "NetNS": thief.netns})
             assert 'failed to call cni.Setup: plugin type="sriov-bond" failed (add): ' in refused["Error"]
             assert "10.100.0.77" in refused["Error"]
             assert thief.links() == ["lo"]
             assert container.pings(PEER, PEER6) == 4
             container.kill()
-            succeeded(call(product, "nerdctl", "post-stop", **asked))
+            succeeded(call(product, "nerdctl", "post-stop", **request))
             product.wait_free()
         with box(product) as container:
-            asked["NetNS"] = container.netns
-            found = succeeded(call(product, "nerdctl", "create-runtime", **asked))["Interfaces"]["eth0"]
+            request["NetNS"] = container.netns
+            found = succeeded(call(product, "nerdctl", "create-runtime", **request))["Interfaces"]["eth0"]
             assert addresses(found) == ["10.100.0.77", "fd00:100::77"]
             assert container.pings(PEER) == 2
-        succeeded(call(product, "nerdctl", "post-stop", **asked))
+        succeeded(call(product, "nerdctl", "post-stop", **request))
         product.wait_free()
 
 
 def test_nerdctl_takes_back_both_networks_when_one_fails(product: Product) -> None:
-    """An address goes to every network as CNI_ARGS, and the second does not have it."""
+    """The address is in CNI_ARGS for every network, and the second network does not have it."""
     with conflist(product, network(), other()), box(product) as container:
-        asked = {"ID": CID, "NetNS": container.netns, "Networks": ["db", "other"], "IP": "10.100.0.55", "Hostname": "web"}
-        said = call(product, "nerdctl", "create-runtime", **asked)
-        assert said["Error"].startswith('failed to call cni.Setup: plugin type="sriov-bond" failed (add): ')
+        request = {"ID": CID, "NetNS": container.netns, "Networks": ["db", "other"], "IP": "10.100.0.55", "Hostname": "web"}
+        answer = call(product, "nerdctl", "create-runtime", **request)
+        assert answer["Error"].startswith('failed to call cni.Setup: plugin type="sriov-bond" failed (add): ')
         assert container.links() == ["lo"]
         assert product.all_free()
 
 
 def test_a_runtime_in_another_network_namespace_is_refused(product: Product) -> None:
-    """A rootless nerdctl's hook is in a namespace that has none of our NICs: ADD and STATUS say so, and nothing is touched."""
+    """A rootless nerdctl's hook is in a namespace without our NICs: ADD and STATUS report it, and nothing is changed."""
     config = json.dumps({**network(ipam=None), "cniVersion": "1.1.0"})
     with product.netns("box") as (path,):
         environ = f"CNI_CONTAINERID=box CNI_NETNS={path} CNI_IFNAME=eth0 CNI_PATH={PLUGINS}"
-        # The first still sees the host's sysfs, and so its NICs; the second has one of its own.
-        for where in ("unshare --net", "ip netns exec world"):
+        # The first one still sees the host's sysfs, and so its NICs; the second has its own.
+        for prefix in ("unshare --net", "ip netns exec world"):
             for verb in ("ADD", "STATUS"):
-                said = product.guest.run(f"{where} env CNI_COMMAND={verb} {environ} {PLUGINS}/sriov-bond", stdin=config)
-                assert said.status != 0
+                answer = product.guest.run(f"{prefix} env CNI_COMMAND={verb} {environ} {PLUGINS}/sriov-bond", stdin=config)
+                assert answer.status != 0
                 words = "the NIC at .* has no network device" if verb == "STATUS" else "does the runtime run in the host's"
-                assert re.search(words, said.json()["msg"]), said
+                assert re.search(words, answer.json()["msg"]), answer
             assert product.all_free()
         assert product.guest.sh("ip -n box -br link | wc -l").stdout == "1\n"
 
 
 def test_containerd_runs_a_pod(product: Product) -> None:
-    """Beside its loopback network, with all it says of a pod; ready by STATUS; a second stop has no namespace."""
+    """With its loopback network and all it passes about a pod; ready by STATUS; a second stop has no namespace."""
     known = ("io.kubernetes.cri.pod-annotations", "portMappings", "bandwidth", "dns", "cgroupPath")
     newest = network(cniVersion="1.1.0", capabilities=dict.fromkeys(known, True))
     with recording(product) as recorder, conflist(product, newest), product.netns("pod") as (path,):
         product.guest.sh("ip -n pod link set lo down")
-        asked: dict[str, Any] = {"ID": "ab" * 32, "NetNS": path, "Hostname": "db-0", "BinDir": Recorder.folder}
-        asked |= {"Ports": PORTS, "Annotations": {"example.com/team": "db"}}
-        succeeded(call(product, "containerd", "status", **asked))
-        found = succeeded(call(product, "containerd", "run-pod", **asked))["Interfaces"]
+        request: dict[str, Any] = {"ID": "ab" * 32, "NetNS": path, "Hostname": "db-0", "BinDir": Recorder.folder}
+        request |= {"Ports": PORTS, "Annotations": {"example.com/team": "db"}}
+        succeeded(call(product, "containerd", "status", **request))
+        found = succeeded(call(product, "containerd", "run-pod", **request))["Interfaces"]
         assert len(addresses(found["eth0"])) == 2
         assert (found["eth0"]["Sandbox"], addresses(found["lo"])[0]) == (path, "127.0.0.1")
         assert product.pings("pod", PEER) == 3
-        succeeded(call(product, "containerd", "stop-pod", **asked))
-        succeeded(call(product, "containerd", "stop-pod", **{**asked, "NetNS": ""}))
+        succeeded(call(product, "containerd", "stop-pod", **request))
+        succeeded(call(product, "containerd", "stop-pod", **{**request, "NetNS": ""}))
         calls = recorder.calls()
-        assert [(one.command, one.netns) for one in calls] == [("STATUS", ""), ("ADD", path), ("DEL", path), ("DEL", "")]
-        assert {word.partition("=")[0] for word in calls[1].words} == {
+        assert [(call.command, call.netns) for call in calls] == [("STATUS", ""), ("ADD", path), ("DEL", path), ("DEL", "")]
+        assert {word.partition("=")[0] for word in calls[1].pairs} == {
             *("IgnoreUnknown", "K8S_POD_NAMESPACE", "K8S_POD_NAME", "K8S_POD_INFRA_CONTAINER_ID", "K8S_POD_UID"),
         }
         told = calls[1].config["runtimeConfig"]
         assert set(told) == set(known)
         assert (told["portMappings"], told["dns"]["Servers"]) == (PORTS, ["10.96.0.10"])
-        assert told["io.kubernetes.cri.pod-annotations"] == asked["Annotations"]
+        assert told["io.kubernetes.cri.pod-annotations"] == request["Annotations"]
 
 
 def test_containerd_refuses_a_pod_without_addresses_and_it_is_taken_back(product: Product) -> None:
-    """And its node is not ready while our pool is not there."""
+    """Its node is not ready while our pool does not exist."""
     with product.netns("pod") as (path,):
-        asked = {"ID": "ab" * 32, "NetNS": path, "Hostname": "db-0"}
+        request = {"ID": "ab" * 32, "NetNS": path, "Hostname": "db-0"}
         with conflist(product, network(ipam=None)):
-            said = call(product, "containerd", "run-pod", **asked)
-            assert "failed to find network info for sandbox" in said["Error"]
-            assert "Ignored" not in said
+            answer = call(product, "containerd", "run-pod", **request)
+            assert "failed to find network info for sandbox" in answer["Error"]
+            assert "Ignored" not in answer
             assert product.all_free()
         with conflist(product, network(cniVersion="1.1.0", pool="web")):
-            assert "pool 'web' is not provisioned" in call(product, "containerd", "status", **asked)["Error"]
+            assert "pool 'web' is not provisioned" in call(product, "containerd", "status", **request)["Error"]
 
 
 def test_crio_adds_and_at_once_checks(product: Product) -> None:
-    """VERSION when it loads, STATUS until it is ready, ADD and CHECK, and a DEL by what libcni kept, with a path gone bad."""
+    """VERSION when it loads, STATUS until ready, ADD and CHECK, and a DEL from libcni's cache with a stale netns path."""
     config = network(cniVersion="1.1.0", capabilities={"mac": True})
     with recording(product) as recorder, conflist(product, config):
-        asked = {"ID": "cd" * 32, "Networks": ["db"], "IfName": "eth0", "Hostname": "db-0", "BinDir": Recorder.folder}
-        assert succeeded(call(product, "crio", "load", **asked))["Result"] == ["mac"]
+        request = {"ID": "cd" * 32, "Networks": ["db"], "IfName": "eth0", "Hostname": "db-0", "BinDir": Recorder.folder}
+        assert succeeded(call(product, "crio", "load", **request))["Result"] == ["mac"]
         for _ in range(3):
-            succeeded(call(product, "crio", "status", **asked))
+            succeeded(call(product, "crio", "status", **request))
         with product.netns("pod") as (path,):
-            asked.update(NetNS=path, IP="10.100.0.66", MAC="02:00:00:aa:bb:cc")
-            result = succeeded(call(product, "crio", "run-pod", **asked))["Result"]
-            assert (result["interfaces"][0]["mac"], result["ips"][0]["address"]) == (asked["MAC"], "10.100.0.66/24")
+            request.update(NetNS=path, IP="10.100.0.66", MAC="02:00:00:aa:bb:cc")
+            result = succeeded(call(product, "crio", "run-pod", **request))["Result"]
+            assert (result["interfaces"][0]["mac"], result["ips"][0]["address"]) == (request["MAC"], "10.100.0.66/24")
             assert product.pings("pod", PEER) == 3
         product.guest.write("/run/netns/stale", "")
-        stale = {**asked, "NetNS": "/run/netns/stale", "IP": "", "MAC": ""}
+        stale = {**request, "NetNS": "/run/netns/stale", "IP": "", "MAC": ""}
         succeeded(call(product, "crio", "stop-pod", **stale))
         succeeded(call(product, "crio", "stop-pod", **stale))
         product.guest.sh("rm /run/netns/stale")
         calls = recorder.calls()
-        assert [one.command for one in calls] == ["VERSION", *["STATUS"] * 3, "ADD", "CHECK", "DEL", "DEL"]
+        assert [call.command for call in calls] == ["VERSION", *["STATUS"] * 3, "ADD", "CHECK", "DEL", "DEL"]
         add, check, first, second = calls[4:]
         assert check.config["prevResult"]["interfaces"][0]["sandbox"] == path
-        assert (first.netns, first.words) == ("/run/netns/stale", add.words), "what libcni kept of the ADD"
-        assert "MAC=02:00:00:aa:bb:cc" not in second.words
+        assert (first.netns, first.pairs) == ("/run/netns/stale", add.pairs), "from libcni's cache of the ADD"
+        assert "MAC=02:00:00:aa:bb:cc" not in second.pairs
         product.wait_free()
 
 
 def test_crio_collects_what_is_not_its_own(product: Product) -> None:
-    """With a list that pod lives on; with null, which is CRI-O's way to say that it has none, all are freed."""
+    """A listed pod keeps its bond. CRI-O sends null for an empty list, and all bonds are freed."""
     newest = network(cniVersion="1.1.0")
     with recording(product) as recorder, conflist(product, newest), product.netns("pod1", "pod2") as paths:
-        asked = {"Networks": ["db"], "IfName": "eth0", "Hostname": "db-0", "BinDir": Recorder.folder}
+        request = {"Networks": ["db"], "IfName": "eth0", "Hostname": "db-0", "BinDir": Recorder.folder}
         for number, path in enumerate(paths):
-            succeeded(call(product, "crio", "run-pod", **asked, ID=f"{number}" * 64, NetNS=path))
-        # Another client's, of which libcni's cache knows nothing.
+            succeeded(call(product, "crio", "run-pod", **request, ID=f"{number}" * 64, NetNS=path))
+        # Of another client; it is not in libcni's cache.
         product.call("ADD", other(cniVersion="1.1.0"), "elsewhere", paths[0], "eth1").succeeded()
         recorder.calls()
-        succeeded(call(product, "crio", "gc", **asked, Valid=[{"containerID": "1" * 64, "ifname": "eth0"}]))
+        succeeded(call(product, "crio", "gc", **request, Valid=[{"containerID": "1" * 64, "ifname": "eth0"}]))
         assert product.states().count("ready") == 2
         assert product.pings("pod2", PEER) == 3
-        succeeded(call(product, "crio", "gc", **asked))
+        succeeded(call(product, "crio", "gc", **request))
         assert product.states().count("ready") == 1, "another network's is not touched"
         calls = recorder.calls()
-        assert [one.command for one in calls] == ["DEL", "GC", "DEL", "GC"]
+        assert [call.command for call in calls] == ["DEL", "GC", "DEL", "GC"]
         assert calls[3].config["cni.dev/valid-attachments"] is None
         assert "cni.dev/attachments" in calls[3].config
         product.call("DEL", other(cniVersion="1.1.0"), "elsewhere", paths[0], "eth1").succeeded()
 
 
 def test_multus_adds_a_second_interface(product: Product) -> None:
-    """One device of a device plugin chooses the bond that it is a port of; what Multus takes away is no difference."""
+    """A device of a device plugin selects the bond that has it as a port; CHECK ignores what Multus removes."""
     wanted = product.status()["bonds"][3]
     routes = [{"dst": "0.0.0.0/0"}, {"dst": "10.9.0.0/16", "gw": "10.100.0.2"}]
     ipam = {**network()["ipam"], "routes": routes}
@@ -219,7 +219,7 @@ def test_multus_adds_a_second_interface(product: Product) -> None:
         "deviceID": device,
         "CNIDeviceInfoFile": "/var/run/k8s.cni.cncf.io/devinfo/cni/default-db-0-net1-device.json",
     }
-    asked: dict[str, Any] = {
+    request: dict[str, Any] = {
         "ID": "ef" * 32,
         "IfName": "net1",
         "Networks": ["db"],
@@ -231,42 +231,42 @@ def test_multus_adds_a_second_interface(product: Product) -> None:
     }
     config = network(ipam=ipam, capabilities=dict.fromkeys(known, True))
     with recording(product) as recorder, conflist(product, config), product.netns("pod") as (path,):
-        asked["NetNS"] = path
-        result = succeeded(call(product, "multus", "add", **asked))["Result"]
+        request["NetNS"] = path
+        result = succeeded(call(product, "multus", "add", **request))["Result"]
         (interface,) = result["interfaces"]
         assert (interface["name"], interface["sandbox"], interface["mac"]) == ("net1", path, capabilities["mac"])
-        assert [one["address"] for one in result["ips"]] == capabilities["ips"]
-        (leased,) = (one["name"] for one in product.status()["bonds"] if one["state"] == "ready")
+        assert [ip["address"] for ip in result["ips"]] == capabilities["ips"]
+        (leased,) = (bond["name"] for bond in product.status()["bonds"] if bond["state"] == "ready")
         assert leased == wanted["name"]
         (add,) = recorder.calls()
         assert (add.config["deviceID"], add.config["pciBusID"]) == (device, device)
         assert set(add.config["runtimeConfig"]) == set(known)
-        assert "IgnoreUnknown=true" in add.words
-        succeeded(call(product, "multus", "check", **asked))
+        assert "IgnoreUnknown=true" in add.pairs
+        succeeded(call(product, "multus", "check", **request))
         product.guest.sh("ip -n pod route del default dev net1")
-        assert "the container has no route to 0.0.0.0/0" in call(product, "multus", "check", **asked)["Error"]
-        left = succeeded(call(product, "multus", "drop-default-route", **asked))["Result"]
+        assert "the container has no route to 0.0.0.0/0" in call(product, "multus", "check", **request)["Error"]
+        left = succeeded(call(product, "multus", "drop-default-route", **request))["Result"]
         assert [route["dst"] for route in left["routes"]] == ["10.9.0.0/16"]
-        succeeded(call(product, "multus", "check", **asked))
+        succeeded(call(product, "multus", "check", **request))
         assert product.pings("pod", PEER) == 3
-        succeeded(call(product, "multus", "del", **asked))
+        succeeded(call(product, "multus", "del", **request))
         assert product.guest.sh("ip -n pod -br link | wc -l").stdout == "1\n"
 
 
 def test_multus_old_way_to_ask_for_addresses(product: Product) -> None:
-    """MAC in CNI_ARGS, and IP, where a comma joins the two families: which no delegate here takes, and says so."""
-    asked = {"ID": "ef" * 32, "IfName": "net1", "Networks": ["db"], "Hostname": "db-0"}
-    asked |= {"MAC": "02:00:00:aa:bb:cc", "IP": "10.100.0.66,fd00:100::66"}
+    """MAC and IP in CNI_ARGS. Multus joins two families by a comma, which no delegate here accepts; the error says so."""
+    request = {"ID": "ef" * 32, "IfName": "net1", "Networks": ["db"], "Hostname": "db-0"}
+    request |= {"MAC": "02:00:00:aa:bb:cc", "IP": "10.100.0.66,fd00:100::66"}
     with product.netns("pod") as (path,):
         for kind in ("host-local", "sriov-bond-ipam"):
             with conflist(product, network(ipam={**network()["ipam"], "type": kind})):
-                assert asked["IP"] in call(product, "multus", "add", **asked, NetNS=path)["Error"]
+                assert request["IP"] in call(product, "multus", "add", **request, NetNS=path)["Error"]
                 assert product.all_free()
         with conflist(product, network()):
-            asked["IP"] = "10.100.0.66"
-            result = succeeded(call(product, "multus", "add", **asked, NetNS=path))["Result"]
-            assert (result["interfaces"][0]["mac"], result["ips"][0]["address"]) == (asked["MAC"], "10.100.0.66/24")
-            succeeded(call(product, "multus", "del", **asked, NetNS=path))
+            request["IP"] = "10.100.0.66"
+            result = succeeded(call(product, "multus", "add", **request, NetNS=path))["Result"]
+            assert (result["interfaces"][0]["mac"], result["ips"][0]["address"]) == (request["MAC"], "10.100.0.66/24")
+            succeeded(call(product, "multus", "del", **request, NetNS=path))
 
 
 @pytest.fixture
@@ -275,7 +275,7 @@ def pod_man(product: Product) -> Podman:
 
 
 def test_podman_runs_a_container(product: Product, pod_man: Podman) -> None:
-    """The real one, with its CNI networks: it reads our result, and its container reaches the peer."""
+    """Real podman with CNI networks: it reads our result, and its container reaches the peer."""
     with conflist(product, network(), other()):
         pod_man.start("box", "--network", "db", "--ip", "10.100.0.77", "--mac-address", "02:00:00:aa:bb:cc")
         pod_man.run("network", "connect", "other", "box")
@@ -284,8 +284,8 @@ def test_podman_runs_a_container(product: Product, pod_man: Podman) -> None:
         assert (first["IPAddress"], first["IPPrefixLen"], first["MacAddress"]) == ("10.100.0.77", 24, "02:00:00:aa:bb:cc")
         assert first["Gateway"] == PEER
         assert shown["other"]["IPAddress"].startswith("10.200.0.")
-        said = pod_man.inside("box", f"ip link; for peer in {PEER} {PEER6} {OTHER_PEER}; do ping -c 2 $peer; done")
-        assert said.count("2 packets transmitted, 2 packets received") == 3
-        assert (said.count("master eth0"), said.count("master eth1")) == (2, 2)
+        answer = pod_man.inside("box", f"ip link; for peer in {PEER} {PEER6} {OTHER_PEER}; do ping -c 2 $peer; done")
+        assert answer.count("2 packets transmitted, 2 packets received") == 3
+        assert (answer.count("master eth0"), answer.count("master eth1")) == (2, 2)
         pod_man.run("rm", "--force", "--time", "0", "box")
         product.wait_free()

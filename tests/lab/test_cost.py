@@ -1,4 +1,4 @@
-"""What an attachment costs, in instructions and beside the reference plugins, in one run."""
+"""The cost of an attachment: its instructions, and its time compared with the reference plugins."""
 
 import json
 import re
@@ -24,18 +24,18 @@ PARTS = {
     "record": ("recorded",),
 }
 CALL = "CNI_CONTAINERID=c1 CNI_NETNS=/run/netns/c1 CNI_PATH=/opt/cni/bin"
-# Interleaved, so that a noisy machine is noisy for both. bash's own clock: starting `date` would cost more than a VERSION.
+# Interleaved, so that other load affects both. By bash's clock: starting `date` takes longer than a VERSION.
 RACE = """
 call() { CNI_COMMAND=$1 CNI_IFNAME=$2 %(call)s /opt/cni/bin/$3 < /run/$4.json > /dev/null 2>> /run/race.log; }
 chain() { call $1 port0 host-device device0; call $1 port1 host-device device1; call $1 port1 host-local ipam; }
 ours() { echo "$1" >> /run/race.log; call $1 eth0 sriov-bond ours; }
 rm -f /run/race.log
 for round in $(seq %(rounds)d); do
-    for who in ours chain; do
+    for plugins in ours chain; do
         for verb in ADD DEL; do
             before=${EPOCHREALTIME/./}
-            $who $verb
-            echo $who $verb $((${EPOCHREALTIME/./} - before))
+            $plugins $verb
+            echo $plugins $verb $((${EPOCHREALTIME/./} - before))
         done
     done
 done
@@ -44,21 +44,21 @@ cat /run/race.log >&2
 
 
 def test_add_stays_within_its_instructions(product: Product) -> None:
-    """ADD without a delegate, counted whole by callgrind; carrier is not waited for under a tool that slows all down."""
+    """ADD without a delegate, counted by callgrind, which is too slow for the wait for carrier."""
     product.guest.write("/run/count.json", json.dumps(network(ipam=None)))
     with product.netns("c1") as (path,):
         command = f"CNI_COMMAND=ADD CNI_IFNAME=eth0 {CALL} valgrind --tool=callgrind --callgrind-out-file=/dev/null"
-        said = product.guest.run(f"{command} /opt/cni/bin/sriov-bond < /run/count.json", check=True, timeout=240)
+        result = product.guest.run(f"{command} /opt/cni/bin/sriov-bond < /run/count.json", check=True, timeout=240)
         product.call("DEL", network(ipam=None), "c1", path).succeeded()
-    counted = re.search(r"Collected : (\d+)", said.stderr)
-    assert counted, said.stderr
+    counted = re.search(r"Collected : (\d+)", result.stderr)
+    assert counted, result.stderr
     print(f"\nADD: {int(counted[1]) / 1e6:.1f} million instructions, of {MOST_INSTRUCTIONS / 1e6:.0f} allowed")
     assert int(counted[1]) <= MOST_INSTRUCTIONS
 
 
 @pytest.mark.measures
 def test_add_and_del_beside_two_host_device_and_host_local(product: Product) -> None:
-    """Prints the comparison; fails only when ours is out of all proportion, for the machine is shared."""
+    """Print the comparison; fail only if ours is much slower, because other load disturbs the measurement."""
     ipam = network()["ipam"]
     configs = {
         "ours": network(logLevel="debug"),
@@ -96,7 +96,7 @@ def _times(race: "Result") -> dict[tuple[str, str], float]:
 
 
 def _parts(log: str) -> dict[str, float]:
-    """Return the median of each part of ADD, from what the plugin logs at level debug."""
+    """Return the median time of each part of ADD, from the plugin's debug log."""
     adds = [part.split("\nDEL\n")[0] for part in log.split("ADD\n")[1:]]
     found = {}
     for part, words in PARTS.items():

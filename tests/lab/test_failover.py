@@ -1,4 +1,4 @@
-"""A cable, a switch or a NIC goes, and the traffic does not; each test says how many packets were lost."""
+"""Traffic continues when a cable, a switch or a NIC fails; each test prints how many packets were lost."""
 
 import re
 from typing import TYPE_CHECKING
@@ -13,29 +13,29 @@ if TYPE_CHECKING:
     from tests.lab.lab import Lab
 
 COUNT, INTERVAL = 60, 0.1
-# What a failover may cost: two silent intervals of the ARP monitor (0.4 s), the peer's relearning, and a slow guest.
+# The limit for a failover: two intervals of the ARP monitor without answer (0.4 s), the peer's relearning, and a slow guest.
 MOST_LOST = 24
 
 
 def _lost_while(
-    product: Product, happens: "Callable[[], None]", heals: "Callable[[], None]", names: tuple[str, ...] = ("c1",)
+    product: Product, fail: "Callable[[], None]", restore: "Callable[[], None]", names: tuple[str, ...] = ("c1",)
 ) -> list[int]:
-    """Ping for 6 s; 1 s in, something happens, and it heals 2 s before the end. Return how many answers each one misses."""
+    """Ping for 6 s, with a failure from 1 s to 4 s after the start; return the missing answers of each container."""
     command = "ip netns exec {} ping -n -i {} -c {} -W 1 {}"
     pings = [product.guest.spawn(command.format(name, INTERVAL, COUNT, PEER), timeout=60) for name in names]
     for ping in pings:
-        _at(ping, 10)
-    happens()
+        _wait_for_ping(ping, 10)
+    fail()
     try:
         for ping in pings:
-            _at(ping, 40)
+            _wait_for_ping(ping, 40)
     finally:
-        heals()
+        restore()
     return [COUNT - received(ping.wait().stdout) for ping in pings]
 
 
-def _at(ping: "Process", count: int) -> None:
-    """Wait until a ping has come so far: by its own clock, for a guest's goes slower than ours. Some may be lost."""
+def _wait_for_ping(ping: "Process", count: int) -> None:
+    """Wait until a ping has sent a number of packets, by the guest's clock, which is slower; some may be lost."""
 
     def last() -> int:
         return max((int(number) for number in re.findall(r"icmp_seq=(\d+)", ping.stdout)), default=0)
@@ -44,7 +44,7 @@ def _at(ping: "Process", count: int) -> None:
 
 
 def test_traffic_goes_on_without_a_cable_or_a_switch(lab: "Lab", product: Product) -> None:
-    """With balance-xor and with active-backup; both at once, for each event takes its time."""
+    """With balance-xor and active-backup at the same time, to save time."""
 
     def cable(name: str, plugged: bool) -> "Callable[[], None]":
         return lambda: lab.cable(name, plugged=plugged)
@@ -62,8 +62,8 @@ def test_traffic_goes_on_without_a_cable_or_a_switch(lab: "Lab", product: Produc
     with product.attached(network(mode=modes[0]), names[0]), product.attached(network(mode=modes[1]), names[1]):
         assert [product.pings(name, PEER) for name in names] == [3, 3]
         lost = {}
-        for what, (happens, heals) in events.items():
-            lost[what] = dict(zip(modes, _lost_while(product, happens, heals, names), strict=True))
+        for what, (fail, restore) in events.items():
+            lost[what] = dict(zip(modes, _lost_while(product, fail, restore, names), strict=True))
             for name in names:
                 wait_until(lambda name=name: _ports_up(product, name) == 2, f"both ports to be back after {what}", 30)  # type: ignore[misc]
         print(f"\nlost of {COUNT} pings at {1 / INTERVAL:.0f}/s: {lost}")
@@ -76,7 +76,7 @@ def _ports_up(product: Product, name: str) -> int:
 
 
 def test_a_nic_set_down_is_seen_by_carrier(lab: "Lab", product: Product) -> None:
-    """With the carrier monitor alone: igbvf polls its PF's state and tells the bond."""
+    """With the carrier monitor only: igbvf polls the state of its PF and drops its carrier."""
     with product.attached(network(mode="active-backup", linkMonitor="mii"), "c1"):
         assert product.pings("c1", PEER) == 3
 
@@ -86,7 +86,7 @@ def test_a_nic_set_down_is_seen_by_carrier(lab: "Lab", product: Product) -> None
         [lost] = _lost_while(product, lambda: nic("down"), lambda: nic("up"))
         print(f"\nactive-backup by carrier: lost of {COUNT} pings while enp1s0 was down: {lost}")
         assert lost <= 30, lost
-    # The VF's driver does not come back by itself from every fall of its PF ("Reload the VF driver").
+    # The VF driver does not always recover by itself when its PF was down ("Reload the VF driver").
     _reload(product)
 
 
@@ -95,7 +95,7 @@ def _reload(product: Product) -> None:
 
 
 def test_a_gateway_that_does_not_answer_is_not_depended_on(product: Product) -> None:
-    """With ``auto``, a bond whose gateway is silent at ADD keeps its carrier monitor: its neighbours stay reachable."""
+    """With ``auto``, a bond whose gateway does not answer during ADD keeps the carrier monitor: neighbours stay reachable."""
     ipam = {
         "type": "host-local",
         "ranges": [[{"subnet": "10.100.0.0/24", "rangeStart": "10.100.0.50", "gateway": "10.100.0.9"}]],

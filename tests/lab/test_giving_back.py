@@ -1,4 +1,4 @@
-"""DEL in all its forms, and ADDs that fail: every VF is back as it was, every time."""
+"""DEL in all its forms, and ADDs that fail: every VF is restored each time."""
 
 import json
 from typing import TYPE_CHECKING
@@ -23,7 +23,7 @@ def test_del_is_repeated_and_unknown_without_error(product: Product) -> None:
 
 @pytest.mark.parametrize("where", ["", "/run/netns/c1", "/etc/hostname"])
 def test_a_netns_deleted_without_del_loses_nothing(product: Product, where: str) -> None:
-    """The kernel brings the VFs home by itself, with the VLAN and the name they had inside; DEL then needs no netns."""
+    """The kernel returns the VFs with the VLAN and the name that they had in the container; DEL needs no netns then."""
     with product.netns("c1") as (path,):
         product.call("ADD", network(mtu=1400), "c1", path).succeeded()
         product.guest.sh("ip -n c1 link set VF11 down; ip -n c1 link set VF11 name eth7; ip netns del c1")
@@ -32,7 +32,7 @@ def test_a_netns_deleted_without_del_loses_nothing(product: Product, where: str)
 
 
 def test_a_container_that_lives_on_keeps_its_bond_until_it_is_gone(product: Product) -> None:
-    """``nerdctl kill -s HUP`` sends a DEL without a netns for a container that goes on: its network is not cut."""
+    """``nerdctl kill -s HUP`` sends DEL without a netns for a running container, which must keep its network."""
     with product.netns("c1") as (path,):
         product.call("ADD", network(), "c1", path).succeeded()
         product.call("DEL", network(), "c1", "").succeeded()
@@ -63,7 +63,7 @@ def test_a_host_name_taken_meanwhile_does_not_lose_the_vf(product: Product) -> N
 
 @pytest.fixture
 def delegates(product: Product) -> "Iterator[Product]":
-    """Put delegates that misbehave beside the real ones."""
+    """Install delegates that misbehave beside the real ones."""
     scripts = {
         "refuses": """echo '{"cniVersion":"1.0.0","code":11,"msg":"no address is free","details":"ask later"}'; exit 1""",
         "crashes": "echo something broke >&2; exit 3",
@@ -149,7 +149,7 @@ def test_an_unwritable_state_directory_is_named(product: Product) -> None:
 
 @pytest.mark.parametrize("nobody", [">&-", "| true"])
 def test_an_answer_that_nobody_reads_is_undone(product: Product, nobody: str) -> None:
-    """Whether standard output was never open or its reader has gone."""
+    """Standard output was never open, or its reader has ended."""
     config = "/run/answer.json"
     product.guest.write(config, json.dumps(network()))
     with product.netns("c1") as (path,):

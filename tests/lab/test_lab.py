@@ -1,4 +1,4 @@
-"""The lab itself: what the other tests take for granted."""
+"""The lab itself: what the other tests rely on."""
 
 import socket
 import threading
@@ -31,11 +31,11 @@ def test_output_and_exit_status_come_back(lab: "Lab") -> None:
     assert (result.status, result.stdout, result.stderr) == (3, "hello", "oops\n")
 
 
-def test_death_by_signal_is_told_apart(lab: "Lab") -> None:
+def test_end_by_signal_is_reported(lab: "Lab") -> None:
     assert lab.guest.run(["bash", "-c", "kill -9 $$"]).status == -9
 
 
-def test_checked_command_that_fails_says_what_it_said(lab: "Lab") -> None:
+def test_checked_command_that_fails_reports_its_output(lab: "Lab") -> None:
     with pytest.raises(CommandFailedError, match=r"(?s)exit status 2: .*no such file"):
         lab.guest.sh("echo no such file >&2; (exit 2); echo not reached")
 
@@ -53,19 +53,19 @@ def test_command_that_starts_a_daemon_ends_without_it(lab: "Lab") -> None:
     lab.guest.sh("pkill -x sleep")
 
 
-def test_program_that_is_not_there(lab: "Lab") -> None:
+def test_missing_program_is_an_error(lab: "Lab") -> None:
     with pytest.raises(Exception, match="FileNotFoundError"):
         lab.guest.run(["/no/such/program"])
 
 
-def test_background_process_is_watched_and_stopped(lab: "Lab") -> None:
+def test_background_process_is_read_and_stopped(lab: "Lab") -> None:
     process = lab.guest.spawn("echo up; sleep 1000")
     wait_until(lambda: process.stdout == "up\n", "its first line")
     assert process.stop().status == -15
 
 
 def test_commands_run_side_by_side(lab: "Lab") -> None:
-    # Each waits for the other's file, so one after the other they would not end.
+    # Each waits for the file of the other, so in sequence they would not end.
     script = "touch /tmp/{0}; until [[ -e /tmp/{1} ]]; do sleep 0.05; done"
     processes = [lab.guest.spawn(script.format(a, b), timeout=20) for a, b in (("one", "two"), ("two", "one"))]
     assert [process.wait().status for process in processes] == [0, 0]
@@ -86,7 +86,7 @@ SCRIPTS = {
 
 @pytest.mark.parametrize("kind", SCRIPTS)
 def test_script_is_run_by_its_first_line(lab: "Lab", kind: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    """`./dev lab SCRIPT` runs what is executable as it wants to be run, and anything else by bash."""
+    """`./dev lab SCRIPT` executes an executable file directly, and runs any other by bash."""
     text, mode, printed = SCRIPTS[kind]
     path = tmp_path / "script"
     path.write_text(text)
@@ -162,8 +162,8 @@ def test_bond_made_by_hand_reaches_its_vlan_and_no_other(lab: "Lab") -> None:
     assert lab.guest.run(f"{ping} 10.200.0.1").status == 1
 
 
-class PaperMachine:
-    """A machine that is only a socket, so that losing it costs no boot."""
+class FakeMachine:
+    """A fake machine that is only a socket, so that a lost guest needs no boot."""
 
     def __init__(self) -> None:
         ours, self.far_end = socket.socketpair()
@@ -185,19 +185,19 @@ class PaperMachine:
 
 
 @pytest.fixture
-def machine() -> "Iterator[PaperMachine]":
-    paper = PaperMachine()
+def machine() -> "Iterator[FakeMachine]":
+    paper = FakeMachine()
     yield paper
     paper.far_end.close()
     paper.channels.close()
 
 
-def test_guest_that_goes_away_is_lost_for_those_who_wait_and_who_come_later(machine: PaperMachine) -> None:
+def test_guest_whose_agent_ends_is_lost_for_present_and_later_requests(machine: FakeMachine) -> None:
     machine.far_end.sendall(HELLO)
     guest = machine.guest()
     process = guest.spawn(["sleep", "1000"])
     machine.far_end.shutdown(socket.SHUT_RDWR)
-    reason = r"lost guest: its agent went away \(QEMU was killed by signal 9\); Kernel panic"
+    reason = r"lost guest: its agent ended \(QEMU was killed by signal 9\); Kernel panic"
     with pytest.raises(LostGuestError, match=reason):
         process.wait()
     with pytest.raises(LostGuestError, match=reason):
@@ -205,19 +205,19 @@ def test_guest_that_goes_away_is_lost_for_those_who_wait_and_who_come_later(mach
     assert machine.killed.is_set()
 
 
-def test_guest_that_does_not_answer_is_lost(machine: PaperMachine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_guest_that_does_not_answer_is_lost(machine: FakeMachine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tests.lab.guest.GRACE", 0.1)
     machine.far_end.sendall(HELLO)
-    with pytest.raises(LostGuestError, match=r"lost guest: it does not answer any more \(asked for: true\)"):
+    with pytest.raises(LostGuestError, match=r"lost guest: it does not answer any more \(request: true\)"):
         machine.guest().run(["true"], timeout=0.1)
 
 
-def test_guest_that_does_not_boot_is_lost(machine: PaperMachine) -> None:
+def test_guest_that_does_not_boot_is_lost(machine: FakeMachine) -> None:
     with pytest.raises(LostGuestError, match=r"lost guest: it did not boot within 0.1 s; Kernel panic"):
         machine.guest(boot_deadline=0.1)
 
 
-def test_machine_that_ends_before_it_is_up_is_lost(machine: PaperMachine) -> None:
+def test_machine_that_ends_before_it_has_booted_is_lost(machine: FakeMachine) -> None:
     machine.far_end.shutdown(socket.SHUT_RDWR)
-    with pytest.raises(LostGuestError, match=r"lost guest: it ended before it was up"):
+    with pytest.raises(LostGuestError, match=r"lost guest: it ended before it had booted"):
         machine.guest()

@@ -1,4 +1,4 @@
-"""Options of the bond and of its VFs, what an attachment chooses for itself, and GC and STATUS, on real drivers."""
+"""Options of the bond and its VFs, what an attachment may choose, and GC and STATUS, on real drivers."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from cni_sriov_bond.kernel.bond_options import MODES, OPTIONS
 from tests.lab.product import PEER, PEER6, Product, look, network
 
 BONDING = "/sys/class/net/eth0/bonding"
-# Every option once, in a mode that has it; sysfs shows them under the names that we take.
+# Every option once, in a mode that has it; sysfs shows them by the same names.
 CASES: dict[str, dict[str, Any]] = {
     "balance-rr": {
         "packets_per_slave": 2, "miimon": "50", "updelay": 100, "downdelay": 150, "peer_notif_delay": 100, "use_carrier": "on",
@@ -27,19 +27,19 @@ CASES: dict[str, dict[str, Any]] = {
     "balance-tlb": {"tlb_dynamic_lb": "off", "lp_interval": 5},
     "balance-alb": {"lp_interval": 2, "num_unsol_na": 3},
 }  # fmt: skip
-SPOIL = {
+CHANGES = {
     "balance-rr": ("ip -n c1 link set eth0 type bond resend_igmp 4", "resend_igmp 4, not 3"),
     "active-backup": ("ip -n c1 link set eth0 type bond primary {port1}", "eth0 has the primary {pci1}, not {pci2}"),
     "balance-xor": ("ip -n c1 link set eth0 type bond arp_validate none", "arp_validate none, not filter"),
 }
-# With two ports alone: what a mode does about MACs is where VFs differ from NICs.
+# With both ports: VFs differ from NICs in what a mode does with MACs.
 FAIL_OVER = {"active-backup": ("none", "active", "follow")}
 ROWS = [(mode, fail_over) for mode in MODES for fail_over in FAIL_OVER.get(mode, ("none",))]
-# What moves MACs from port to port is refused without trust, in words and before anything moves.
+# Modes that move MACs between ports are refused without trust, before anything is changed.
 SWAPS = {("active-backup", "follow"), ("balance-tlb", "none"), ("balance-alb", "none")}
-# Without a partner that speaks LACP a bond has one port; which one goes down is chance.
+# Without an LACP partner a bond uses one port; which one, is random.
 NOT_BY_ITSELF = {("802.3ad", "none")}
-# (trust, spoofchk): what is given without a word, the other way round, and each alone, for those who want the whole table.
+# (trust, spoofchk): the default, its opposite, and with --whole-table the other two.
 SETTINGS = (("off", "on"), ("on", "off"), ("off", "off"), ("on", "on"))
 
 
@@ -50,16 +50,16 @@ def _leased(product: Product) -> dict[str, Any]:
 
 
 def _shown(product: Product) -> dict[str, str]:
-    """Return what the container's kernel says of its bond, by option."""
+    """Return the options of the container's bond, from sysfs."""
     lines = product.inside("c1", f"grep -r . {BONDING}", check=False).stdout.splitlines()
     return {name.rpartition("/")[2]: value for name, _, value in (line.partition(":") for line in lines)}
 
 
-def _is(key: str, asked: object, shown: str) -> bool:
-    words = OPTIONS[key][2] if key in OPTIONS else ()
-    if isinstance(asked, list):
-        return shown.split() == asked
-    return shown.split()[0] in (str(asked), str(words.index(asked)) if asked in words else "")
+def _is(key: str, requested: object, shown: str) -> bool:
+    names = OPTIONS[key][2] if key in OPTIONS else ()
+    if isinstance(requested, list):
+        return shown.split() == requested
+    return shown.split()[0] in (str(requested), str(names.index(requested)) if requested in names else "")
 
 
 def test_every_option_is_on_the_bond_and_checked(product: Product) -> None:
@@ -72,21 +72,21 @@ def test_every_option_is_on_the_bond_and_checked(product: Product) -> None:
             expected = {"mode": mode, **options}
             if "primary" in expected:
                 expected["primary"] = ports["port2"]
-            # sysfs has no file for IPv6 targets; CHECK, below, compares them too.
+            # sysfs has no file for IPv6 targets; CHECK compares them below.
             expected.pop("ns_ip6_target", None)
             shown = _shown(product)
             wrong = {key: shown.get(key) for key, asked in expected.items() if not _is(key, asked, shown.get(key) or "nothing")}
             assert wrong == {}, mode
             checked = {**config, "prevResult": answer.document}
             product.call("CHECK", checked, "c1", "/run/netns/c1").succeeded()
-            if mode in SPOIL:
-                spoil, says = SPOIL[mode]
+            if mode in CHANGES:
+                spoil, says = CHANGES[mode]
                 product.guest.sh(spoil.format(**ports))
                 product.call("CHECK", checked, "c1", "/run/netns/c1").failed(103, says.format(**ports))
 
 
 def test_settings_of_the_vfs_are_on_both_ports(product: Product) -> None:
-    """The fixture sees that they are put back."""
+    """The fixture checks that they are restored."""
     config = network(vlanQoS=3, spoofchk="off", trust="on", max_tx_rate=50)
     with product.attached(config, "c1") as (answer,):
         bond, links = _leased(product), look(product.guest).links
@@ -122,7 +122,7 @@ def test_an_attachment_chooses_its_mac_its_vlan_and_its_bond(product: Product) -
 
 
 def test_a_delegate_finds_the_bond_up(product: Product) -> None:
-    """A delegate that asks a server needs the interface; dhcp is one."""
+    """A delegate that asks a server, such as dhcp, needs the interface."""
     answer = '{"cniVersion":"1.0.0","ips":[{"address":"10.100.0.88/24"}]}'
     script = f"#!/bin/sh\nip -n c1 -j link show eth0 > /run/looks.json\necho '{answer}'\n"
     product.guest.write("/opt/cni/bin/looks", script, mode=0o755)
@@ -136,7 +136,7 @@ def test_a_delegate_finds_the_bond_up(product: Product) -> None:
 
 
 def test_dns_is_the_configs_else_the_delegates(product: Product) -> None:
-    """host-local tells what is in a file; a network that has dns of its own tells that alone."""
+    """host-local returns the content of a file; a network with its own ``dns`` returns only that."""
     path = "/run/lab-resolv.conf"
     ipam = {**network()["ipam"], "resolvConf": path}
     product.guest.write(path, "nameserver 10.100.0.2\nsearch a.b\n")
@@ -152,7 +152,7 @@ def test_dns_is_the_configs_else_the_delegates(product: Product) -> None:
 
 
 def test_gc_frees_what_is_not_listed(product: Product) -> None:
-    """The container that is listed keeps its network; the other's VFs go home though its namespace lives."""
+    """The listed container keeps its network; the VFs of the other return to the host though its namespace exists."""
     config = network(ipam=None)
     newest = {**config, "cniVersion": "1.1.0"}
     with product.attached(config, "c1", "c2", "c3"):
@@ -178,13 +178,13 @@ def test_status_of_a_pool_that_can_serve(product: Product) -> None:
 
 @pytest.fixture
 def whole_table(pytestconfig: pytest.Config) -> bool:
-    """Tell whether every combination is asked for, which takes five minutes: `./dev test -k which_modes -s --whole-table`."""
+    """Return whether to try every combination, which takes five minutes: `./dev test -k which_modes -s --whole-table`."""
     return bool(pytestconfig.getoption("whole_table"))
 
 
 @pytest.mark.timeout(900)
 def test_which_modes_work_on_this_nic(product: Product, whole_table: bool) -> None:
-    """Print a table of mode, fail_over_mac, trust and spoofchk: what ADD said, answers to pings, and those without a port."""
+    """Print a table of mode, fail_over_mac, trust, spoofchk, outcome of ADD, and answered pings before and after a failure."""
     print("\n| mode | fail_over_mac | trust | spoofchk | ADD | answers to 3 pings | without port 1 |")
     print("| --- | --- | --- | --- | --- | --- | --- |")
     wrong = []
@@ -213,7 +213,7 @@ def _try(product: Product, config: dict[str, Any]) -> tuple[str, int, int]:
             first = _leased(product)["ports"][0]["name"]
             before = product.pings("c1", PEER)
             product.guest.sh(f"ip -n c1 link set {first} down")
-            product.pings("c1", PEER)  # while it is noticed
+            product.pings("c1", PEER)  # until the failure is noticed
             return "done", before, product.pings("c1", PEER)
         finally:
             product.call("DEL", config, "c1", path).succeeded()

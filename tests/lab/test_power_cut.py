@@ -1,7 +1,7 @@
-"""A power cut in the middle of many ADDs and DELs, twice: every record can be read, and `up` makes the pool whole again.
+"""A power cut during many ADDs and DELs, twice: every record can be read, and `up` restores the pool.
 
-The state directory is on a disk of the guest, and the guest's QEMU is killed: what the guest has written out is on the disk,
-what was in its memory alone is lost.
+The state directory is on a disk of the guest, and the guest's QEMU is killed: data that was written out is on the disk,
+data that was only in memory is lost.
 """
 
 import contextlib
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.lab import supplies
+from tests.lab import downloads
 from tests.lab.lab import Lab, boot
 from tests.lab.product import STATE_DIR, SUBNET, Product, network
 from tests.lab.waiting import wait_until
@@ -27,9 +27,9 @@ CUTS = 2
 BONDS = 7
 CONFIG = network(ipam={"type": "sriov-bond-ipam", "ranges": [[{"subnet": SUBNET, "rangeStart": "10.100.0.10"}]]})
 LASTING = ("lasting1", "lasting2")
-# Answered a moment before the cut: what it has on the disk is what it was made to write there, for nothing else had the time.
+# Answered just before the cut: only what it flushed itself can be on the disk.
 LAST = "last"
-# Four containers that come and go for ever, each call told when it has ended.
+# Four containers that are attached and detached for ever; each call is reported when it has ended.
 STORM = """
 storm() {
     while :; do
@@ -49,8 +49,8 @@ wait
 
 @contextlib.contextmanager
 def _powered(product: "Path", disk: "Path") -> "Iterator[Lab]":
-    """Have a guest with the disk below /var/lib/cni; its power is cut at the end."""
-    lab = boot(supplies.provide(), product, disks={"state": disk})
+    """Boot a guest with the disk at /var/lib/cni; its power is cut at the end of the block."""
+    lab = boot(downloads.provide(), product, disks={"state": disk})
     try:
         lab.guest.sh("mount /dev/disk/by-id/virtio-state /var/lib/cni")
         yield lab
@@ -59,20 +59,20 @@ def _powered(product: "Path", disk: "Path") -> "Iterator[Lab]":
 
 
 def _records(product: Product) -> dict[str, dict[str, Any]]:
-    """Return every lease by its file's name, and fail for one that cannot be read.
+    """Return every lease by its file's name, and fail if one cannot be read.
 
-    Only the first writing of a lease is not made durable, for nothing has been done by then: "adding" may hold anything.
+    The file of state "adding" may be damaged: it is written before anything is changed, without fsync.
     """
-    found = {}
+    records = {}
     for path, data in product.guest.tree(f"{STATE_DIR}/db/leases").items():
         name = path.rpartition("/")[2]
         if not name.startswith(".") and not name.endswith(".adding"):
-            found[name] = json.loads(data)
-    return found
+            records[name] = json.loads(data)
+    return records
 
 
-def _whole(product: Product) -> list[dict[str, Any]]:
-    """Run `up`; see that nothing is leased, left or reserved; return the bonds."""
+def _all_bonds(product: Product) -> list[dict[str, Any]]:
+    """Run `up`; check that nothing is leased, left or reserved; return the bonds."""
     product.provision()
     assert product.states() == ["free"] * BONDS
     assert list(product.guest.tree(f"{STATE_DIR}/db/leases")) == []
@@ -87,7 +87,7 @@ def _whole(product: Product) -> list[dict[str, Any]]:
 
 
 def _storm(product: Product) -> None:
-    """Attach two that stay, let others come and go until a random one of their calls has ended, and attach a last one."""
+    """Attach two containers, attach and detach others until a random call has ended, and attach a last one."""
     product.guest.write("/run/storm.json", json.dumps(CONFIG))
     product.guest.sh("".join(f"ip netns add {name}\n" for name in (*LASTING, LAST)))
     for name in LASTING:
@@ -99,14 +99,14 @@ def _storm(product: Product) -> None:
     print(f"the power is cut after {storm.stdout.count('ADD')} ADDs and {storm.stdout.count('DEL')} DELs")
 
 
-@pytest.mark.timeout(900)  # it boots three times
+@pytest.mark.timeout(900)  # three boots
 def test_power_cuts_lose_nothing(frozen: "Path", tmp_path: "Path") -> None:
-    """Leases whose ADD was answered are there after the cut; after `up` nothing is, and each boot makes the same bonds."""
+    """Leases whose ADD was answered exist after the cut; after `up` none does, and each boot creates the same bonds."""
     disk = tmp_path / "state.ext4"
-    supplies.empty_disk(disk, 64)
+    downloads.empty_disk(disk, 64)
     with _powered(frozen, disk) as lab:
         product = Product(lab.guest)
-        bonds = _whole(product)
+        bonds = _all_bonds(product)
         _storm(product)
     for cut in range(1, CUTS + 1):
         with _powered(frozen, disk) as lab:
@@ -117,7 +117,7 @@ def test_power_cuts_lose_nothing(frozen: "Path", tmp_path: "Path") -> None:
             lasting = {record["container_id"] for name, record in records.items() if name.endswith(".ready")}
             assert lasting.issuperset((*LASTING, LAST))
             assert json.loads(product.guest.read(f"{STATE_DIR}/db/pool.json"))["bonds"] == bonds
-            assert _whole(product) == bonds
+            assert _all_bonds(product) == bonds
             if cut < CUTS:
                 _storm(product)
                 continue

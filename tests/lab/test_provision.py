@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def bare(lab: "Lab", installed: Product) -> "Iterator[Product]":
-    """Return the product on a host with no pool; whatever the test makes is taken away."""
+    """Return the product on a host with no pool; what the test creates is removed."""
     for pool in installed.ctl("status", "--json").json()["pools"]:
         installed.ctl("down", pool["name"])
     lab.guest.sh("".join(f"ip link set {nic} down\n" for nic in NICS))
@@ -52,7 +52,7 @@ def test_up_makes_named_pairs_with_one_mac_each_and_down_takes_them_away(bare: P
 
 
 def test_bonds_are_not_called_otherwise_under_a_lease(bare: Product) -> None:
-    """Whoever works on the lease has the lock of the old name alone."""
+    """A process that works on the lease has locked only the old name."""
     bare.provision(2)
     with bare.attached(network(ipam=None), "c1"):
         bare.guest.write(HOST_FILE, POOL.format(vfs=2) + 'bond_name = "db{n}"\n')

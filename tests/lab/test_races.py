@@ -1,4 +1,4 @@
-"""Two at once: calls of one attachment, of many, and of everybody, while some of them are stuck or die."""
+"""Concurrent calls for one attachment and for many, while some of them hang or are killed."""
 
 import contextlib
 import json
@@ -12,7 +12,7 @@ import pytest
 from tests.lab.inside.churn import EVERYTHING
 from tests.lab.product import PEER, STATE_DIR, Answer, Product, look, network, received
 from tests.lab.waiting import wait_until
-from tests.soak import whole
+from tests.soak import end_to_end
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,9 +22,10 @@ if TYPE_CHECKING:
 POOL_SIZE = 7
 CROWD = 64
 SLEEPY = "/opt/cni/bin/sleepy"
-# What sleepy tells of a call, what lets its ADDs go on, and a pipe that says nothing: reading it costs no process.
+# Where the delegate "sleepy" reports a call, what lets its ADDs continue, and an empty pipe: waiting by reading it starts no
+# process.
 TOLD, GO, NEVER = "/run/sleepy", "/run/sleepy/go", "/run/sleepy.never"
-# An ADD tells which process is its plugin and waits; then host-local answers in its place. A DEL does if this file is there.
+# ADD reports the process of its plugin and waits; then host-local answers instead. DEL waits only if this file exists.
 ALSO_DEL = "/run/sleepy/del"
 SLEEPY_SCRIPT = f"""#!/bin/bash
 config=$(cat)
@@ -34,9 +35,9 @@ if [[ $CNI_COMMAND == ADD || $CNI_COMMAND == DEL && -e {ALSO_DEL} ]]; then
 fi
 exec /opt/cni/bin/host-local <<< "$config"
 """
-# How long a call waits for a bond that another process works on, in seconds of the guest, and what starting may take beside.
+# How long a call waits for a bond that another process has locked, in seconds of the guest, and the time for starting.
 PATIENCE, SLACK = 30.0, 25.0
-# By when 64 plugins have been started, and have answered, on two emulated processors.
+# The time for starting 64 plugins and for their answers, on two emulated processors.
 ANSWERED = 240.0
 
 
@@ -46,7 +47,7 @@ def sleepy_network(**changes: Any) -> dict[str, Any]:
 
 @pytest.fixture
 def sleepy(product: Product) -> "Iterator[Guest]":
-    """Put a delegate beside the real ones whose ADDs sleep until they are told to go on."""
+    """Install a delegate whose ADDs wait until they are allowed to continue."""
     guest = product.guest
     guest.write(SLEEPY, SLEEPY_SCRIPT, mode=0o755)
     guest.sh(f"rm -rf {TOLD} {NEVER}; mkdir {TOLD}; mkfifo {NEVER}")
@@ -57,7 +58,7 @@ def sleepy(product: Product) -> "Iterator[Guest]":
 
 
 def began(product: Product, config: dict[str, Any], container: str, verb: str = "ADD") -> "tuple[Process, int, int]":
-    """Start a call and wait until its delegate sleeps; return it with the pids of the plugin and of the delegate."""
+    """Start a call and wait until its delegate waits; return it with the process ids of plugin and delegate."""
     call = product.begin(verb, config, container, f"/run/netns/{container}")
     path = f"{TOLD}/{container}"
     told = wait_until(lambda: product.guest.tree(TOLD).get(path, b"").split(), f"the delegate of {container} to sleep", 60)
@@ -73,7 +74,7 @@ def lease_files(product: Product) -> dict[str, bytes]:
 
 @pytest.mark.timeout(600)
 def test_of_64_adds_at_once_seven_get_a_bond_and_the_others_are_told(product: Product) -> None:
-    """Nobody waits for what will not come: the pool is empty, and who has it is in every answer."""
+    """No call waits: the pool is empty, and every error names the owners."""
     names = [f"c{number}" for number in range(CROWD)]
     config = network(ipam=None)
     with crowd(product, names):
@@ -92,7 +93,7 @@ def test_of_64_adds_at_once_seven_get_a_bond_and_the_others_are_told(product: Pr
 
 
 def all_at_once(product: Product, verb: str, config: dict[str, Any], names: list[str]) -> dict[str, tuple[str, str]]:
-    """Make a call for each name at once, started by one process of the guest; return each one's status and output."""
+    """Make a call for each name at the same time, from one process of the guest; return their status and output."""
     folder = "/run/crowd"
     product.guest.sh(f"rm -rf {folder}; mkdir {folder}")
     product.guest.write(f"{folder}/config", json.dumps(config))
@@ -119,7 +120,7 @@ def all_at_once(product: Product, verb: str, config: dict[str, Any], names: list
 
 @contextlib.contextmanager
 def crowd(product: Product, names: list[str]) -> "Iterator[None]":
-    """Have many namespaces for a while, at the cost of few processes."""
+    """Create many namespaces with few processes, for the duration of the block."""
     product.guest.run("ip -batch -", stdin="".join(f"netns add {name}\n" for name in names), check=True)
     try:
         yield
@@ -128,7 +129,7 @@ def crowd(product: Product, names: list[str]) -> "Iterator[None]":
 
 
 def test_whoever_comes_while_an_add_runs_waits_or_leaves_it_alone(product: Product, sleepy: "Guest") -> None:
-    """GC, ``sriov-bondctl gc``, ``status`` and ``up`` leave it alone, and a DEL of the same attachment comes after it."""
+    """GC, ``sriov-bondctl gc``, ``status`` and ``up`` do not touch it, and a DEL of the same attachment waits for it."""
     config = sleepy_network(cniVersion="1.1.0")
     with product.netns("c1", "c2"):
         add, _, _ = began(product, config, "c1")
@@ -146,13 +147,13 @@ def test_whoever_comes_while_an_add_runs_waits_or_leaves_it_alone(product: Produ
         assert added.document["interfaces"][0]["mac"] != other.document["interfaces"][0]["mac"]
         assert len(added.document["ips"]) == 2
         Answer(delete.wait()).succeeded()
-        # It may have been there before the ADD had its lease; a runtime's own DEL comes after.
+        # It may have run before the ADD had its lease; a runtime sends its DEL afterwards.
         product.call("DEL", config, "c1", "/run/netns/c1").succeeded()
         assert product.links("c1") == ["lo"]
 
 
 def test_a_del_that_meets_its_add_waits_for_it_and_frees_everything(product: Product, sleepy: "Guest") -> None:
-    """The DEL has found the lease before the ADD is done, and is not over before the ADD is."""
+    """The DEL finds the lease before the ADD has ended, and does not end before the ADD."""
     with product.netns("c1"):
         add, _, _ = began(product, sleepy_network(), "c1")
         delete = product.begin("DEL", sleepy_network(), "c1", "/run/netns/c1")
@@ -165,7 +166,7 @@ def test_a_del_that_meets_its_add_waits_for_it_and_frees_everything(product: Pro
 
 
 def test_two_dels_at_once_both_succeed(product: Product, sleepy: "Guest") -> None:
-    """The second comes while the first waits for its delegate, and so does an ADD of the same attachment, which is refused."""
+    """The second starts while the first waits for its delegate; so does an ADD of the same attachment, which is refused."""
     config = sleepy_network()
     with product.netns("c1"):
         sleepy.sh(f"touch {GO}")
@@ -190,7 +191,7 @@ def waits_for_bond(guest: "Guest", who: str) -> None:
 
 
 def test_a_late_del_does_not_touch_the_bonds_new_owner(product: Product) -> None:
-    """The old container's DEL comes again, in every form, when its bond is another's: nothing changes, no ping is lost."""
+    """DELs of the old container, in every form, when its bond has a new owner: nothing changes, and no ping is lost."""
     with product.netns("c1", "c2") as (path, other):
         product.call("ADD", network(), "c1", path).succeeded()
         had = lease_files(product)
@@ -200,19 +201,20 @@ def test_a_late_del_does_not_touch_the_bonds_new_owner(product: Product) -> None
         assert list(lease_files(product)) == list(had) == ["cbond1.ready"]
         assert product.pings("c2", PEER) == 3
         pinging = product.guest.spawn(f"exec ip netns exec c2 ping -n -q -i 0.1 {PEER}")
-        for where in (path, "", "/run/netns/nope", other):
-            product.call("DEL", network(), "c1", where).succeeded()
+        for netns in (path, "", "/run/netns/nope", other):
+            product.call("DEL", network(), "c1", netns).succeeded()
         pinging.signal(signal.SIGINT)
-        said = pinging.wait(30).stdout
-        sent = int(said.partition(" packets transmitted")[0].split()[-1])
+        output = pinging.wait(30).stdout
+        sent = int(output.partition(" packets transmitted")[0].split()[-1])
         assert sent > 4
-        assert received(said) >= sent - 2, said  # the last may be on its way; a DEL that hits the bond loses all that follow
+        # The last answers may not have arrived. A DEL that hits the bond would lose all that follow.
+        assert received(output) >= sent - 2, output
         assert look(product.guest) == before
         product.call("DEL", network(), "c2", other).succeeded()
 
 
 def test_a_bond_that_somebody_is_stuck_with_is_locked_and_the_others_go_on(product: Product, sleepy: "Guest") -> None:
-    """An ADD killed while its delegate goes on, and one that is stopped: who it is is in the error, and nothing is lost."""
+    """An ADD that is killed while its delegate continues, and one that is stopped: the error names the process."""
     config = sleepy_network(cniVersion="1.1.0")
     with product.netns("c1", "c2", "c3"):
         killed, plugin, heir = began(product, config, "c1")
@@ -243,9 +245,9 @@ def test_a_bond_that_somebody_is_stuck_with_is_locked_and_the_others_go_on(produ
 
 @pytest.mark.timeout(600)
 def test_everybody_at_random_with_kills(product: Product) -> None:
-    """ADD, DEL, GC, gc, status and up at once, some killed: no bond has two owners, and all come home (`./dev soak --lab`)."""
+    """ADD, DEL, GC, gc, status and up together, some killed: no bond has two owners or is lost (`./dev soak --lab`)."""
     product.guest.sh("rm -rf /var/lib/cni/networks/churn-*")
-    outcome = whole.run(product.guest, cycles=1000, seconds=60, seed=1)
+    outcome = end_to_end.run(product.guest, cycles=1000, seconds=60, seed=1)
     print(f"\n{outcome.table()}")
     product.guest.sh("rm -rf /var/lib/cni/networks/churn-*")
     assert outcome.faults == []

@@ -9,7 +9,7 @@ NAMES = tuple(f"c{number}" for number in range(1, POOL_SIZE + 2))
 
 
 def test_a_pool_is_shared_out_once_and_the_next_add_is_told_who_has_it(product: Product) -> None:
-    """Eight ADDs at once on seven bonds: seven succeed with a bond each, one is told; after a DEL it succeeds."""
+    """Eight ADDs at once on seven bonds: seven get a bond each, one is refused and succeeds after a DEL."""
     config = network()
     with product.netns(*NAMES) as paths:
         with ThreadPoolExecutor(len(NAMES)) as at_once:

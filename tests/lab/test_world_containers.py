@@ -1,4 +1,4 @@
-"""The world changes above the pool: administrators, containers with NET_ADMIN, and namespaces that outlive them."""
+"""Changes by administrators and by containers with NET_ADMIN, and namespaces that outlive their containers."""
 
 import contextlib
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def test_a_vf_that_an_administrator_played_with(product: Product) -> None:
-    """ADD repairs what it takes; DEL gives it back as the pool names it, and with the MTU that it had."""
+    """ADD repairs the VF that it leases; DEL restores the pool's name, and the MTU that it had."""
     mac = product.status()["bonds"][0]["mac"]
     product.guest.sh("""
         ip link set enp1s0 vf 0 mac 00:00:00:00:00:00
@@ -36,7 +36,7 @@ def test_a_vf_that_an_administrator_played_with(product: Product) -> None:
         product.guest.sh("ip link del br7; ip link set VF11 mtu 1500")
 
 
-# What a container does with NET_ADMIN, one after the other, to a bond eth0 of VF11 and VF21.
+# What a container with NET_ADMIN does, step by step, to a bond eth0 of VF11 and VF21.
 MISCHIEF = {
     "names of other VFs": """
         ip -n c1 link set VF11 down
@@ -88,7 +88,7 @@ MISCHIEF = {
 
 @pytest.mark.parametrize("gone", [False, True], ids=["DEL", "no DEL until its end"])
 def test_a_container_with_net_admin_at_its_worst(product: Product, gone: bool) -> None:
-    """Whatever it did, its VFs are home as they were; after DEL nothing in the container hangs on a VF any more."""
+    """In every case its VFs are restored in the host; after DEL no device in the container is on top of a VF."""
     config = network(ipam=None, linkMonitor="mii")
     before = look(product.guest)
     for what, commands in MISCHIEF.items():
@@ -110,7 +110,7 @@ def test_a_container_with_net_admin_at_its_worst(product: Product, gone: bool) -
 
 @contextlib.contextmanager
 def _nested(product: Product) -> "Iterator[None]":
-    """Have a process of container c1 in a namespace of its own, with VF11."""
+    """Run a process of container c1 in a nested namespace that has VF11."""
     process = product.guest.spawn("exec ip netns exec c1 unshare --net sh -c 'echo $$ > /run/nested; exec sleep 300'")
     try:
         wait_until(lambda: product.guest.run("test -s /run/nested").status == 0, "the nested namespace")
@@ -123,7 +123,7 @@ def _nested(product: Product) -> "Iterator[None]":
 
 @pytest.mark.parametrize(("gone", "state"), [(False, "releasing"), (True, "draining")])
 def test_a_vf_in_a_nested_namespace(product: Product, gone: bool, state: str) -> None:
-    """DEL succeeds, the bond is kept from others while its VF is away, and the next look after its end finishes it."""
+    """DEL succeeds, the bond is not leased while its VF is missing, and the next call after the process has ended frees it."""
     with product.netns("c1") as (path,):
         product.call("ADD", network(), "c1", path).succeeded()
         with _nested(product):
@@ -139,7 +139,7 @@ def test_a_vf_in_a_nested_namespace(product: Product, gone: bool, state: str) ->
 
 
 def test_a_macvlan_that_outlives_its_container(product: Product) -> None:
-    """On a VF, in another namespace, it cannot be seen: the ADD that meets it sets the bond aside, and the next has another."""
+    """On a VF, but in another namespace, it cannot be seen: the ADD that fails quarantines the bond; the next gets another."""
     config = network(ipam=None, linkMonitor="mii")
     with product.netns("c1", "c2", "nest") as (path, other, _):
         product.call("ADD", config, "c1", path).succeeded()
@@ -163,7 +163,7 @@ def test_a_macvlan_that_outlives_its_container(product: Product) -> None:
 
 
 def test_namespaces_that_outlive_their_containers(product: Product) -> None:
-    """By a process or a bind mount: DEL leaves them draining, and each kind of look finishes them once they are gone."""
+    """By a process or a bind mount: DEL leaves the leases draining, and each kind of call finishes them afterwards."""
     names = ("c1", "c2", "c3", "c4")
     config = network(linkMonitor="mii")
     with product.netns(*names, "c9") as paths:
@@ -174,7 +174,7 @@ def test_namespaces_that_outlive_their_containers(product: Product) -> None:
         inside = "; ".join(f'test -n "$(ip netns pids {name})"' for name in names[1:])
         wait_until(lambda: product.guest.run(f"set -e; {inside}").status == 0, "the processes to be inside")
         product.guest.sh("\n".join(f"ip netns del {name}" for name in names))
-        with ThreadPoolExecutor() as pool:  # each waits two seconds for its VFs
+        with ThreadPoolExecutor() as pool:  # each DEL waits two seconds for its VFs
             for answer in pool.map(lambda number: product.call("DEL", config, names[number], paths[number]), range(4)):
                 answer.succeeded()
         assert product.states()[:4] == ["draining"] * 4
@@ -199,7 +199,7 @@ def test_namespaces_that_outlive_their_containers(product: Product) -> None:
 
 
 def test_a_path_that_is_another_containers_by_now(product: Product) -> None:
-    """A late DEL of the old container goes by its lease: the new one at its path keeps bond, addresses and traffic."""
+    """A late DEL of the old container uses its lease: the new container at the same path keeps bond, addresses and traffic."""
     with product.netns("c1") as (path,):
         product.call("ADD", network(), "c1", path).succeeded()
         product.guest.sh("ip netns del c1; ip netns add c1; ip -n c1 link set lo up")
@@ -214,7 +214,7 @@ def test_a_path_that_is_another_containers_by_now(product: Product) -> None:
 
 
 def test_the_host_name_of_a_vf_is_taken_when_it_comes_home(product: Product) -> None:
-    """It keeps a name that is free and stays in use; its own comes back with the next container, or with ``up``."""
+    """The VF gets a free name and remains usable; its own name is restored by the next container's DEL, or by ``up``."""
     taken = "ip link add VF11 type dummy; ip link add other type dummy; ip link property add dev other altname VF21"
     with product.netns("c1") as (path,):
         product.call("ADD", network(), "c1", path).succeeded()

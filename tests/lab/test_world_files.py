@@ -1,4 +1,4 @@
-"""The world changes around the pool's files: damaged, lost, full, read-only; clocks that jump, and delegates that go."""
+"""Damaged, lost and read-only files, a full disk, clocks that jump, and missing delegates."""
 
 import contextlib
 import json
@@ -34,7 +34,7 @@ DAMAGE = {
 
 
 def test_a_damaged_lease_keeps_its_bond_until_its_del(product: Product) -> None:
-    """The others are served, ``status`` and ``gc`` name the file, nothing is taken from a living container; DEL is its end."""
+    """Other ADDs work, ``status`` and ``gc`` name the file, a running container keeps everything; DEL frees the bond."""
     config = network()
     with product.netns(*DAMAGE, "c9") as paths:
         for container, path in zip(DAMAGE, paths, strict=False):
@@ -66,7 +66,7 @@ def test_a_damaged_lease_keeps_its_bond_until_its_del(product: Product) -> None:
 
 
 def test_a_damaged_lease_whose_container_is_gone(product: Product) -> None:
-    """``gc`` gives its bond back and says what it cannot know; ``release`` does so too. The runtime's DEL frees the address."""
+    """``gc`` and ``release`` free its bond and report what they cannot know. The runtime's DEL frees the address."""
     for command in (["gc"], ["release", "cbond1"]):
         with product.netns("c1") as (path,):
             product.call("ADD", network(), "c1", path).succeeded()
@@ -84,7 +84,7 @@ def test_a_damaged_lease_whose_container_is_gone(product: Product) -> None:
 
 @pytest.fixture
 def small(product: Product) -> "Iterator[Product]":
-    """Return the product with its state on a small file system of its own."""
+    """Return the product with its state on a small file system."""
     product.guest.sh(
         f"cp -a {STATE_DIR} /run/state; mount -t tmpfs -o size=128k,mode=0700 tmpfs {STATE_DIR}\n"
         f"cp -a /run/state/. {STATE_DIR}/"
@@ -94,7 +94,7 @@ def small(product: Product) -> "Iterator[Product]":
 
 
 def test_a_full_state_directory(small: Product) -> None:
-    """ADD and STATUS say so and nothing is touched; DEL needs no room."""
+    """ADD and STATUS report it and nothing is changed; DEL needs no space."""
     with small.netns("c1", "c2") as (path, other):
         small.call("ADD", network(), "c1", path).succeeded()
         before = look(small.guest)
@@ -112,7 +112,7 @@ def test_a_full_state_directory(small: Product) -> None:
 
 
 def test_a_read_only_state_directory(small: Product) -> None:
-    """ADD, DEL and STATUS say so; a DEL that cannot erase its lease touches nothing, and works when it is repeated."""
+    """ADD, DEL and STATUS report it; a DEL that cannot remove its lease changes nothing, and can be repeated."""
     with small.netns("c1", "c2") as (path, other):
         small.call("ADD", network(), "c1", path).succeeded()
         before = look(small.guest)
@@ -129,7 +129,7 @@ def test_a_read_only_state_directory(small: Product) -> None:
 
 
 def test_a_lost_state_directory(small: Product) -> None:
-    """ADD says to run ``up``; DEL can only tell the delegate. ``up`` sets aside what is away, and later takes it in."""
+    """ADD says to run ``up``; DEL only calls the delegate. ``up`` quarantines missing VFs, and later ends the quarantine."""
     with small.netns("c1", "c2") as (path, other):
         small.call("ADD", network(), "c1", path).succeeded()
         small.guest.sh(f"rm -rf {STATE_DIR}/db")
@@ -157,7 +157,7 @@ def test_a_lost_state_directory(small: Product) -> None:
 
 
 def test_a_lost_or_damaged_inventory_under_leases(product: Product) -> None:
-    """ADD and ``status`` say to run ``up``, DEL needs no inventory, and ``up`` writes it anew under a container that lives."""
+    """ADD and ``status`` say to run ``up``, DEL needs no inventory, and ``up`` rewrites it while a container is running."""
     guest = product.guest
     kept = guest.read(POOL_FILE)
     with product.netns("c1", "c2", "c3") as paths:
@@ -179,14 +179,14 @@ def test_a_lost_or_damaged_inventory_under_leases(product: Product) -> None:
         product.call("CHECK", checked, "c2", paths[1]).succeeded()
         assert product.pings("c2", PEER) == 3
         product.call("DEL", network(), "c2", paths[1]).succeeded()
-    guest.write(POOL_FILE, kept, 0o600)  # a new one does not know that `up` made the VFs, and so `down` would leave them
+    guest.write(POOL_FILE, kept, 0o600)  # a new one does not record that `up` created the VFs, so `down` would keep them
 
 
 # -- the clock
 
 
 def test_the_clock_jumps_by_years(product: Product) -> None:
-    """Nothing that is decided goes by the time of day."""
+    """No decision depends on the time of day."""
     decade = 10 * 365 * 86400
 
     def jump(seconds: int) -> None:
@@ -219,7 +219,7 @@ LEAVES = network(ipam={**network()["ipam"], "type": "leaves"})
 
 @contextlib.contextmanager
 def _delegate(product: Product, name: str, script: str = "") -> "Iterator[str]":
-    """Have another delegate for a while: a copy of host-local, or a script before it."""
+    """Install another delegate for the duration of the block: a copy of host-local, or a script that runs it."""
     path = f"/opt/cni/bin/{name}"
     text = f"#!/bin/sh\n{script}\nexec /opt/cni/bin/host-local\n"
     product.guest.write(path, text, 0o755)
@@ -230,7 +230,7 @@ def _delegate(product: Product, name: str, script: str = "") -> "Iterator[str]":
 
 
 def test_a_delegate_that_is_gone_at_del(product: Product) -> None:
-    """DEL says so and frees the bond; the address is owed until DEL again, the next ADD or ``gc`` finds the delegate."""
+    """DEL reports it and frees the bond; the IPAM DEL is pending until DEL, the next ADD or ``gc`` finds the delegate."""
     names = ("c1", "c2", "c3")
     with product.netns(*names) as paths, _delegate(product, "leaves") as program:
 
@@ -264,7 +264,7 @@ def test_a_delegate_that_is_gone_at_del(product: Product) -> None:
 
 
 def test_a_delegate_that_fails_or_hangs_at_del(product: Product) -> None:
-    """Its words are DEL's, and others are served meanwhile; one that hangs gets ten seconds; mended, ``gc`` settles it."""
+    """DEL reports its error, and other calls work; one that hangs gets ten seconds; once fixed, ``gc`` sends the DEL."""
     fails = '[ "$CNI_COMMAND" != DEL ] || { echo the disk is on fire >&2; exit 3; }'
     config = network(ipam={**network()["ipam"], "type": "fails"})
     with product.netns("c1") as (path,), _delegate(product, "fails", fails):
@@ -288,7 +288,7 @@ def test_a_delegate_that_fails_or_hangs_at_del(product: Product) -> None:
 
 
 def test_gc_settles_what_is_owed(product: Product) -> None:
-    """CNI's GC, and nobody's DEL."""
+    """CNI's GC sends pending DELs, without a DEL of the runtime."""
     with product.netns("c1") as (path,), _delegate(product, "leaves") as program:
         product.call("ADD", LEAVES, "c1", path).succeeded()
         product.guest.sh(f"mv {program} /run/leaves")

@@ -1,4 +1,4 @@
-"""The world changes below the pool: reboots, VFs made anew, drivers and NICs that go and come, cables, their order."""
+"""Changes below the pool: reboots, recreated VFs, removed drivers and NICs, cables, and the order of NICs."""
 
 import json
 from typing import TYPE_CHECKING
@@ -15,17 +15,17 @@ if TYPE_CHECKING:
 STATUS = {**network(ipam=None), "cniVersion": "1.1.0"}
 NO_VFS = "".join(f"echo 0 > /sys/class/net/{nic}/device/sriov_numvfs\n" for nic in NICS)
 VFS = "".join(f"echo 7 > /sys/class/net/{nic}/device/sriov_numvfs\n" for nic in NICS) + "udevadm settle\n"
-# What a NIC that was down does to igbvf ("Reload the VF driver to resume operations").
+# After a NIC was down, igbvf requires this ("Reload the VF driver to resume operations").
 RELOAD = "modprobe -r igbvf; modprobe igbvf; udevadm settle; sriov-bondctl up"
 
 
 def _ping(product: Product, container: str) -> None:
-    """See that a container reaches its peer, by whichever port its bond finds alive."""
+    """Check that a container reaches its peer, by either port."""
     wait_until(lambda: product.pings(container, PEER) == 3, f"{container} to reach {PEER}", 20)
 
 
 def _reboot(product: Product) -> None:
-    """Leave the host as a boot does that found these files: no container, no VF, and every boot id of an earlier one."""
+    """Put the host into the state after a reboot: no container, no VF, and all boot ids in files are old."""
     made = json.loads(product.guest.read(POOL_FILE))
     product.guest.sh("for name in $(ls /run/netns | grep -vx world); do ip netns del $name; done\n" + NO_VFS)
     for nic in made["nics"]:
@@ -38,7 +38,7 @@ def _reboot(product: Product) -> None:
 
 
 def test_after_a_reboot_leases_are_history(product: Product) -> None:
-    """Before ``up`` ADD and STATUS say to run it, and DEL works; after it all is free, and the delegate got its DELs."""
+    """Before ``up``, ADD and STATUS say to run it, and DEL works; after it all bonds are free, and the DELs were sent."""
     with product.netns("c1", "c2") as paths:
         for container, path in zip(("c1", "c2"), paths, strict=True):
             product.call("ADD", network(), container, path).succeeded()
@@ -55,7 +55,7 @@ def test_after_a_reboot_leases_are_history(product: Product) -> None:
 
 
 def test_vfs_made_anew_under_leases(product: Product) -> None:
-    """CHECK names what is gone, DEL gives its own bond back, and ``up`` those whose containers have lost everything."""
+    """CHECK names what is missing, DEL frees its bond, and ``up`` frees those whose containers have lost their VFs."""
     with product.netns("c1", "c2") as (path, other):
         answer = product.call("ADD", network(), "c1", path).succeeded()
         product.call("ADD", network(), "c2", other).succeeded()
@@ -77,7 +77,7 @@ def test_vfs_made_anew_under_leases(product: Product) -> None:
 
 
 def test_vfs_that_up_makes_anew(product: Product) -> None:
-    """Somebody took all VFs away: ``up`` makes them, and what was leased is free at once."""
+    """All VFs were removed: ``up`` creates them, and leased bonds are free at once."""
     with product.netns("c1") as (path,):
         product.call("ADD", network(), "c1", path).succeeded()
         product.guest.sh(NO_VFS)
@@ -89,7 +89,7 @@ def test_vfs_that_up_makes_anew(product: Product) -> None:
 
 
 def test_the_vf_driver_goes_and_comes(product: Product) -> None:
-    """ADD and STATUS say what is wrong, DEL succeeds and leaves the rest to whoever looks when the driver is back."""
+    """ADD and STATUS report it; DEL succeeds, and the first call after the driver is loaded again does the rest."""
     with product.netns("c1", "c2") as (path, other):
         product.call("ADD", network(), "c1", path).succeeded()
         product.guest.sh("modprobe -r igbvf")
@@ -108,7 +108,7 @@ def test_the_vf_driver_goes_and_comes(product: Product) -> None:
 
 
 def test_a_nic_goes_from_the_bus_and_comes_back(product: Product) -> None:
-    """STATUS is 51, ADD names the NIC, DEL gives back what there is, and ``up`` makes the pool whole again."""
+    """STATUS is 51, ADD names the NIC, DEL restores what exists, and ``up`` restores the pool."""
     guest = product.guest
     with product.netns("c1", "c2") as (path, other):
         product.call("ADD", network(), "c1", path).succeeded()
@@ -131,7 +131,7 @@ def test_a_nic_goes_from_the_bus_and_comes_back(product: Product) -> None:
 
 
 def test_an_add_while_a_nic_is_down_uses_the_other(product: Product) -> None:
-    """The log names the NIC and the command; the pool is as before once it is up and the VFs' driver was loaded anew."""
+    """The log names the NIC and the command; the pool is restored when it is up and the VF driver was reloaded."""
     product.guest.sh("ip link set enp1s0 down")
     try:
         for mode in ("active-backup", "balance-xor"):
@@ -144,7 +144,7 @@ def test_an_add_while_a_nic_is_down_uses_the_other(product: Product) -> None:
 
 @pytest.mark.parametrize("mode", ["active-backup", "balance-xor"])
 def test_an_add_without_a_cable_uses_the_other(lab: "Lab", product: Product, mode: str) -> None:
-    """The VF's carrier says nothing, so the bond watches its path, which ADD found by its other port."""
+    """The VF keeps its carrier, so the bond monitors its path, which ADD verified by the other port."""
     lab.cable("A", plugged=False)
     try:
         wait_until(lambda: lab.guest.read("/sys/class/net/enp1s0/carrier") == "0\n", "enp1s0 to lose its carrier", 20)
@@ -172,7 +172,7 @@ def _bind(product: Product, pci: str) -> None:
 
 
 def test_a_bond_without_a_vf_is_set_aside_until_it_is_whole(product: Product) -> None:
-    """ADD takes another and says so, status shows why, and ``release`` says what is missing or mends it."""
+    """ADD leases another and logs it, status shows the reason, and ``release`` reports what is missing or ends it."""
     port = product.status()["bonds"][0]["ports"][0]
     reason = f"VF11 (VF 0 at {port['pci']}) is not in the host: it has no driver; load the VF driver, or bind this VF to it"
     config = network(ipam=None, linkMonitor="mii")
@@ -197,7 +197,7 @@ def test_a_bond_without_a_vf_is_set_aside_until_it_is_whole(product: Product) ->
 
 
 def test_up_with_a_vf_missing_makes_the_rest(product: Product) -> None:
-    """It sets that bond aside, saying why, and takes it in, with plain settings, when it is run again."""
+    """``up`` quarantines that bond with the reason, and ends that, with default settings, when it is run again."""
     pci = product.status()["bonds"][2]["ports"][1]["pci"]
     _unbind(product, pci)
     try:
@@ -212,7 +212,7 @@ def test_up_with_a_vf_missing_makes_the_rest(product: Product) -> None:
 
 
 def test_the_nics_in_another_order(product: Product) -> None:
-    """The host file's order is the bonds' order: changed under a lease it is refused, and else the VFs are paired anew."""
+    """The bonds follow the order in the host file: a change is refused while leased, and else the VFs are paired again."""
     config = network(ipam=None)
     first = product.status()["bonds"][0]
     try:

@@ -1,4 +1,4 @@
-"""Waiting for something to become true, with a deadline: the only way in which a test waits."""
+"""Wait for a condition with a deadline. Tests wait in no other way."""
 
 import time
 from typing import TYPE_CHECKING, TypeVar
@@ -12,16 +12,19 @@ Answer = TypeVar("Answer")
 
 
 class NeverHappenedError(LabError):
-    """What was waited for did not become true in time."""
+    """A condition did not become true in time."""
 
 
-def wait_until(ask: "Callable[[], Answer]", what: str, timeout: float = 10.0) -> Answer:
-    """Ask again and again until the answer is true; return it. `what` completes "waited N s for ..."."""
+def wait_until(condition: "Callable[[], Answer]", description: str, timeout: float = 10.0) -> Answer:
+    """Call ``condition`` repeatedly until its result is true; return the result.
+
+    :param description: completes "waited N s for ...".
+    """
     deadline = time.monotonic() + timeout
     pause = 0.02
-    while not (answer := ask()):
+    while not (answer := condition()):
         if time.monotonic() > deadline:
-            raise NeverHappenedError(f"waited {timeout:g} s for {what}; last answer: {answer!r}")
+            raise NeverHappenedError(f"waited {timeout:g} s for {description}; last answer: {answer!r}")
         time.sleep(pause)
         pause = min(pause * 2, 0.5)
     return answer

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from tests.lab import lab, supplies
+from tests.lab import downloads, lab
 from tests.lab.guest import GUEST_DEADLINE
 from tests.lab.product import Product
-from tests.lab.steps import console
-from tests.soak import soak, whole
+from tests.lab.progress import console
+from tests.soak import end_to_end, soak
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -50,14 +50,14 @@ def _on_host(asked: argparse.Namespace) -> soak.Outcome:
         return soak.run(load, directory, progress=progress)
 
 
-def _in_lab(asked: argparse.Namespace) -> whole.Outcome:
-    product = supplies.build_product()
-    booted = lab.boot(supplies.provide(), product)
+def _in_lab(asked: argparse.Namespace) -> end_to_end.Outcome:
+    product = downloads.build_product()
+    booted = lab.boot(downloads.provide(), product)
     try:
         Product(booted.guest).provision()
         console.print(f"Soak in the guest: {asked.cycles} cycles, seed {asked.seed}")
         with _progress(asked.cycles) as progress:
-            return whole.run(booted.guest, asked.cycles, MOST_SECONDS, asked.seed, progress)
+            return end_to_end.run(booted.guest, asked.cycles, MOST_SECONDS, asked.seed, progress)
     finally:
         booted.close()
 

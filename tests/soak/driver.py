@@ -1,4 +1,4 @@
-"""One process that uses the pool as ADDs, DELs, GC and an operator do, a verb at random after another."""
+"""One process that uses the pool as ADD, DEL, GC and an operator do, in random order."""
 
 import os
 import random
@@ -15,105 +15,105 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from cni_sriov_bond.pool.lease import Lease
-    from tests.soak.referee import Referee
-    from tests.soak.tally import Tally
+    from tests.soak.counters import Counters
+    from tests.soak.ownership_oracle import OwnershipOracle
 
 # How often each verb is chosen.
 WEIGHTS = {
     "add": 40,
     "delete": 32,
     "delete_late": 6,
-    "collect": 6,
+    "recover": 6,
     "show": 6,
-    "set_aside": 5,
-    "bring_back": 6,
-    "settle": 3,
-    "leave": 1,
+    "begin_quarantine": 5,
+    "end_quarantine": 6,
+    "send_pending": 3,
+    "abandon": 1,
 }
-# Where the soak's own marks are kept in a record: the name of its lease, and the seconds that acquiring took.
+# Environment variables of the recorded delegate that hold the soak's data: the lease's name, and the seconds of its acquire.
 NAME, TOOK = "SOAK_NAME", "SOAK_TOOK"
 NETNS = NetnsIdentity("/none", 4, 1)
 
 
 def delegate(name: str) -> DelegateCall:
-    """Return what /bin/true needs to be a delegate: any process can then finish the work of another."""
+    """Return /bin/true as delegate, so that any process can finish the work of another."""
     return DelegateCall("true", {"CNI_PATH": "/bin", NAME: name}, "{}")
 
 
 def mark(lease: "Lease", name: str) -> str:
-    """Return a mark of the soak in a lease's record, or ""."""
+    """Return the soak's data in a lease's record, or ""."""
     call = lease.record.delegate
     return call.environ.get(name, "") if call else ""
 
 
-class Left(Exception):  # noqa: N818 - it is no error
-    """The driver goes, without closing anything."""
+class Abandoned(Exception):  # noqa: N818 - it is no error
+    """The driver ends without closing anything, as if killed."""
 
 
 class Driver:
-    """A process's life.
+    """A driver process.
 
-    :param row: its number, for its seed and its counts.
-    :param life: how many processes of this number there were before.
+    :param row: its number, for its seed and its counters.
+    :param start: how many processes had this number before.
     """
 
     def __init__(
-        self, where: pool.Pool, referee: "Referee", tally: "Tally", times: int, row: int, life: int, seed: int
+        self, target: pool.Pool, oracle: "OwnershipOracle", counters: "Counters", times: int, row: int, start: int, seed: int
     ) -> None:
-        self._where = where
-        self._names = [bond.name for bond in where.bonds()]
-        self._referee = referee
-        self._tally = tally
+        self._target = target
+        self._names = [bond.name for bond in target.bonds()]
+        self._oracle = oracle
+        self._counters = counters
         self._times = times
         self._row = row
-        self._life = f"{seed}/{row}/{life}"
-        self._random = random.Random(self._life)
-        self._made = 0
-        self._mine: list[str] = []  # attachments of this process's own ADDs, given back by anybody meanwhile
+        self._name = f"{seed}/{row}/{start}"
+        self._random = random.Random(self._name)
+        self._adds = 0
+        self._mine: list[str] = []  # containers of this process's own ADDs; any process may have released them
 
-    def live(self) -> None:
-        """Do verbs until the load is done, or until chance has it that this process leaves."""
+    def run(self) -> None:
+        """Do verbs until the load is done, or until this process abandons its work at random."""
         verbs: dict[str, Callable[[], None]] = {name: getattr(self, name) for name in WEIGHTS}
-        while not self._tally.stopped:
+        while not self._counters.stopped:
             [verb] = self._random.choices(list(verbs), list(WEIGHTS.values()))
             try:
                 verbs[verb]()
-            except Left:
-                self._count("left")
+            except Abandoned:
+                self._count("abandoned")
                 return
             except CniError as failed:
-                self._referee.fault(f"{verb} of {self._life} failed with {failed.code}: {failed.msg}")
-                return  # what it holds goes with it
+                self._oracle.fault(f"{verb} of {self._name} failed with {failed.code}: {failed.msg}")
+                return  # the kernel releases its locks
 
-    def _count(self, what: str) -> None:
-        self._tally.add(self._row, what)
+    def _count(self, name: str) -> None:
+        self._counters.add(self._row, name)
 
     # -- the verbs
 
     def add(self) -> None:
-        """Lease a bond for any container, who may have one."""
+        """Lease a bond for a random container, which may have one already."""
         container = f"c{self._random.randrange(3 * len(self._names))}"
-        who = Attachment("soak", container, "eth0")
+        attachment = Attachment("soak", container, "eth0")
         began = perf_counter()
-        self._settle(who.key, 20.0)  # as an ADD does: a late DEL of its delegate would free the new address
-        self._made += 1
-        name = f"{self._life}/{self._made}"
+        self._send_pending(attachment.key, 20.0)  # as ADD does: an old DEL sent later would free the new address
+        self._adds += 1
+        name = f"{self._name}/{self._adds}"
         try:
-            lease = self._where.acquire(who, NETNS, Requested(), delegate(name))
+            lease = self._target.acquire(attachment, NETNS, Requested(), delegate(name))
         except CniError as refused:
             self._refused(refused)
             return
         bond = lease.entry.bond
-        self._referee.begin_work(bond)
-        self._referee.own(bond, who.key, name)
-        if who.key in self._where.pending.listed():
-            self._referee.fault(f"{who} has {bond}, and is owed a DEL that would free its address")
+        self._oracle.begin_work(bond)
+        self._oracle.own(bond, attachment.key, name)
+        if attachment.key in self._target.pending.listed():
+            self._oracle.fault(f"{attachment} has {bond}, and has a pending DEL that would free its address")
         lease.save(ADDING)
         if self._random.random() < 0.1:
-            self._give_back(lease)  # the ADD fails and is undone
+            self._release(lease)  # the ADD fails and is undone
             return
         if self._random.random() < 0.02:
-            raise Left
+            raise Abandoned
         if lease.record.delegate:
             lease.record.delegate.environ[TOOK] = str(perf_counter() - began)
         lease.save(READY)
@@ -125,127 +125,127 @@ class Driver:
         if refused.code == TRY_AGAIN_LATER and "is empty" in refused.msg:
             self._count("empty")
         elif refused.code in (POOL_UNUSABLE, TRY_AGAIN_LATER) and any(
-            words in refused.msg for words in (" has the bond ", " is still pending")
+            phrase in refused.msg for phrase in (" has the bond ", " is still pending")
         ):
             self._count("refused")
         else:
             raise refused
 
     def delete(self) -> None:
-        """Give back what this process or another one leased."""
+        """Release what this or another process leased."""
         ours = self._mine and self._random.random() < 0.7
         container = self._random.choice(self._mine) if ours else f"c{self._random.randrange(3 * len(self._names))}"
         self._delete(container)
 
     def _delete(self, container: str) -> bool:
         began = perf_counter()
-        lease = pools.find(self._where.state_dir, Attachment("soak", container, "eth0"))
+        lease = pools.find(self._target.state_dir, Attachment("soak", container, "eth0"))
         if lease is None:
             return False
         self._begin(lease)
         took = mark(lease, TOOK)
         if took and self._random.random() < 0.05:
-            lease.mark(DRAINING)  # its VFs are not home
+            lease.mark(DRAINING)  # as if its VFs were not in the host yet
             self._close(lease)
             return True
-        self._give_back(lease)
-        self._count("given back")
+        self._release(lease)
+        self._count("released")
         if took:
             self._count("cycles")
             os.write(self._times, struct.pack("d", float(took) + perf_counter() - began))
         return True
 
     def delete_late(self) -> None:
-        """DEL again what is given back: whoever has the bond by now keeps it, which the referee sees."""
+        """Repeat DELs. If the bond has a new owner, it keeps it; the oracle checks that."""
         for container in self._random.sample(self._mine, min(2, len(self._mine))):
             self._delete(container)
             self._count("late")
 
-    def collect(self) -> None:
-        """Finish what died, and what chance says is over, leaving alone what somebody works on."""
-        for entry in self._where.entries():
-            over = entry.state != READY or self._random.random() < 0.05
-            if not over:
+    def recover(self) -> None:
+        """Release interrupted leases and some others at random, except those that another process has locked."""
+        for entry in self._target.entries():
+            unused = entry.state != READY or self._random.random() < 0.05
+            if not unused:
                 continue
             try:
-                lease = self._where.take(entry, seconds=0, reconstruct=True)
+                lease = self._target.take(entry, seconds=0, reconstruct=True)
             except CniError as busy:
                 if busy.code != TRY_AGAIN_LATER:
                     raise
-                self._count("found busy")
+                self._count("busy")
                 continue
             if lease is None:
                 continue
             self._begin(lease)
             if lease.entry.state == READY and entry.state != READY:
-                self._close(lease)  # its ADD finished meanwhile
+                self._close(lease)  # its ADD finished in the meantime
                 continue
-            self._give_back(lease)
-            self._count("died")
+            self._release(lease)
+            self._count("recovered")
             if mark(lease, TOOK):
                 self._count("cycles")
-        self._where.drop_leftovers()
+        self._target.drop_leftovers()
 
     def show(self) -> None:
-        """Read everything, as `status` does."""
-        for entry in self._where.entries():
-            self._where.read(entry)  # raises for a damaged one
-        quarantine.reasons(self._where.path)
-        for key in self._where.pending.listed():
-            self._where.pending.read(key)
+        """Read everything, as `sriov-bondctl status` does."""
+        for entry in self._target.entries():
+            self._target.read(entry)  # raises an error if the record is damaged
+        quarantine.reasons(self._target.path)
+        for key in self._target.pending.listed():
+            self._target.pending.read(key)
         self._count("listed")
 
-    def set_aside(self) -> None:
-        """Put a bond that is free into quarantine."""
+    def begin_quarantine(self) -> None:
+        """Quarantine a free bond."""
         name = self._random.choice(self._names)
-        if len(quarantine.bonds(self._where.path)) > len(self._names) // 3:
+        if len(quarantine.bonds(self._target.path)) > len(self._names) // 3:
             return
-        held = self._where.lock_free_bond(name)
-        if held is None:
+        lock = self._target.lock_free_bond(name)
+        if lock is None:
             return
-        self._referee.begin_work(name)
-        quarantine.add(self._where.path, name, f"set aside by {self._life} at {time():.3f}")
-        self._referee.begin_aside(name)
-        self._referee.end_work(name)
-        os.close(held)
-        self._count("set aside")
+        self._oracle.begin_work(name)
+        quarantine.add(self._target.path, name, f"quarantined by {self._name} at {time():.3f}")
+        self._oracle.begin_quarantine(name)
+        self._oracle.end_work(name)
+        os.close(lock)
+        self._count("quarantined")
 
-    def bring_back(self) -> None:
-        """Let bonds out of quarantine."""
-        for name in quarantine.bonds(self._where.path):
-            held = self._where.lock_bond(name)
-            self._referee.begin_work(name)
-            self._referee.end_aside(name)
-            quarantine.remove(self._where.path, name)
-            self._referee.end_work(name)
-            os.close(held)
+    def end_quarantine(self) -> None:
+        """Remove all bonds from quarantine."""
+        for name in quarantine.bonds(self._target.path):
+            lock = self._target.lock_bond(name)
+            self._oracle.begin_work(name)
+            self._oracle.end_quarantine(name)
+            quarantine.remove(self._target.path, name)
+            self._oracle.end_work(name)
+            os.close(lock)
 
-    def settle(self) -> None:
-        """Tell the delegates what they could not be told, unless another process is at it."""
-        self._settle("", 0)
+    def send_pending(self) -> None:
+        """Send the pending IPAM DELs, unless another process is sending."""
+        self._send_pending("", 0)
 
-    def _settle(self, key: str, seconds: float) -> None:
-        owed = [one for one in self._where.pending.listed() if key in ("", one)]
-        if not owed:
+    def _send_pending(self, key: str, seconds: float) -> None:
+        keys = [pending for pending in self._target.pending.listed() if key in ("", pending)]
+        if not keys:
             return
         try:
-            lock = self._where.pending.lock(seconds)
+            lock = self._target.pending.lock(seconds)
         except CniError:
             if key:
                 raise
             return
-        for one in owed:
-            if self._where.pending.read(one) is not None:
-                self._where.pending.remove(one)
-                self._count("settled")
+        for pending in keys:
+            if self._target.pending.read(pending) is not None:
+                self._target.pending.remove(pending)
+                self._count("pending sent")
         os.close(lock)
 
-    def leave(self) -> None:
-        """Take something and end, so that the kernel is the one that closes it."""
-        entries = self._where.entries()
+    def abandon(self) -> None:
+        """Lock a lease and end, so that the kernel releases the lock."""
+        entries = self._target.entries()
         if entries:
             try:
-                lease = self._where.take(self._random.choice(entries), seconds=0)
+                lease = self._target.take(self._random.choice(entries), seconds=0)
             except CniError as busy:
                 if busy.code != TRY_AGAIN_LATER:
                     raise
@@ -253,21 +253,21 @@ class Driver:
             if lease is not None:
                 self._begin(lease)
                 lease.mark(RELEASING)
-        raise Left
+        raise Abandoned
 
-    # -- what they share
+    # -- parts of the verbs
 
     def _begin(self, lease: "Lease") -> None:
-        self._referee.begin_work(lease.entry.bond)
+        self._oracle.begin_work(lease.entry.bond)
         if lease.record.damage:
-            self._referee.fault(f"a record is damaged: {lease.record.damage}")
+            self._oracle.fault(f"a record is damaged: {lease.record.damage}")
             return
-        self._referee.found(lease.entry.bond, mark(lease, NAME), lease.entry.state)
+        self._oracle.check_owner(lease.entry.bond, mark(lease, NAME), lease.entry.state)
 
-    def _give_back(self, lease: "Lease") -> None:
+    def _release(self, lease: "Lease") -> None:
         if self._random.random() < 0.7:
             lease.mark(RELEASING)
-        self._referee.disown(lease.entry.bond, lease.entry.key, mark(lease, NAME))
+        self._oracle.release(lease.entry.bond, lease.entry.key, mark(lease, NAME))
         if self._random.random() < 0.1:
             lease.make_pending()
         else:
@@ -275,5 +275,5 @@ class Driver:
         self._close(lease)
 
     def _close(self, lease: "Lease") -> None:
-        self._referee.end_work(lease.entry.bond)
+        self._oracle.end_work(lease.entry.bond)
         lease.close()

@@ -1,8 +1,8 @@
-"""The lab's hand inside the guest: does what the host asks for over a virtio-serial port.
+"""The lab's agent in the guest: serves requests of the host over a virtio-serial port.
 
-Each line, in both directions, is one JSON object. The host numbers its requests; answers carry the number. A
-request to run a program is answered by chunks of its output and then by its status. Nothing but the standard library,
-and little of that: each import costs a tenth of a second in an emulated guest.
+Each line, in both directions, is one JSON object. The host numbers its requests; answers have the same number. A
+request to run a program is answered by chunks of its output and then by its status. It imports little of the standard
+library: each import takes a tenth of a second in an emulated guest.
 """
 
 import base64
@@ -15,8 +15,8 @@ import threading
 import time
 from typing import IO, Any
 
-# How long output may go on after the program itself has ended: a daemon that it started may hold the pipe for ever.
-AFTERMATH = 1.0
+# How long to wait for output after the program has ended: a daemon that it started may hold the pipe for ever.
+OUTPUT_SECONDS = 1.0
 
 
 class Agent:
@@ -57,7 +57,7 @@ class Agent:
             stderr=subprocess.PIPE,
             cwd=request["cwd"],
             env={**os.environ, **request["env"]},
-            start_new_session=True,  # so that the deadline reaches its children too
+            start_new_session=True,  # so that its children can be killed with it
         )
         self.running[number] = process
         pumps = [
@@ -70,10 +70,10 @@ class Agent:
         try:
             status = process.wait(request["timeout"])
         except subprocess.TimeoutExpired:
-            # Not waited for: a process in an uninterruptible sleep does not even go away then.
+            # Not waited for: a process in an uninterruptible sleep does not end even then.
             os.killpg(process.pid, signal.SIGKILL)
             status = None
-        deadline = time.monotonic() + AFTERMATH
+        deadline = time.monotonic() + OUTPUT_SECONDS
         for pump in pumps:
             pump.join(max(0.0, deadline - time.monotonic()))
         del self.running[number]
@@ -107,16 +107,16 @@ class Agent:
                     with open(path, "rb") as file:
                         files[path] = base64.b64encode(file.read()).decode()
                 except FileNotFoundError:
-                    pass  # gone since it was listed
+                    pass  # removed since it was listed
                 except OSError:
-                    files[path] = ""  # a namespace, which is there but cannot be read
+                    files[path] = ""  # a namespace, which exists but cannot be read
         self.send(id=request["id"], files=files)
 
     def do_baseline(self, request: dict[str, Any]) -> None:
         self.send(id=request["id"], before=outside_checker().baseline())
 
     def do_check(self, request: dict[str, Any]) -> None:
-        self.send(id=request["id"], found=outside_checker().Check(request["before"]).found)
+        self.send(id=request["id"], violations=outside_checker().Check(request["before"]).violations)
 
 
 def outside_checker() -> Any:
@@ -134,7 +134,7 @@ def feed(stream: IO[bytes], data: str) -> None:
         stream.write(base64.b64decode(data))
         stream.close()
     except BrokenPipeError:
-        pass  # it did not want all of its input
+        pass  # it ended without reading all of its input
 
 
 Agent(sys.argv[1]).serve()

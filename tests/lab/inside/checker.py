@@ -1,30 +1,30 @@
-"""Is every VF of the pools where it belongs? Asked of the kernel and of the files, from outside.
+"""Check from outside, by the kernel and the files, that every VF of the pools is where it belongs.
 
-It shares no code with the product: it looks with `ip`, in sysfs, in /proc, at the state directory's and the delegate's files,
-and compares with what it saw before any of that was used. Run at rest, when no call is under way.
+It shares no code with the product. It reads `ip`, sysfs, /proc, the state directory and the delegate's files, and compares them
+with a baseline. Run it only at rest, when no call is running.
 
 usage: checker.py baseline FILE [--state-dir DIR] [--networks-dir DIR]
        checker.py check FILE [--live FILE]
        checker.py watch FILE [--live FILE]
 
-`baseline` records the host with its pools made and nothing attached. `check` prints a line for each violation, and exits with 1
-if there was one:
+`baseline` records the host with its pools and nothing attached. `check` prints a line for each violation, and exits with 1 if
+there was one. It checks that:
 
-- every VF is in exactly one of {host, the bond of one live lease}; in the host it is down and has the name, MACs, MTU, VLAN,
-  QoS, spoof check, trust, link state and rates that it had, no other name, takes no more packets than it did, and is no port;
+- every VF is either in the host or in the bond of one live lease. In the host it is down, is no port, and has the name, MACs,
+  MTU, VLAN, QoS, spoof check, trust, link state, rates, altnames, promiscuity and all-multicast state of the baseline;
 - live bonds have their two VFs, and their namespaces have no other bond;
-- no other device, no network namespace, no file (temporary or not), no lock and no process of ours is left;
-- leases are those of the live attachments, one each, and ready; the inventories are unchanged; so are the PFs;
+- no other device, network namespace, file (temporary or not), lock or process of ours remains;
+- there is one lease for each live attachment, it is ready, and there are no others; inventories and PFs are unchanged;
 - the delegate's addresses are exactly those of the live attachments.
 
-`watch` checks at each line of standard input, and ends what it prints with a line of three hyphens.
+`watch` checks once for each line of standard input, and ends each report with a line of three hyphens.
 
---live names a JSON file, from whoever made the attachments: {"leases": [{"network", "container_id", "ifname", "netns"}],
-"netns": [paths of namespaces that may be there, without a device of ours]}. A lease may have "addresses"; else they are what
-its record says that the container was given, where one of DELEGATES gave it.
+--live names a JSON file with the attachments: {"leases": [{"network", "container_id", "ifname", "netns"}],
+"netns": [paths of namespaces that may exist, without a device of ours]}. A lease may have "addresses"; else the addresses of
+its record are compared, if one of DELEGATES allocated them.
 
-A reservation without an owner is not reported: host-local leaves one when it is killed between making and writing it, which
-is its own leak; our delegate takes it back at its next use.
+A reservation without an owner is not reported: host-local leaves one when it is killed between creating and writing it, which
+is its own leak. Our IPAM plugin removes it when it runs next.
 """
 
 import ctypes
@@ -39,7 +39,7 @@ from typing import Any
 STATE_DIR = "/var/lib/cni/sriov-bond"
 NETWORKS_DIR = "/var/lib/cni/networks"
 PLUGINS = "/opt/cni/bin"
-DELEGATES = ("host-local", "sriov-bond-ipam")  # that keep their reservations in NETWORKS_DIR
+DELEGATES = ("host-local", "sriov-bond-ipam")  # plugins with reservations in NETWORKS_DIR
 PCI_DEVICES = "/sys/bus/pci/devices"
 CLONE_NEWNET = 0x40000000
 LIBC = ctypes.CDLL(None, use_errno=True)
@@ -50,7 +50,7 @@ Json = dict[str, Any]
 
 
 def output(*argv: str) -> bytes:
-    """Return what a program prints; subprocess would cost its import."""
+    """Return the output of a program. Without subprocess, whose import is slow."""
     read, write = os.pipe()
     pid = os.posix_spawnp(argv[0], argv, os.environ, file_actions=[(os.POSIX_SPAWN_DUP2, write, 1)])
     os.close(write)
@@ -65,8 +65,8 @@ def output(*argv: str) -> bytes:
 
 
 def ip_links() -> list[Json]:
-    found: list[Json] = json.loads(output("ip", "-j", "-d", "link"))
-    return found
+    links: list[Json] = json.loads(output("ip", "-j", "-d", "link"))
+    return links
 
 
 def read(path: str) -> str:
@@ -96,17 +96,17 @@ def device_names(path: str) -> list[str]:
 
 
 def namespaces() -> dict[int, str]:
-    """Return every network namespace that something holds, by inode, with a path to it: of processes, named, or mounted."""
-    found: dict[int, str] = {}
+    """Return a path to every network namespace that a process or a mount holds, by inode."""
+    paths: dict[int, str] = {}
     mounted = [line.split()[4] for line in read("/proc/self/mountinfo").splitlines() if " - nsfs " in line]
     for path in [*mounted, *(f"/proc/{pid}/ns/net" for pid in processes())]:
         try:
             status = os.stat(path)
             if os.readlink(path).startswith("net:") if path.startswith("/proc/") else is_net(path):
-                found.setdefault(status.st_ino, path)
+                paths.setdefault(status.st_ino, path)
         except OSError:
-            continue  # it ended meanwhile
-    return found
+            continue  # it ended in the meantime
+    return paths
 
 
 def is_net(path: str) -> bool:
@@ -122,24 +122,24 @@ def processes() -> list[str]:
 
 
 def ours(pid: str) -> str:
-    """Return what a process runs if that is ours or a delegate's, else ""."""
+    """Return the program of a process if it is ours or a delegate, else ""."""
     try:
         program = os.readlink(f"/proc/{pid}/exe").removesuffix(" (deleted)")
     except OSError:
         try:
-            words = read(f"/proc/{pid}/stat")
+            stat = read(f"/proc/{pid}/stat")
         except OSError:
             return ""
-        program = words.partition("(")[2].rpartition(")")[0]  # a zombie
-    mine = os.path.dirname(program) == PLUGINS or os.path.basename(program).startswith("sriov-bond")
-    return program if mine else ""
+        program = stat.partition("(")[2].rpartition(")")[0]  # a zombie
+    is_ours = os.path.dirname(program) == PLUGINS or os.path.basename(program).startswith("sriov-bond")
+    return program if is_ours else ""
 
 
 def tree(folder: str) -> list[str]:
-    found = []
+    paths = []
     for path, folders, files in os.walk(folder):
-        found += [os.path.join(path, name) for name in [*folders, *files]]
-    return sorted(found)
+        paths += [os.path.join(path, name) for name in [*folders, *files]]
+    return sorted(paths)
 
 
 def is_lock(folder: str, name: str) -> bool:
@@ -147,26 +147,26 @@ def is_lock(folder: str, name: str) -> bool:
 
 
 def inventory_files(state_dir: str) -> dict[str, bytes]:
-    """Return the bytes of each pool.json by the pool's name, whatever they are."""
-    found = {}
+    """Return the bytes of each pool.json by the pool's name."""
+    contents = {}
     for name in sorted(os.listdir(state_dir)) if os.path.isdir(state_dir) else []:
         if os.path.isfile(f"{state_dir}/{name}/pool.json"):
             with open(f"{state_dir}/{name}/pool.json", "rb") as file:
-                found[name] = file.read()
-    return found
+                contents[name] = file.read()
+    return contents
 
 
 def inventories(state_dir: str) -> dict[str, Json]:
-    """Return the pools by name; a file that has none is not one of them, and `digests` tells that it is not as it was."""
-    found = {}
+    """Return the readable inventories by pool name; `digests` shows a change of the others."""
+    pools = {}
     for name, data in inventory_files(state_dir).items():
         try:
             pool = json.loads(data)
         except ValueError:
             continue
         if isinstance(pool, dict) and {"bonds", "nics"} <= pool.keys():
-            found[name] = pool
-    return found
+            pools[name] = pool
+    return pools
 
 
 def digests(state_dir: str) -> dict[str, str]:
@@ -174,15 +174,15 @@ def digests(state_dir: str) -> dict[str, str]:
 
 
 def of_vfs(pools: dict[str, Json], links: list[Json]) -> dict[str, Json]:
-    """Return what the host and the PFs show of each VF of the pools, by PCI address."""
+    """Return the state of each VF of the pools, in the host and by its PF, by PCI address."""
     by_pci = {link["parentdev"]: link for link in links if link.get("parentdev")}
-    found = {}
+    vfs = {}
     for pool in pools.values():
         for port in (port for bond in pool["bonds"] for port in bond["ports"]):
             folder, link = f"{PCI_DEVICES}/{port['pci']}", by_pci.get(port["pci"])
             infos = by_pci.get(port["pf"], {}).get("vfinfo_list", [])
             info: Json = next((info for info in infos if info["vf"] == port["vf"]), {})
-            found[port["pci"]] = {
+            vfs[port["pci"]] = {
                 "host": None if link is None else {key: link.get(key) for key in SETTINGS},
                 "up": bool(link and "UP" in link["flags"]),
                 "master": link.get("master") if link else None,
@@ -190,7 +190,7 @@ def of_vfs(pools: dict[str, Json], links: list[Json]) -> dict[str, Json]:
                 "sysfs": sorted(os.listdir(f"{folder}/net")) if os.path.isdir(f"{folder}/net") else [],
                 "is": os.path.realpath(f"{PCI_DEVICES}/{port['pf']}/virtfn{port['vf']}").rpartition("/")[2],
             }
-    return found
+    return vfs
 
 
 def of_pfs(pools: dict[str, Json], links: list[Json]) -> dict[str, Json]:
@@ -203,8 +203,8 @@ def of_pfs(pools: dict[str, Json], links: list[Json]) -> dict[str, Json]:
 
 
 def reservations(networks_dir: str) -> dict[str, tuple[str, str]]:
-    """Return the path of each reservation with its owner: container and interface."""
-    found = {}
+    """Return the owner (container and interface) of each reservation, by path."""
+    owners = {}
     for name in os.listdir(networks_dir) if os.path.isdir(networks_dir) else []:
         folder = f"{networks_dir}/{name}"
         for file in os.listdir(folder) if os.path.isdir(folder) and not name.startswith(".") else []:
@@ -215,14 +215,14 @@ def reservations(networks_dir: str) -> dict[str, tuple[str, str]]:
             except OSError:
                 continue
             if container:
-                found[f"{folder}/{file}"] = (container.strip(), ifname.strip())
-    return found
+                owners[f"{folder}/{file}"] = (container.strip(), ifname.strip())
+    return owners
 
 
 def baseline(state_dir: str = STATE_DIR, networks_dir: str = NETWORKS_DIR) -> Json:
-    """Return the host as it is with nothing attached."""
+    """Return the state of the host with nothing attached."""
     links, pools = ip_links(), inventories(state_dir)
-    spaces = {str(inode): path for inode, path in namespaces().items()}
+    netns_paths = {str(inode): path for inode, path in namespaces().items()}
     return {
         "state_dir": state_dir,
         "networks_dir": networks_dir,
@@ -231,7 +231,7 @@ def baseline(state_dir: str = STATE_DIR, networks_dir: str = NETWORKS_DIR) -> Js
         "vfs": of_vfs(pools, links),
         "pfs": of_pfs(pools, links),
         "links": sorted(link["ifname"] for link in links if link.get("parentdev") not in of_vfs(pools, links)),
-        "netns": {inode: device_names(path) for inode, path in spaces.items() if int(inode) != own_inode()},
+        "netns": {inode: device_names(path) for inode, path in netns_paths.items() if int(inode) != own_inode()},
         "files": tree(state_dir),
         "reservations": sorted(reservations(networks_dir)),
         "pids": sorted(pid for pid in processes() if not ours(pid)),
@@ -243,16 +243,16 @@ def own_inode() -> int:
 
 
 class Check:
-    """One look at everything, compared with the baseline; what is wrong is in ``found``."""
+    """A comparison of everything with the baseline; the result is in ``violations``."""
 
     def __init__(self, before: Json, live: Json | None = None) -> None:
         self.before = before
         self.leases: list[Json] = (live or {}).get("leases", [])
         self.allowed: list[str] = (live or {}).get("netns", [])
-        self.found: list[str] = []
+        self.violations: list[str] = []
         self.state_dir: str = before["state_dir"]
-        self.pools = {**before["pools"], **inventories(self.state_dir)}  # VFs of a pool that cannot be read are looked for too
-        self.held: dict[str, str] = {}  # VF: whose it is by the lease files
+        self.pools = {**before["pools"], **inventories(self.state_dir)}  # VFs of an unreadable inventory are checked too
+        self.leased_to: dict[str, str] = {}  # owner of each VF, by the lease files
         self.files()
         self.links = ip_links()
         self.vfs()
@@ -261,66 +261,66 @@ class Check:
         self.namespaces()
         self.addresses()
         self.processes()
-        self.locks()  # last: what it may see is named above
+        self.locks()  # last: its cause may have been reported above
 
-    def say(self, line: str) -> None:
-        self.found.append(line)
+    def report(self, line: str) -> None:
+        self.violations.append(line)
 
     def files(self) -> None:
         """Compare the inventories, the leases and every other file of the state directory."""
         if digests(self.state_dir) != self.before["inventories"]:
-            self.say(f"inventory: a pool.json below {self.state_dir} is not as it was")
-        waiting = {(one["network"], one["container_id"], one["ifname"]): one for one in self.leases}
+            self.report(f"inventory: a pool.json below {self.state_dir} is not as it was")
+        expected = {(lease["network"], lease["container_id"], lease["ifname"]): lease for lease in self.leases}
         for path in tree(self.state_dir):
             folder, name = os.path.split(path)
             if name.startswith("."):
-                self.say(f"temporary file: {path}")
+                self.report(f"temporary file: {path}")
             elif os.path.basename(folder) == "leases":
-                self.lease(path, name, waiting)
+                self.lease(path, name, expected)
             elif os.path.isfile(path) and path not in self.before["files"] and not is_lock(folder, name):
-                self.say(f"file: {path} was not there")
-        for one in waiting.values():
-            self.say(f"lease: none for the live container {one['container_id']} {one['ifname']} of {one['network']}")
+                self.report(f"file: {path} was not there")
+        for lease in expected.values():
+            self.report(f"lease: none for the live container {lease['container_id']} {lease['ifname']} of {lease['network']}")
 
-    def lease(self, path: str, name: str, waiting: dict[tuple[str, str, str], Json]) -> None:
+    def lease(self, path: str, name: str, expected: dict[tuple[str, str, str], Json]) -> None:
         try:
             record = json.loads(read(path))
-            who = (record["network"], record["container_id"], record["ifname"])
+            attachment = (record["network"], record["container_id"], record["ifname"])
             bond, _, state = name.split(".")
             pool = self.pools[path.split("/")[-3]]
             delegate = record["delegate"]["type"] if "delegate" in record else ""
             addresses = [address.partition("/")[0] for address in record.get("ips", ())]
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as damaged:
-            self.say(f"lease: {path} cannot be read ({type(damaged).__name__}: {damaged})")
+            self.report(f"lease: {path} cannot be read ({type(damaged).__name__}: {damaged})")
             return
-        one = waiting.pop(who, None)
-        if one is None:
-            self.say(f"lease: {name} of container {who[1]} {who[2]}, which is not alive, or its second")
+        lease = expected.pop(attachment, None)
+        if lease is None:
+            self.report(f"lease: {name} of container {attachment[1]} {attachment[2]}, which is not live, or a second one")
             return
         if state != "ready":
-            self.say(f"lease: {name} of the live container {who[1]} {who[2]} is {state}")
+            self.report(f"lease: {name} of the live container {attachment[1]} {attachment[2]} is {state}")
         ports = [port["pci"] for known in pool["bonds"] if known["name"] == bond for port in known["ports"]]
-        one["ports"] = sorted(ports)
+        lease["ports"] = sorted(ports)
         if delegate in ("", *DELEGATES):
-            one.setdefault("addresses", addresses)
+            lease.setdefault("addresses", addresses)
         for pci in ports:
-            if pci in self.held:
-                self.say(f"lease: VF {pci} is leased to {self.held[pci]} and to {who[1]} {who[2]}")
-            self.held[pci] = f"{who[1]} {who[2]}"
+            if pci in self.leased_to:
+                self.report(f"lease: VF {pci} is leased to {self.leased_to[pci]} and to {attachment[1]} {attachment[2]}")
+            self.leased_to[pci] = f"{attachment[1]} {attachment[2]}"
 
     def vfs(self) -> None:
-        """Compare every VF that is in the host, and find those that are nowhere."""
+        """Compare every VF in the host, and report those that are neither in the host nor leased."""
         for pci, now in of_vfs(self.pools, self.links).items():
             was = self.before["vfs"].get(pci)
             if was is None:
-                self.say(f"VF {pci}: it was in no pool")
+                self.report(f"VF {pci}: it was in no pool")
             elif now["is"] != was["is"]:
-                self.say(f"VF {pci}: its PF has the VF {now['is']} in its place")
-            elif pci in self.held:
+                self.report(f"VF {pci}: its PF has the VF {now['is']} in its place")
+            elif pci in self.leased_to:
                 if now["host"] or now["sysfs"]:
-                    self.say(f"VF {pci}: it is in the host, though {self.held[pci]} has its bond")
+                    self.report(f"VF {pci}: it is in the host, though {self.leased_to[pci]} has its bond")
             elif now["host"] is None:
-                self.say(f"VF {pci}: it is not in the host, and nobody has leased it")
+                self.report(f"VF {pci}: it is not in the host, and nobody has leased it")
             else:
                 self.vf(pci, was, now)
 
@@ -330,58 +330,57 @@ class Check:
         changed += [
             (f"PF's {key}", was["pf"].get(key), now["pf"].get(key)) for key in keys if was["pf"].get(key) != now["pf"].get(key)
         ]
-        for what, old, new in changed:
-            self.say(f"VF {pci}: {what} was {json.dumps(old)} and is {json.dumps(new)}")
+        for setting, old, new in changed:
+            self.report(f"VF {pci}: {setting} was {json.dumps(old)} and is {json.dumps(new)}")
         if now["sysfs"] != was["sysfs"]:
-            self.say(f"VF {pci}: sysfs shows {now['sysfs']}, not {was['sysfs']}")
+            self.report(f"VF {pci}: sysfs shows {now['sysfs']}, not {was['sysfs']}")
         if now["up"]:
-            self.say(f"VF {pci}: it is up in the host")
+            self.report(f"VF {pci}: it is up in the host")
         if now["master"]:
-            self.say(f"VF {pci}: it is a port of {now['master']} in the host")
+            self.report(f"VF {pci}: it is a port of {now['master']} in the host")
 
     def pfs_and_others(self) -> None:
         now = of_pfs(self.pools, self.links)
         for pci, was in self.before["pfs"].items():
             if now.get(pci) != was:
-                self.say(f"PF {pci}: it was {was} and is {now.get(pci)}")
+                self.report(f"PF {pci}: it was {was} and is {now.get(pci)}")
         names = {link["ifname"]: link for link in self.links if link.get("parentdev") not in self.before["vfs"]}
         for name in sorted(names.keys() - set(self.before["links"])):
-            self.say(f"device: {names[name].get('linkinfo', {}).get('info_kind', 'NIC')} {name} is in the host and was not")
+            self.report(f"device: {names[name].get('linkinfo', {}).get('info_kind', 'NIC')} {name} is in the host and was not")
         for name in sorted(set(self.before["links"]) - names.keys()):
-            self.say(f"device: {name} is not in the host any more")
+            self.report(f"device: {name} is not in the host any more")
 
     def attachments(self) -> None:
-        """See that each live attachment has its bond, and its namespace nothing else that is ours, nor any other bond."""
-        mine = {(one["netns"], one["ifname"]) for one in self.leases}
+        """Check that each live attachment has its bond, and its namespace no other bond or VF."""
+        mine = {(lease["netns"], lease["ifname"]) for lease in self.leases}
         seen: set[tuple[str, str]] = set()
-        for one in self.leases:
-            who = f"{one['container_id']} {one['ifname']}"
+        for lease in self.leases:
+            attachment = f"{lease['container_id']} {lease['ifname']}"
             try:
-                with inside(one["netns"]):
+                with inside(lease["netns"]):
                     links = ip_links()
             except OSError:
-                self.say(f"attachment: the namespace {one['netns']} of {who} is gone")
+                self.report(f"attachment: the namespace {lease['netns']} of {attachment} does not exist")
                 continue
             for link in links:
-                name = (one["netns"], link["ifname"])
+                name = (lease["netns"], link["ifname"])
                 if link.get("linkinfo", {}).get("info_kind") == "bond" and name not in mine | seen:
-                    self.say(f"attachment: the bond {link['ifname']} in {one['netns']} is no live lease's")
+                    self.report(f"attachment: the bond {link['ifname']} in {lease['netns']} is no live lease's")
                     seen.add(name)
-            bond = next((link for link in links if link["ifname"] == one["ifname"]), {})
+            bond = next((link for link in links if link["ifname"] == lease["ifname"]), {})
             if bond.get("linkinfo", {}).get("info_kind") != "bond" or "UP" not in bond["flags"]:
-                self.say(f"attachment: {who} has no bond that is up")
-            ports = sorted(str(link.get("parentdev")) for link in links if link.get("master") == one["ifname"])
-            if ports != one.get("ports", []):
-                self.say(f"attachment: the bond of {who} has the ports {ports}, not {one.get('ports')}")
+                self.report(f"attachment: {attachment} has no bond that is up")
+            ports = sorted(str(link.get("parentdev")) for link in links if link.get("master") == lease["ifname"])
+            if ports != lease.get("ports", []):
+                self.report(f"attachment: the bond of {attachment} has the ports {ports}, not {lease.get('ports')}")
             for link in links:
-                if link.get("parentdev") in self.before["vfs"] and link["parentdev"] not in one.get("ports", []):
-                    self.say(
-                        f"VF {link['parentdev']}: it is in {one['netns']}, and leased to {self.held.get(link['parentdev'])}"
-                    )
+                if link.get("parentdev") in self.before["vfs"] and link["parentdev"] not in lease.get("ports", []):
+                    owner = self.leased_to.get(link["parentdev"])
+                    self.report(f"VF {link['parentdev']}: it is in {lease['netns']}, and leased to {owner}")
 
     def namespaces(self) -> None:
-        """Find namespaces that nobody has a right to, and devices left in those that may be there."""
-        live = {one["netns"]: one["ifname"] for one in self.leases}
+        """Report unexpected namespaces, and devices that remain in expected ones."""
+        live = {lease["netns"]: lease["ifname"] for lease in self.leases}
         expected = {}
         for path in {*self.allowed, *live}:
             try:
@@ -395,35 +394,35 @@ class Check:
             try:
                 names = device_names(path)
             except OSError:
-                continue  # its process ended meanwhile, and took it along
+                continue  # its process ended in the meantime
             if was is None and inode not in expected:
-                self.say(f"namespace: {path} was not there, with {', '.join(names)}")
+                self.report(f"namespace: {path} was not there, with {', '.join(names)}")
             elif names != (was or ["lo"]):
-                self.say(
+                self.report(
                     f"namespace: {expected.get(inode, path)} has the devices {', '.join(names)}, not {', '.join(was or ['lo'])}"
                 )
 
     def addresses(self) -> None:
-        """Compare the delegate's reservations with the live attachments."""
-        mine: dict[tuple[str, str], list[str]] = {(one["container_id"], one["ifname"]): [] for one in self.leases}
+        """Compare the reservations with the live attachments."""
+        mine: dict[tuple[str, str], list[str]] = {(lease["container_id"], lease["ifname"]): [] for lease in self.leases}
         for path, owner in sorted(reservations(self.before["networks_dir"]).items()):
             if owner in mine:
                 mine[owner].append(os.path.basename(path))
             elif path not in self.before["reservations"]:
-                self.say(f"address: {path} is reserved for {' '.join(owner)}, which is not alive")
-        for one in self.leases:
-            have = mine[one["container_id"], one["ifname"]]
-            if "addresses" in one and sorted(have) != sorted(one["addresses"]):
-                self.say(f"address: {one['container_id']} {one['ifname']} has {have} reserved, not {one['addresses']}")
+                self.report(f"address: {path} is reserved for {' '.join(owner)}, which is not live")
+        for lease in self.leases:
+            have = mine[lease["container_id"], lease["ifname"]]
+            if "addresses" in lease and sorted(have) != sorted(lease["addresses"]):
+                self.report(f"address: {lease['container_id']} {lease['ifname']} has {have} reserved, not {lease['addresses']}")
 
     def processes(self) -> None:
         known = set(self.before["pids"])
         for pid in processes():
             if pid not in known and (program := ours(pid)):
-                self.say(f"process: {pid} ({program}) is still there")
+                self.report(f"process: {pid} ({program}) is still there")
 
     def locks(self) -> None:
-        """Find locks on any file of the state directory and of the delegate's; at rest nobody has one."""
+        """Report locks on files of the state directory and of the delegates; at rest there are none."""
         files = {}
         for path in [*tree(self.state_dir), *tree(self.before["networks_dir"])]:
             try:
@@ -434,10 +433,10 @@ class Check:
         for line in read("/proc/locks").splitlines():
             words = line.split()
             if words[1] == "->":
-                continue  # one that waits: the holder is told
+                continue  # a waiting process: the holder is reported
             if path := files.get(words[5], ""):
-                how = "alive" if os.path.exists(f"/proc/{words[4]}") else "dead"
-                self.say(f"lock: {path} is locked by process {words[4]}, which is {how}")
+                how = "is running" if os.path.exists(f"/proc/{words[4]}") else "has ended"
+                self.report(f"lock: {path} is locked by process {words[4]}, which {how}")
 
 
 def main(argv: list[str]) -> int:
@@ -454,12 +453,12 @@ def main(argv: list[str]) -> int:
     before = json.loads(read(argv[1]))
     if argv[0] == "watch":
         for _ in sys.stdin:
-            print(*Check(before, live).found, "---", sep="\n", flush=True)
+            print(*Check(before, live).violations, "---", sep="\n", flush=True)
         return 0
-    found = Check(before, live).found
-    for line in found:
+    violations = Check(before, live).violations
+    for line in violations:
         print(line)
-    return 1 if found else 0
+    return 1 if violations else 0
 
 
 if __name__ == "__main__":

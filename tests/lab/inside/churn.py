@@ -1,9 +1,9 @@
-"""Containers that come and go at random, with everything else that an operator and a runtime may do, and kills.
+"""Attach and detach containers at random, run everything else that an operator or a runtime may run, and kill some of it.
 
-It shares no code with the product, starts its executables as a runtime does, and watches from outside that no bond has two
-owners: while a container is attached, its lease is there and ready, its bond has its two ports, and nobody else has its MAC or
-its addresses. Prints a line for every fault and, last, a line of JSON with what was done. One process for all: each start costs
-an emulated guest a tenth of a second.
+It shares no code with the product, starts its executables as a runtime does, and checks from outside that no bond has two
+owners: while a container is attached, its lease exists and is ready, its bond has two ports, and no other container has its
+MAC or addresses. Prints a line for every fault and, at the end, a line of JSON with counts and times. All of it is one
+process, because starting one takes a tenth of a second in an emulated guest.
 
 usage: churn.py --cycles N --seconds S --seed X [--containers N] [--workers N]
 """
@@ -24,9 +24,9 @@ from typing import Any
 PLUGIN, CTL = "/opt/cni/bin/sriov-bond", "sriov-bondctl"
 LEASES = "/var/lib/cni/sriov-bond/db/leases"
 CLONE_NEWNET = 0x40000000
-# What a load must have had, and how many times its seconds it may take for that.
+# Every load must contain these. It may take up to TIME_FACTOR times its seconds for that.
 EVERYTHING = ("cycles", "empty", "killed", "delegates killed", "GC", "gc", "status", "up", "DEL twice", "DEL late")
-MOST = 4
+TIME_FACTOR = 4
 LIBC = ctypes.CDLL(None, use_errno=True)
 Json = dict[str, Any]
 
@@ -49,7 +49,7 @@ NETWORKS: list[Json] = [
 
 
 class Container:
-    """A namespace, in which one container after another lives."""
+    """A network namespace for one container after another."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -64,7 +64,7 @@ class Container:
     def id(self) -> str:
         return f"{self.name}-{self.number}"
 
-    def make_anew(self) -> None:
+    def recreate(self) -> None:
         if not os.path.exists(self.path):
             ip_netns("add", self.name)
 
@@ -74,12 +74,12 @@ def ip_netns(verb: str, name: str) -> None:
 
 
 class Done:
-    """How a call ended; ``hurt`` when it, or what it had started, was killed, so that it may fail."""
+    """How a call ended. ``interrupted``: it or its delegate was killed, so it may fail."""
 
-    def __init__(self, status: int, out: str, err: str, hurt: bool, seconds: float) -> None:
+    def __init__(self, status: int, out: str, err: str, interrupted: bool, seconds: float) -> None:
         self.status = status
         self.err = err
-        self.hurt = hurt
+        self.interrupted = interrupted
         self.seconds = seconds
         self.out = out
         try:
@@ -108,56 +108,56 @@ def started_by(pid: int) -> list[int]:
 
 
 class Churn:
-    def __init__(self, asked: argparse.Namespace) -> None:
-        self.asked = asked
+    def __init__(self, options: argparse.Namespace) -> None:
+        self.options = options
         self.began = time.monotonic()
         self.lock = threading.Lock()
         self.count: collections.Counter[str] = collections.Counter()
         self.took: dict[str, list[float]] = collections.defaultdict(list)
-        self.live: dict[str, Json] = {}  # by container id, from the result of ADD to the begin of DEL
+        self.live: dict[str, Json] = {}  # by container id, from the result of ADD to the beginning of DEL
         self.faults: list[str] = []
         self.ended = threading.Event()
-        self.containers = [Container(f"churn{number}") for number in range(asked.containers)]
+        self.containers = [Container(f"churn{number}") for number in range(options.containers)]
 
-    def fault(self, words: str) -> None:
+    def fault(self, message: str) -> None:
         with self.lock:
-            self.faults.append(words)
-        print(f"FAULT {words}", flush=True)
+            self.faults.append(message)
+        print(f"FAULT {message}", flush=True)
         self.ended.set()
 
-    def over(self) -> bool:
-        """Tell whether it is time to end: a short load on a slow machine goes on until it has had one of everything."""
-        past = time.monotonic() - self.began
-        enough = self.count["cycles"] >= self.asked.cycles or past > self.asked.seconds
-        if past > MOST * self.asked.seconds or (enough and all(self.count[what] for what in EVERYTHING)):
+    def finished(self) -> bool:
+        """Return whether to end. A short load on a slow machine continues until it has had one of everything."""
+        elapsed = time.monotonic() - self.began
+        enough = self.count["cycles"] >= self.options.cycles or elapsed > self.options.seconds
+        if elapsed > TIME_FACTOR * self.options.seconds or (enough and all(self.count[name] for name in EVERYTHING)):
             self.ended.set()
         return self.ended.is_set()
 
     # -- calls
 
-    def run(self, what: str, argv: list[str], environ: dict[str, str], data: str, dice: random.Random, kill: float) -> Done:
-        """Run a program to its end, and kill it, or what it has started, with a probability."""
+    def run(self, name: str, argv: list[str], environ: dict[str, str], data: str, dice: random.Random, kill: float) -> Done:
+        """Run a program; with the probability ``kill`` it or its delegate is killed."""
         began = time.monotonic()
         pipe = subprocess.PIPE
         process = subprocess.Popen(argv, stdin=pipe, stdout=pipe, stderr=pipe, env={**os.environ, **environ}, text=True)
         assert process.stdin
-        process.stdin.write(data)  # a pipe takes all of it, whether it is read or not
+        process.stdin.write(data)  # fits in the pipe, whether it is read or not
         process.stdin.close()
         process.stdin = None
-        usual = sorted(self.took[what])[len(self.took[what]) // 2] if self.took[what] else 1.0
-        hurt = dice.random() < kill and self.hurt(process, usual, dice)
+        usual = sorted(self.took[name])[len(self.took[name]) // 2] if self.took[name] else 1.0
+        interrupted = dice.random() < kill and self.kill_at_random(process, usual, dice)
         out, err = process.communicate(timeout=120)
         seconds = time.monotonic() - began
-        if not hurt:
-            self.took[what].append(seconds)
-        return Done(process.returncode, out, err, hurt, seconds)
+        if not interrupted:
+            self.took[name].append(seconds)
+        return Done(process.returncode, out, err, interrupted, seconds)
 
-    def hurt(self, process: "subprocess.Popen[str]", usual: float, dice: random.Random) -> bool:
-        """Kill a program at any time or, soon after it has started its delegate, that; tell whether something was killed."""
+    def kill_at_random(self, process: "subprocess.Popen[str]", usual: float, dice: random.Random) -> bool:
+        """Kill a program at a random time, or its delegate soon after its start; return whether something was killed."""
         if dice.random() < 0.5:
             if ended_within(process, dice.uniform(0, 1.1 * usual)):
                 return False
-            process.kill()  # not waited for, so its number is nobody else's
+            process.kill()  # not waited for yet, so its id cannot be reused
             self.count["killed"] += 1
             return True
         while not (children := started_by(process.pid)):
@@ -188,147 +188,149 @@ class Churn:
 
     # -- containers
 
-    def work(self, number: int, mine: list[Container]) -> None:
+    def work(self, number: int, containers: list[Container]) -> None:
         """Attach and detach containers until the end, and then detach all."""
-        dice = random.Random(f"{self.asked.seed}/{number}")
+        dice = random.Random(f"{self.options.seed}/{number}")
         try:
-            while not self.over():
-                one = dice.choice(mine)
-                if one.attached is None:
-                    self.attach(one, dice)
+            while not self.finished():
+                container = dice.choice(containers)
+                if container.attached is None:
+                    self.attach(container, dice)
                 else:
-                    self.detach(one, dice, 0.25)
-            for one in mine:
-                if one.attached is not None:
-                    self.detach(one, dice, 0.0)
+                    self.detach(container, dice, 0.25)
+            for container in containers:
+                if container.attached is not None:
+                    self.detach(container, dice, 0.0)
         except Exception as failed:
             self.fault(f"the worker {number} failed: {failed!r}")
 
-    def attach(self, one: Container, dice: random.Random) -> None:
-        one.number += 1
-        one.network = dice.choice(NETWORKS)
-        done = self.call("ADD", one.network, one.id, one.path, dice, 0.25)
+    def attach(self, container: Container, dice: random.Random) -> None:
+        container.number += 1
+        container.network = dice.choice(NETWORKS)
+        done = self.call("ADD", container.network, container.id, container.path, dice, 0.25)
         if done.status == 0:
-            self.attached(one, done.document)
+            self.attached(container, done.document)
             return
         empty = done.document.get("code") == 11 and "is empty" in done.document["msg"]
-        self.count["empty" if empty else "ADDs hurt"] += 1
-        if not done.hurt and not empty:
-            self.fault(f"ADD of {one.id}: {done}")
-        if done.hurt or dice.random() < 0.5:  # an ADD that says that it failed has left nothing
-            self.delete(one, one.path, dice, 0.25)
+        self.count["empty" if empty else "ADDs interrupted"] += 1
+        if not done.interrupted and not empty:
+            self.fault(f"ADD of {container.id}: {done}")
+        if done.interrupted or dice.random() < 0.5:  # an ADD that reports a failure has left nothing
+            self.delete(container, container.path, dice, 0.25)
 
-    def attached(self, one: Container, document: Json) -> None:
-        """Take a result into the list of those that live; nobody else may have what it has."""
-        one.attached = {
+    def attached(self, container: Container, document: Json) -> None:
+        """Record the result of an ADD; no other container may have its MAC or addresses."""
+        container.attached = {
             "mac": document["interfaces"][0]["mac"],
             "addresses": [ip["address"] for ip in document["ips"]],
-            "network": one.network["name"],
+            "network": container.network["name"],
         }
         with self.lock:
             others = list(self.live.items())
-            self.live[one.id] = one.attached
+            self.live[container.id] = container.attached
         for name, other in others:
-            if other["mac"] == one.attached["mac"]:
-                self.fault(f"two owners: {one.id} and {name} have the bond with the MAC {other['mac']}")
-            if set(other["addresses"]) & set(one.attached["addresses"]):
-                self.fault(f"two owners: {one.id} and {name} have an address of {other['addresses']}")
+            if other["mac"] == container.attached["mac"]:
+                self.fault(f"two owners: {container.id} and {name} have the bond with the MAC {other['mac']}")
+            if set(other["addresses"]) & set(container.attached["addresses"]):
+                self.fault(f"two owners: {container.id} and {name} have an address of {other['addresses']}")
 
-    def detach(self, one: Container, dice: random.Random, kill: float) -> None:
-        """Send DEL in one of the ways in which runtimes do."""
-        self.see_ports(one)
+    def detach(self, container: Container, dice: random.Random, kill: float) -> None:
+        """Send DEL as one of the runtimes does."""
+        self.check_ports(container)
         with self.lock:
-            del self.live[one.id]
-        one.attached = None
-        way = dice.choices(("plain", "twice", "netns gone", "netns gone, none given", "none given"), (60, 15, 10, 10, 5))[0]
-        self.count[f"DEL {way}"] += 1
-        if way.startswith("netns gone"):
-            ip_netns("del", one.name)
-        if way == "twice":
-            other = threading.Thread(target=self.delete, args=(one, one.path, random.Random(dice.random()), kill))
-            other.start()
-            self.delete(one, one.path, dice, kill)
-            other.join()
+            del self.live[container.id]
+        container.attached = None
+        variant = dice.choices(("normal", "twice", "netns gone", "netns gone, none given", "none given"), (60, 15, 10, 10, 5))[
+            0
+        ]
+        self.count[f"DEL {variant}"] += 1
+        if variant.startswith("netns gone"):
+            ip_netns("del", container.name)
+        if variant == "twice":
+            second = threading.Thread(target=self.delete, args=(container, container.path, random.Random(dice.random()), kill))
+            second.start()
+            self.delete(container, container.path, dice, kill)
+            second.join()
         else:
-            self.delete(one, "" if way.endswith("none given") else one.path, dice, kill)
-        if way == "none given":
-            ip_netns("del", one.name)
-        one.make_anew()
+            self.delete(container, "" if variant.endswith("none given") else container.path, dice, kill)
+        if variant == "none given":
+            ip_netns("del", container.name)
+        container.recreate()
         self.count["cycles"] += 1
         if self.count["cycles"] % 10 == 0:
             print(f"cycles {self.count['cycles']}", flush=True)
-        one.old = [*one.old[-3:], (one.id, one.network)]
+        container.old = [*container.old[-3:], (container.id, container.network)]
         if dice.random() < 0.2:
-            container, network = dice.choice(one.old)
+            old_id, network = dice.choice(container.old)
             self.count["DEL late"] += 1
-            late = self.call("DEL", network, container, one.path, dice)
+            late = self.call("DEL", network, old_id, container.path, dice)
             if late.status:
-                self.fault(f"late DEL of {container}: {late}")
+                self.fault(f"late DEL of {old_id}: {late}")
 
-    def delete(self, one: Container, netns: str, dice: random.Random, kill: float) -> None:
-        """Send DEL again and again until one succeeds; only one that was hurt may fail."""
+    def delete(self, container: Container, netns: str, dice: random.Random, kill: float) -> None:
+        """Send DEL until one succeeds; only an interrupted one may fail."""
         for chance in (kill, kill, 0.0):
-            done = self.call("DEL", one.network, one.id, netns, dice, chance)
+            done = self.call("DEL", container.network, container.id, netns, dice, chance)
             if done.status == 0:
                 return
-            if not done.hurt:
-                self.fault(f"DEL of {one.id}: {done}")
-        self.fault(f"DEL of {one.id} failed to the last: {done}")
+            if not done.interrupted:
+                self.fault(f"DEL of {container.id}: {done}")
+        self.fault(f"DEL of {container.id} still failed: {done}")
 
-    def see_ports(self, one: Container) -> None:
-        """Look at the bond of a container that lives."""
-        back, there = os.open("/proc/thread-self/ns/net", os.O_RDONLY), os.open(one.path, os.O_RDONLY)
+    def check_ports(self, container: Container) -> None:
+        """Check that the bond of an attached container has both ports."""
+        own, target = os.open("/proc/thread-self/ns/net", os.O_RDONLY), os.open(container.path, os.O_RDONLY)
         try:
-            LIBC.setns(there, CLONE_NEWNET)
+            LIBC.setns(target, CLONE_NEWNET)
             with open("/proc/thread-self/net/bonding/eth0", encoding="utf-8") as file:
                 text = file.read()
-        except OSError as gone:
-            text = str(gone)
+        except OSError as error:
+            text = str(error)
         finally:
-            LIBC.setns(back, CLONE_NEWNET)
-            os.close(back)
-            os.close(there)
+            LIBC.setns(own, CLONE_NEWNET)
+            os.close(own)
+            os.close(target)
         if text.count("Slave Interface:") != 2:
-            self.fault(f"the bond of {one.id}, which lives, has not its two ports: {text}")
+            self.fault(f"the bond of the attached container {container.id} does not have two ports: {text}")
 
-    # -- everybody else
+    # -- operators and the monitor
 
-    def others(self, number: int) -> None:
-        """Do what operators and runtimes do beside, at random."""
-        dice = random.Random(f"{self.asked.seed}/others/{number}")
+    def operators(self, number: int) -> None:
+        """Run commands of operators, and GC, at random."""
+        dice = random.Random(f"{self.options.seed}/others/{number}")
         try:
             while not self.ended.wait(dice.uniform(0, 6)):
-                what = dice.choices(("GC", "gc", "status", "up"), (4, 4, 3, 2))[0]
-                self.other(what, dice)
+                command = dice.choices(("GC", "gc", "status", "up"), (4, 4, 3, 2))[0]
+                self.operator(command, dice)
         except Exception as failed:
-            self.fault(f"the others failed: {failed!r}")
+            self.fault(f"an operator's thread failed: {failed!r}")
 
-    def other(self, what: str, dice: random.Random) -> None:
-        if what == "GC":
-            # Also those to come: a runtime would not send GC between, and an ADD that runs is left alone all the same.
+    def operator(self, command: str, dice: random.Random) -> None:
+        if command == "GC":
+            # Also the next containers: a runtime sends no GC between choosing an id and ADD.
             valid = [
-                {"containerID": f"{one.name}-{number}", "ifname": "eth0"}
-                for one in self.containers
-                for number in range(one.number, one.number + 20)
+                {"containerID": f"{container.name}-{number}", "ifname": "eth0"}
+                for container in self.containers
+                for number in range(container.number, container.number + 20)
             ]
             done = self.call("GC", dice.choice(NETWORKS), "", "", dice, 0.2, **{"cni.dev/valid-attachments": valid})
         else:
-            argv = {"gc": [CTL, "gc"], "status": [CTL, "status", "--json"], "up": [CTL, "up"]}[what]
-            done = self.run(what, argv, {}, "", dice, 0.0 if what == "status" else 0.2)
-            self.count[what] += 1
-        second = what == "up" and "the making of pool db is in use by" in done.err  # the other thread's is at work
-        if done.status and not done.hurt and not second:
-            self.fault(f"{what}: {done}")
+            argv = {"gc": [CTL, "gc"], "status": [CTL, "status", "--json"], "up": [CTL, "up"]}[command]
+            done = self.run(command, argv, {}, "", dice, 0.0 if command == "status" else 0.2)
+            self.count[command] += 1
+        concurrent = command == "up" and "the making of pool db is in use by" in done.err  # with the other thread's `up`
+        if done.status and not done.interrupted and not concurrent:
+            self.fault(f"{command}: {done}")
 
-    def watch(self) -> None:
-        """Look at the leases again and again: one for each that lives, ready, and none for two."""
+    def monitor(self) -> None:
+        """Check the leases repeatedly: each attached container has one that is ready, and no bond has two."""
         try:
             while not self.ended.wait(0.2):
-                self.look()
+                self.check_leases()
         except Exception as failed:
-            self.fault(f"the watch failed: {failed!r}")
+            self.fault(f"the monitor failed: {failed!r}")
 
-    def look(self) -> None:
+    def check_leases(self) -> None:
         with self.lock:
             before = dict(self.live)
         files = [name for name in os.listdir(LEASES) if not name.startswith(".")]
@@ -347,42 +349,44 @@ class Churn:
                 ready[record["container_id"], record["mac"]] += 1
         with self.lock:
             now = dict(self.live)
-        self.count["looks"] += 1
-        for container, one in before.items():
-            if now.get(container) is one and ready[container, one["mac"]] != 1:
-                self.fault(f"{container} lives, and has {ready[container, one['mac']]} leases that are ready, in {files}")
+        self.count["checks"] += 1
+        for container, attachment in before.items():
+            if now.get(container) is attachment and ready[container, attachment["mac"]] != 1:
+                self.fault(
+                    f"{container} is attached, and has {ready[container, attachment['mac']]} leases that are ready, in {files}"
+                )
 
     # -- all
 
     def all(self) -> int:
-        workers = self.asked.workers
+        workers = self.options.workers
         threads = [threading.Thread(target=self.work, args=(n, self.containers[n::workers])) for n in range(workers)]
-        threads += [threading.Thread(target=self.others, args=(number,)) for number in range(2)]
-        threads.append(threading.Thread(target=self.watch))
+        threads += [threading.Thread(target=self.operators, args=(number,)) for number in range(2)]
+        threads.append(threading.Thread(target=self.monitor))
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
         seconds = time.monotonic() - self.began
         self.finish()
-        middle = {what: sorted(took)[len(took) // 2] for what, took in sorted(self.took.items()) if took}
-        late = {what: sorted(took)[len(took) * 99 // 100] for what, took in sorted(self.took.items()) if took}
-        said = {"counts": dict(self.count), "seconds": seconds, "p50": middle, "p99": late, "faults": self.faults}
-        print(json.dumps(said), flush=True)
+        medians = {name: sorted(took)[len(took) // 2] for name, took in sorted(self.took.items()) if took}
+        p99 = {name: sorted(took)[len(took) * 99 // 100] for name, took in sorted(self.took.items()) if took}
+        report = {"counts": dict(self.count), "seconds": seconds, "p50": medians, "p99": p99, "faults": self.faults}
+        print(json.dumps(report), flush=True)
         return 1 if self.faults else 0
 
     def finish(self) -> None:
-        """Take the namespaces away, and have finished what is left of those that were killed."""
-        for one in self.containers:
-            ip_netns("del", one.name)
+        """Delete the namespaces, and let `sriov-bondctl gc` finish what killed calls left."""
+        for container in self.containers:
+            ip_netns("del", container.name)
         until = time.monotonic() + 30
         while True:
-            left = os.listdir(LEASES)
+            remaining = os.listdir(LEASES)
             done = subprocess.run([CTL, "gc"], check=False, capture_output=True, text=True)
-            if done.returncode == 0 and not left:
+            if done.returncode == 0 and not remaining:
                 return
             if time.monotonic() > until:
-                self.fault(f"it is not all given back: {left}, {done.stdout}{done.stderr}")
+                self.fault(f"not everything was released: {remaining}, {done.stdout}{done.stderr}")
                 return
 
 

@@ -1,20 +1,20 @@
-/* Run a program and stop it, or let a call of it fail, at its N-th system call that changes something.
+/* Run a program, and kill it or let a call fail at its N-th system call that changes something.
  *
- * usage: tracer FD WHO:N:ACTION PROGRAM [ARGUMENT...]
+ * usage: tracer FD ROLE:N:ACTION PROGRAM [ARGUMENT...]
  *
- * WHO     main: PROGRAM itself; delegate: whatever processes it starts. Calls are counted from 1 for each.
- *         answer: PROGRAM where it takes an answer from netlink: what it asked for is done, and it may fail to hear of it
- *         question: PROGRAM where it opens or lists something below /proc, /sys, /run or /var only to read it, or makes a
- *         socket, a pipe or a process's descriptor. These two are counted only where they are asked for.
- * ACTION  kill: SIGKILL to the process that makes the call, which then does not happen
- *         orphan: SIGKILL to PROGRAM while its delegate makes the call; the delegate goes on
- *         fail=ERRNO: the call does not happen and returns that error
- *         none: nothing, only the list of calls
- * FD      told, a line each: "point WHO N CALL DETAIL" before each such call, "main STATUS" when PROGRAM has ended (as wait(2)
- *         has it); the end of file when all processes have ended. The detail of an answer is what was sent last.
+ * ROLE    main: PROGRAM itself; delegate: any process that it starts. Calls are counted from 1 for each.
+ *         answer: PROGRAM where it receives an answer from netlink; its request is done, and the receive may fail
+ *         question: PROGRAM where it opens or lists something below /proc, /sys, /run or /var only to read it, or creates
+ *         a socket, a pipe or a pidfd. These two are counted only if selected.
+ * ACTION  kill: SIGKILL to the process that makes the call, which is not executed then
+ *         orphan: SIGKILL to PROGRAM while its delegate makes the call; the delegate continues
+ *         fail=ERRNO: the call is not executed and returns this error
+ *         none: only list the calls
+ * FD      gets a line "point ROLE N CALL DETAIL" before each such call, and "main STATUS" (as of wait(2)) when PROGRAM has
+ *         ended; it is closed when all processes have ended. The detail of an answer is the last request.
  *
- * A seccomp filter picks the calls, so that all others cost nothing, and the tracer looks at their arguments: requests to
- * netlink that only ask (RTM_GET...), opens that make no file, threads and the run time's own event descriptors are no points.
+ * A seccomp filter selects the calls, so that all others run at full speed, and the tracer reads their arguments. Netlink
+ * requests that only read (RTM_GET...), opens that create no file, threads and the run time's event descriptors are no points.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -45,7 +45,7 @@
 enum kind {
     WRITE, SEND, SENDMSG, PATH, PATH_AT, TWO_PATHS, TWO_PATHS_AT, OPEN, OPEN_AT, ON_FD, FORK, FORK3, PLAIN, RECEIVE, RECEIVE_MSG
 };
-enum who { MAIN, DELEGATE, ANSWER, QUESTION, NOBODY };
+enum role { MAIN, DELEGATE, ANSWER, QUESTION, NOBODY };
 
 struct call {
     int number;
@@ -53,7 +53,7 @@ struct call {
     enum kind kind;
 };
 
-/* What changes something, or may: all that a program does must be here or in test_kill_sweep.py's list of what does not. */
+/* Calls that may change something. Every call of a program must be here or in test_kill_sweep.py's list of harmless calls. */
 static const struct call CALLS[] = {
     {SYS_write, "write", WRITE},         {SYS_pwrite64, "pwrite", WRITE},     {SYS_writev, "writev", WRITE},
     {SYS_sendto, "send", SEND},          {SYS_sendmsg, "sendmsg", SENDMSG},   {SYS_rename, "rename", TWO_PATHS},
@@ -72,7 +72,7 @@ static const struct call CALLS[] = {
 };
 #define CALL_COUNT (sizeof CALLS / sizeof CALLS[0])
 
-/* What changes nothing, and is looked at only for an answer or a question. */
+/* Calls that change nothing, traced only for an answer or a question. */
 static const struct call ANSWERS[] = {{SYS_recvfrom, "answer", RECEIVE}, {SYS_recvmsg, "answer", RECEIVE_MSG}};
 static const struct call QUESTIONS[] = {
     {SYS_socket, "socket", PLAIN},
@@ -87,26 +87,26 @@ static struct task {
     pid_t id, process;
 } tasks[MOST_TASKS];
 static pid_t main_process;
-static int told = -1, started, counts[NOBODY];
-static const char *const WHO[] = {"main", "delegate", "answer", "question"};
-static enum who asked;
-static struct call calls[MOST_CALLS]; /* those that the filter picks */
+static int report_fd = -1, started, counts[NOBODY];
+static const char *const ROLES[] = {"main", "delegate", "answer", "question"};
+static enum role selected;
+static struct call calls[MOST_CALLS]; /* selected by the filter */
 static size_t call_count;
-static char sent_last[2 * MOST_BYTES + 16]; /* by PROGRAM itself to netlink */
+static char sent_last[2 * MOST_BYTES + 16]; /* by PROGRAM itself, to netlink */
 
 static void die(const char *what) {
     fprintf(stderr, "tracer: %s: %s\n", what, strerror(errno));
     exit(125);
 }
 
-static void tell(const char *format, ...) {
+static void report(const char *format, ...) {
     char line[2 * MOST_BYTES + 1024];
     va_list arguments;
     va_start(arguments, format);
     int length = vsnprintf(line, sizeof line, format, arguments);
     va_end(arguments);
     if (length >= (int)sizeof line) length = sizeof line - 1;
-    if (write(told, line, length) != length) die("telling");
+    if (write(report_fd, line, length) != length) die("write");
 }
 
 static void pick(const struct call *more, size_t count) {
@@ -145,7 +145,7 @@ static struct task *task_of(pid_t id) {
 }
 
 static ssize_t copy(pid_t id, unsigned long long from, void *to, size_t size) {
-    /* To the end of its page at most: the next one may not be there. */
+    /* At most to the end of its page: the next one may not be mapped. */
     size_t left = 4096 - (from & 4095);
     struct iovec here = {to, size < left ? size : left}, there = {(void *)from, size < left ? size : left};
     ssize_t got = process_vm_readv(id, &here, 1, &there, 1, 0);
@@ -181,7 +181,7 @@ static int domain_of(pid_t process, int fd) {
     return domain;
 }
 
-/* Describe what is sent, or tell that it changes nothing. */
+/* Describe a message that is sent; return whether it may change something. */
 static int sent(pid_t id, pid_t process, int fd, unsigned long long data, size_t size, char *to) {
     unsigned char bytes[MOST_BYTES];
     int domain = domain_of(process, fd);
@@ -194,34 +194,34 @@ static int sent(pid_t id, pid_t process, int fd, unsigned long long data, size_t
     return type < 16 || type % 4 != 2;
 }
 
-/* Tell whether an answer is taken from netlink; a look at its size first is none. */
+/* Return whether an answer is received from netlink; MSG_PEEK for its size is none. */
 static int received(pid_t process, int fd, unsigned long long flags, char *to) {
     strcpy(to, sent_last);
     return !(flags & MSG_PEEK) && domain_of(process, fd) == AF_NETLINK;
 }
 
 static int is_question(const char *path) {
-    for (size_t i = 0; asked == QUESTION && i < sizeof READ_BELOW / sizeof *READ_BELOW; i++)
+    for (size_t i = 0; selected == QUESTION && i < sizeof READ_BELOW / sizeof *READ_BELOW; i++)
         if (!strncmp(path, READ_BELOW[i], strlen(READ_BELOW[i]))) return 1;
     return 0;
 }
 
-static enum who opened(const char *path, unsigned long long flags, enum who changes) {
+static enum role opened(const char *path, unsigned long long flags, enum role changes) {
     return flags & (O_CREAT | O_TRUNC) ? changes : is_question(path) ? QUESTION : NOBODY;
 }
 
-/* Describe a call in `to`, and tell for whom it is counted, or for nobody when it is no point. */
-static enum who describe(const struct call *call, pid_t id, pid_t process, const struct user_regs_struct *regs, char *to) {
-    enum who changes = process == main_process ? MAIN : DELEGATE;
-    char one[512] = "", two[512] = "";
+/* Describe a call in `to`; return the role that it is counted for, or NOBODY if it is no point. */
+static enum role describe(const struct call *call, pid_t id, pid_t process, const struct user_regs_struct *regs, char *to) {
+    enum role changes = process == main_process ? MAIN : DELEGATE;
+    char path[512] = "", new_path[512] = "";
     struct msghdr message;
     struct iovec part;
     struct clone_args clone;
     switch (call->kind) {
     case WRITE:
-        path_of_fd(process, regs->rdi, one, sizeof one);
-        sprintf(to, "%s", one);
-        return strncmp(one, "anon_inode:", 11) ? changes : NOBODY;
+        path_of_fd(process, regs->rdi, path, sizeof path);
+        sprintf(to, "%s", path);
+        return strncmp(path, "anon_inode:", 11) ? changes : NOBODY;
     case SEND:
         return sent(id, process, regs->rdi, regs->rsi, regs->rdx, to) ? changes : NOBODY;
     case SENDMSG:
@@ -229,24 +229,24 @@ static enum who describe(const struct call *call, pid_t id, pid_t process, const
         if (copy(id, (unsigned long long)message.msg_iov, &part, sizeof part) != sizeof part) return changes;
         return sent(id, process, regs->rdi, (unsigned long long)part.iov_base, part.iov_len, to) ? changes : NOBODY;
     case PATH:
-        return sprintf(to, "%s", string_of(id, regs->rdi, one, sizeof one)), changes;
+        return sprintf(to, "%s", string_of(id, regs->rdi, path, sizeof path)), changes;
     case PATH_AT:
-        return sprintf(to, "%s", string_of(id, regs->rsi, one, sizeof one)), changes;
+        return sprintf(to, "%s", string_of(id, regs->rsi, path, sizeof path)), changes;
     case TWO_PATHS:
-        string_of(id, regs->rdi, one, sizeof one);
-        return sprintf(to, "%s %s", one, string_of(id, regs->rsi, two, sizeof two)), changes;
+        string_of(id, regs->rdi, path, sizeof path);
+        return sprintf(to, "%s %s", path, string_of(id, regs->rsi, new_path, sizeof new_path)), changes;
     case TWO_PATHS_AT:
-        string_of(id, regs->rsi, one, sizeof one);
-        return sprintf(to, "%s %s", one, string_of(id, regs->r10, two, sizeof two)), changes;
+        string_of(id, regs->rsi, path, sizeof path);
+        return sprintf(to, "%s %s", path, string_of(id, regs->r10, new_path, sizeof new_path)), changes;
     case OPEN:
-        sprintf(to, "%s", string_of(id, regs->rdi, one, sizeof one));
-        return opened(one, regs->rsi, changes);
+        sprintf(to, "%s", string_of(id, regs->rdi, path, sizeof path));
+        return opened(path, regs->rsi, changes);
     case OPEN_AT:
-        sprintf(to, "%s", string_of(id, regs->rsi, one, sizeof one));
-        return opened(one, regs->rdx, changes);
+        sprintf(to, "%s", string_of(id, regs->rsi, path, sizeof path));
+        return opened(path, regs->rdx, changes);
     case ON_FD:
-        sprintf(to, "%s", path_of_fd(process, regs->rdi, one, sizeof one));
-        return call->number != SYS_getdents64 ? changes : is_question(one) ? QUESTION : NOBODY;
+        sprintf(to, "%s", path_of_fd(process, regs->rdi, path, sizeof path));
+        return call->number != SYS_getdents64 ? changes : is_question(path) ? QUESTION : NOBODY;
     case FORK:
         return regs->rdi & CLONE_THREAD ? NOBODY : changes;
     case FORK3:
@@ -280,38 +280,38 @@ static void act(const char *action, pid_t id, pid_t process, struct user_regs_st
 static void at_call(const struct task *task, int point, const char *action) {
     struct user_regs_struct regs;
     char detail[2 * MOST_BYTES + 1100] = "";
-    if (ptrace(PTRACE_GETREGS, task->id, 0, &regs)) return; /* killed meanwhile */
+    if (ptrace(PTRACE_GETREGS, task->id, 0, &regs)) return; /* killed in the meantime */
     const struct call *call = NULL;
     for (size_t i = 0; i < call_count; i++)
         if ((unsigned long long)calls[i].number == regs.orig_rax) call = &calls[i];
     if (!call) return;
-    if (!started) { /* its own start */
+    if (!started) { /* the tracer's child before PROGRAM */
         started = call->number == SYS_execve;
         return;
     }
-    enum who who = describe(call, task->id, task->process, &regs, detail);
-    if (who == NOBODY || (who > DELEGATE && task->process != main_process)) return;
+    enum role role = describe(call, task->id, task->process, &regs, detail);
+    if (role == NOBODY || (role > DELEGATE && task->process != main_process)) return;
     for (char *c = detail; *c; c++)
         if (*c == '\n') *c = '?';
-    int number = ++counts[who];
-    tell("point %s %d %s %s\n", WHO[who], number, call->name, detail);
-    if (number == point && who == asked) act(action, task->id, task->process, &regs);
+    int number = ++counts[role];
+    report("point %s %d %s %s\n", ROLES[role], number, call->name, detail);
+    if (number == point && role == selected) act(action, task->id, task->process, &regs);
 }
 
 int main(int argc, char **argv) {
-    char whose[16], action[32];
+    char role_name[16], action[32];
     int point, gate[2], status;
-    if (argc < 4 || sscanf(argv[2], "%15[a-z]:%d:%31s", whose, &point, action) != 3) {
-        fprintf(stderr, "usage: tracer FD WHO:N:ACTION PROGRAM [ARGUMENT...]\n");
+    if (argc < 4 || sscanf(argv[2], "%15[a-z]:%d:%31s", role_name, &point, action) != 3) {
+        fprintf(stderr, "usage: tracer FD ROLE:N:ACTION PROGRAM [ARGUMENT...]\n");
         return 125;
     }
-    while (asked < NOBODY && strcmp(whose, WHO[asked])) asked++;
-    if (asked == NOBODY) errno = EINVAL, die(whose);
+    while (selected < NOBODY && strcmp(role_name, ROLES[selected])) selected++;
+    if (selected == NOBODY) errno = EINVAL, die(role_name);
     pick(CALLS, CALL_COUNT);
-    if (asked == ANSWER) pick(ANSWERS, sizeof ANSWERS / sizeof *ANSWERS);
-    if (asked == QUESTION) pick(QUESTIONS, sizeof QUESTIONS / sizeof *QUESTIONS);
-    told = atoi(argv[1]);
-    fcntl(told, F_SETFD, FD_CLOEXEC);
+    if (selected == ANSWER) pick(ANSWERS, sizeof ANSWERS / sizeof *ANSWERS);
+    if (selected == QUESTION) pick(QUESTIONS, sizeof QUESTIONS / sizeof *QUESTIONS);
+    report_fd = atoi(argv[1]);
+    fcntl(report_fd, F_SETFD, FD_CLOEXEC);
     if (pipe2(gate, O_CLOEXEC)) die("pipe");
     main_process = fork();
     if (main_process < 0) die("fork");
@@ -334,7 +334,7 @@ int main(int argc, char **argv) {
         }
         if (!WIFSTOPPED(status)) {
             task_of(id)->id = 0;
-            if (id == main_process) tell("main %d\n", status);
+            if (id == main_process) report("main %d\n", status);
             continue;
         }
         int event = status >> 16, signal = event ? 0 : WSTOPSIG(status);

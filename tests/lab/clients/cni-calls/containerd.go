@@ -75,7 +75,7 @@ func containerdStopPod(ctx context.Context, asked *request, _ *answer) error {
 	return networks.Remove(ctx, asked.ID, asked.NetNS, containerdOptions(asked)...)
 }
 
-// containerdStatus is what a node's readiness hangs on.
+// containerdStatus decides whether a node is ready.
 func containerdStatus(_ context.Context, asked *request, _ *answer) error {
 	networks, err := containerdNetworks(asked)
 	if err != nil {

@@ -19,7 +19,7 @@ func crioAttachment(asked *request) *libcni.RuntimeConf {
 	return &libcni.RuntimeConf{ContainerID: asked.ID, NetNS: asked.NetNS, IfName: asked.IfName, Args: args}
 }
 
-// podArgs gives the CNI_ARGS of every client that comes from Kubernetes.
+// podArgs returns the CNI_ARGS that every client from Kubernetes sends.
 func podArgs(asked *request, ignore string) [][2]string {
 	return [][2]string{
 		{"IgnoreUnknown", ignore},
@@ -30,7 +30,7 @@ func podArgs(asked *request, ignore string) [][2]string {
 	}
 }
 
-// each does a call for every network of a request.
+// each makes a call for every network of a request.
 func each(asked *request, call func(*libcni.CNIConfig, *libcni.NetworkConfigList) error) error {
 	networks, err := lists(asked)
 	if err != nil {
@@ -45,7 +45,7 @@ func each(asked *request, call func(*libcni.CNIConfig, *libcni.NetworkConfigList
 	return nil
 }
 
-// crioLoad is what decides whether a network is taken at all: VERSION of each of its plugins.
+// crioLoad decides whether a network is used: VERSION of each of its plugins.
 func crioLoad(ctx context.Context, asked *request, said *answer) error {
 	return each(asked, func(cni *libcni.CNIConfig, list *libcni.NetworkConfigList) error {
 		capabilities, err := cni.ValidateNetworkList(ctx, list)
@@ -54,7 +54,7 @@ func crioLoad(ctx context.Context, asked *request, said *answer) error {
 	})
 }
 
-// crioRunPod adds a pod and at once checks it.
+// crioRunPod adds a pod and checks it at once.
 func crioRunPod(ctx context.Context, asked *request, said *answer) error {
 	return each(asked, func(cni *libcni.CNIConfig, list *libcni.NetworkConfigList) error {
 		result, err := cni.AddNetworkList(ctx, list, crioAttachment(asked))
@@ -66,7 +66,7 @@ func crioRunPod(ctx context.Context, asked *request, said *answer) error {
 	})
 }
 
-// crioStopPod deletes by what libcni has kept of the ADD, config and arguments, with the path that CRI-O has of the namespace.
+// crioStopPod deletes with config and arguments from libcni's cache of the ADD, and CRI-O's path of the namespace.
 func crioStopPod(ctx context.Context, asked *request, _ *answer) error {
 	return each(asked, func(cni *libcni.CNIConfig, list *libcni.NetworkConfigList) error {
 		config, attachment, err := cni.GetNetworkListCachedConfig(list, crioAttachment(asked))
@@ -89,7 +89,7 @@ func crioStatus(ctx context.Context, asked *request, _ *answer) error {
 	})
 }
 
-// crioGC sends null where CRI-O has no pod: a slice that nothing was appended to.
+// crioGC sends null if CRI-O has no pod: a nil slice.
 func crioGC(ctx context.Context, asked *request, _ *answer) error {
 	return each(asked, func(cni *libcni.CNIConfig, list *libcni.NetworkConfigList) error {
 		return cni.GCNetworkList(ctx, list, &libcni.GCArgs{ValidAttachments: asked.Valid})

@@ -3,7 +3,7 @@
 //
 // usage: cni-calls CLIENT STEP <request.json
 //
-// It prints one JSON object: what the client's library made of the plugins' answers, or the error that it gives its user.
+// It prints one JSON object: the result of the client's library, or the error that it reports to its user.
 package main
 
 import (
@@ -19,7 +19,7 @@ import (
 	"github.com/containernetworking/cni/pkg/types"
 )
 
-// request is what a runtime knows of one container.
+// request is what a runtime knows about one container.
 type request struct {
 	ID       string   // the container's, as the runtime hands it to plugins
 	NetNS    string   // path of its network namespace, or "" where the runtime has none
@@ -37,7 +37,7 @@ type request struct {
 	Valid                  []types.GCAttachment
 }
 
-// answer is what the client has in the end.
+// answer is what the client has after the step.
 type answer struct {
 	Error      string         `json:",omitempty"`
 	Interfaces map[string]any `json:",omitempty"` // as go-cni sees them
@@ -88,7 +88,7 @@ func main() {
 	}
 }
 
-// lists loads the networks that a request names, in its order.
+// lists loads the networks of a request, in its order.
 func lists(asked *request) ([]*libcni.NetworkConfigList, error) {
 	found := make([]*libcni.NetworkConfigList, 0, len(asked.Networks))
 	for _, name := range asked.Networks {
@@ -101,12 +101,12 @@ func lists(asked *request) ([]*libcni.NetworkConfigList, error) {
 	return found, nil
 }
 
-// library is libcni as a client of it has it.
+// library returns libcni as a client uses it.
 func library(asked *request) *libcni.CNIConfig {
 	return libcni.NewCNIConfigWithCacheDir([]string{asked.BinDir}, asked.CacheDir, nil)
 }
 
-// seen puts a result of go-cni into an answer.
+// seen copies a result of go-cni into an answer.
 func seen(said *answer, result *cni.Result) {
 	said.Interfaces = map[string]any{}
 	for name, found := range result.Interfaces {
@@ -115,7 +115,7 @@ func seen(said *answer, result *cni.Result) {
 	said.Result = result.Raw()
 }
 
-// cached is where libcni keeps the result of an attachment.
+// cached returns the path of libcni's cached result of an attachment.
 func cached(asked *request, network string) string {
 	folder := asked.CacheDir
 	if folder == "" {

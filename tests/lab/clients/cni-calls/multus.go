@@ -10,7 +10,7 @@ import (
 
 // Multus's calls of a delegate whose config is a list: pkg/multus/multus.go, pkg/types/conf.go, pkg/netutils/netutils.go.
 
-// multusList gives each plugin of a list what Multus puts into its config: the device of a Kubernetes device plugin under both
+// multusList adds to each plugin of a list what Multus puts into its config: the device of a Kubernetes device plugin under both
 // names, and the cni-args of the pod's annotation.
 func multusList(asked *request, list *libcni.NetworkConfigList) (*libcni.NetworkConfigList, error) {
 	var whole map[string]any
@@ -65,7 +65,7 @@ func multusAdd(ctx context.Context, asked *request, said *answer) error {
 	return multusEach(asked, func(cni *libcni.CNIConfig, list *libcni.NetworkConfigList) error {
 		result, err := cni.AddNetworkList(ctx, list, multusAttachment(asked))
 		if err != nil {
-			// It deletes what it has added of a pod when one of the pod's networks fails.
+			// If a network of a pod fails, it deletes those that it has added.
 			_ = cni.DelNetworkList(ctx, list, multusAttachment(asked))
 			return err
 		}
@@ -74,7 +74,7 @@ func multusAdd(ctx context.Context, asked *request, said *answer) error {
 	})
 }
 
-// multusDropDefaultRoute takes the default routes out of libcni's cached result, as Multus does after it has deleted them
+// multusDropDefaultRoute removes the default routes from libcni's cached result, as Multus does after it has deleted them
 // in the pod for the sake of another network's.
 func multusDropDefaultRoute(_ context.Context, asked *request, said *answer) error {
 	path := cached(asked, asked.Networks[0])

@@ -21,7 +21,7 @@ func nerdctlNetworks(asked *request) (cni.CNI, error) {
 	return cni.New(options...)
 }
 
-// nerdctlOptions gives what both hooks say of a container. IgnoreUnknown is said only beside an address.
+// nerdctlOptions returns what both hooks pass for a container. IgnoreUnknown is passed only with an address.
 func nerdctlOptions(asked *request) []cni.NamespaceOpts {
 	loose := cni.WithLabels(map[string]string{"IgnoreUnknown": "1"})
 	var options []cni.NamespaceOpts
@@ -40,7 +40,7 @@ func nerdctlOptions(asked *request) []cni.NamespaceOpts {
 	return options
 }
 
-// nerdctlCreateRuntime is the OCI hook createRuntime: the DEL of whatever an earlier life has left, and the ADD.
+// nerdctlCreateRuntime is the OCI hook createRuntime: DEL of what an earlier run left, and ADD.
 func nerdctlCreateRuntime(ctx context.Context, asked *request, said *answer) error {
 	networks, err := nerdctlNetworks(asked)
 	if err != nil {
@@ -63,7 +63,7 @@ func nerdctlCreateRuntime(ctx context.Context, asked *request, said *answer) err
 	return nil
 }
 
-// nerdctlPostStop is the OCI hook postStop, and what `nerdctl kill` does of a container whatever the signal.
+// nerdctlPostStop is the OCI hook postStop, which `nerdctl kill` runs too, whatever the signal.
 func nerdctlPostStop(ctx context.Context, asked *request, _ *answer) error {
 	networks, err := nerdctlNetworks(asked)
 	if err != nil {

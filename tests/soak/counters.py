@@ -1,4 +1,4 @@
-"""Counts of many processes in one mapped file, which no kill can spoil: each process has a row of its own."""
+"""Counters of many processes in one mapped file. Each process has its own row, so a kill corrupts nothing."""
 
 import mmap
 from pathlib import Path
@@ -8,20 +8,20 @@ COUNTS = (
     "acquired",
     "empty",
     "refused",
-    "given back",
-    "died",
+    "released",
+    "recovered",
     "late",
-    "found busy",
-    "set aside",
-    "settled",
+    "busy",
+    "quarantined",
+    "pending sent",
     "listed",
-    "left",
+    "abandoned",
 )
 _ROW = 8 * len(COUNTS)
 
 
-class Tally:
-    """The file; its last row's first number is the word to stop."""
+class Counters:
+    """The mapped file. The first number of an additional last row is the stop flag."""
 
     def __init__(self, path: Path, rows: int) -> None:
         self._rows = rows
@@ -31,20 +31,20 @@ class Tally:
             self._map = mmap.mmap(file.fileno(), 0)
         self._numbers = memoryview(self._map).cast("Q")
 
-    def add(self, row: int, what: str) -> None:
-        """Count one."""
-        self._numbers[row * len(COUNTS) + COUNTS.index(what)] += 1
+    def add(self, row: int, name: str) -> None:
+        """Increment a counter of a row."""
+        self._numbers[row * len(COUNTS) + COUNTS.index(name)] += 1
 
-    def total(self, what: str) -> int:
-        """Give the sum of all rows."""
-        column = COUNTS.index(what)
+    def total(self, name: str) -> int:
+        """Return the sum of a counter over all rows."""
+        column = COUNTS.index(name)
         return sum(self._numbers[row * len(COUNTS) + column] for row in range(self._rows))
 
     def stop(self) -> None:
-        """Have all processes end."""
+        """Request that all processes end."""
         self._numbers[self._rows * len(COUNTS)] = 1
 
     @property
     def stopped(self) -> bool:
-        """Tell whether they are to end."""
+        """Return whether a stop was requested."""
         return bool(self._numbers[self._rows * len(COUNTS)])

@@ -1,4 +1,4 @@
-"""What the guest is given: a kernel, other people's CNI programs and runtimes, and our own executables."""
+"""Obtain what the guest uses: a kernel, CNI programs and runtimes of other projects, and the built product."""
 
 import os
 import shutil
@@ -8,20 +8,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.lab import cache, debian
-from tests.lab.steps import StepFailedError, run, step
+from tests.lab.progress import StepFailedError, run, step
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 CLIENTS = CHECKOUT / "tests/lab/clients"
 PRODUCT = CHECKOUT / "dist/root"
 
-# What build/native.py names when it is missing; gcc alone would come without the C library's headers.
+# What build/native.py requires; gcc alone comes without the headers of the C library.
 BUILD_PACKAGES = ("gcc", "libc6-dev", "binutils", "libpython3-dev", "zlib1g-dev", "libexpat1-dev")
-# What tests outside of the guest look with.
+# Tools of the tests outside of the guest.
 TEST_PACKAGES = ("binutils", "iproute2", "strace", "valgrind")
 LAB_PACKAGES = (
     *TEST_PACKAGES,
-    *("kmod", "udev", "busybox-static", "pciutils", "file", "e2fsprogs"),  # what virtme-ng and we need
-    *("iputils-ping", "iputils-arping", "ethtool", "iperf3", "procps", "tcpdump", "runc"),  # what the tests look with
+    *("kmod", "udev", "busybox-static", "pciutils", "file", "e2fsprogs"),  # for virtme-ng and the lab
+    *("iputils-ping", "iputils-arping", "ethtool", "iperf3", "procps", "tcpdump", "runc"),  # for the tests in the guest
 )
 
 # The reference plugins by their names; every other program of tests/lab/clients/go.mod is a client.
@@ -29,27 +29,27 @@ RUNTIME = {"containerd", "ctr", "containerd-shim-runc-v2"}
 COMMANDS = {"cnitool", "cni-calls"}
 
 
-# What installing would change this machine for: podman brings networks of its own, and iptables takes part in its firewall.
-# It is linked into the guest's file system, where it is as if installed.
+# Unpacked and linked into the guest's file system, because installing would change this machine: podman brings networks, and
+# iptables changes its firewall.
 UNPACKED_PACKAGES = ("podman", "conmon", "iptables")
 
 
 @dataclass(frozen=True)
-class Supplies:
+class Downloads:
     """Paths on this machine."""
 
     kernel: Path
     tools_image: Path
 
 
-def provide() -> Supplies:
-    """Return the lab's supplies, after installing, fetching and building what is not there yet."""
+def provide() -> Downloads:
+    """Return the kernel and the image of programs, after installing, downloading and building what is missing."""
     with cache.locked("lab"):
         cache.sweep()
         debian.install(LAB_PACKAGES)
         debian.install_qemu()
         kernel = debian.kernel()
-        return Supplies(kernel=kernel, tools_image=_tools(_clients(), _old_containerd(), _unpacked()))
+        return Downloads(kernel=kernel, tools_image=_tools(_clients(), _old_containerd(), _unpacked()))
 
 
 def install_tools() -> None:
@@ -59,10 +59,10 @@ def install_tools() -> None:
 
 
 def build_product() -> Path:
-    """Return dist/root, frozen anew if the sources are not those that it was made of."""
+    """Return dist/root, built again if the sources have changed."""
     with cache.locked("lab"):
         debian.install(BUILD_PACKAGES)
-    # It says itself what it does, and takes no time when there is nothing to do.
+    # It reports its own progress, and returns at once if nothing has changed.
     done = subprocess.run([sys.executable, CHECKOUT / "build/build.py"], stdout=2, cwd=CHECKOUT, check=False)
     if done.returncode != 0:
         raise StepFailedError("the executables could not be built")
@@ -70,7 +70,7 @@ def build_product() -> Path:
 
 
 def tracer() -> Path:
-    """Return the program that stops another at a system call, compiled from tests/lab/inside/tracer.c."""
+    """Return the tracer of the kill sweep, compiled from tests/lab/inside/tracer.c."""
     source = CHECKOUT / "tests/lab/inside/tracer.c"
 
     def make(scratch: Path) -> None:
@@ -82,7 +82,7 @@ def tracer() -> Path:
 
 
 def clients() -> Path:
-    """Return a folder with the Go programs that tests/lab/clients/go.mod lists, built at the versions that it pins."""
+    """Return the directory of the Go programs that tests/lab/clients/go.mod lists, built at its versions."""
     with cache.locked("lab"):
         return _clients()
 
@@ -96,7 +96,7 @@ def _clients() -> Path:
         environment = {
             **os.environ,
             "CGO_ENABLED": "0",
-            "GOTOOLCHAIN": "local",  # the pinned one, never another fetched on the way
+            "GOTOOLCHAIN": "local",  # never download another toolchain
             "GOFLAGS": "-mod=readonly -trimpath -buildvcs=false -modcacherw",
             "GOMODCACHE": str(cache.root() / "go/modules"),
             "GOCACHE": str(cache.root() / "go/objects"),
@@ -108,7 +108,7 @@ def _clients() -> Path:
 
 
 def _old_containerd() -> Path:
-    """Unpack Debian's own containerd: installing it would start a daemon on this machine."""
+    """Unpack Debian's containerd; installing it would start a daemon on this machine."""
 
     def fetch(scratch: Path) -> None:
         with step("Debian's containerd, unpacked for the guest"):
@@ -118,18 +118,18 @@ def _old_containerd() -> Path:
 
 
 def _unpacked() -> Path:
-    """Give a tree of Debian packages that only the guest has."""
+    """Return a directory with the Debian packages that are only in the guest."""
 
     def fetch(scratch: Path) -> None:
         with step(f"Debian packages for the guest: {' '.join(UNPACKED_PACKAGES)}"):
             debian.Archive().unpack_with_needs(UNPACKED_PACKAGES, scratch)
-            for folder in ("bin", "sbin", "lib"):  # on a machine whose /bin is /usr/bin they must not come as folders
+            for folder in ("bin", "sbin", "lib"):  # on a machine with merged /usr these must not be directories
                 if (scratch / folder).exists():
                     shutil.copytree(scratch / folder, scratch / "usr" / folder, symlinks=True, dirs_exist_ok=True)
                     shutil.rmtree(scratch / folder)
-            shutil.rmtree(scratch / "etc/cni", ignore_errors=True)  # a network of podman's would be every client's
-            (scratch / "usr/sbin").mkdir(parents=True, exist_ok=True)  # where this machine has all of them
-            for name in ("iptables", "ip6tables"):  # links that the package's own script would make
+            shutil.rmtree(scratch / "etc/cni", ignore_errors=True)  # podman's network would be used by every client
+            (scratch / "usr/sbin").mkdir(parents=True, exist_ok=True)  # the machine's directory for them
+            for name in ("iptables", "ip6tables"):  # links that the package's script would create
                 for verb in ("", "-save", "-restore"):
                     (scratch / "usr/sbin" / f"{name}{verb}").symlink_to("xtables-nft-multi")
 
@@ -137,7 +137,7 @@ def _unpacked() -> Path:
 
 
 def _tools(clients: Path, old_containerd: Path, unpacked: Path) -> Path:
-    """Put the programs in a file system image: from 9p the guest starts them ten times as slowly."""
+    """Create a file system image with the programs: starting them from 9p is ten times slower."""
 
     def make(scratch: Path) -> None:
         with step("Image with the guest's programs"):
@@ -156,14 +156,14 @@ def _tools(clients: Path, old_containerd: Path, unpacked: Path) -> Path:
 
 
 def filesystem_image(tree: Path, image: Path) -> None:
-    """Make an ext4 image of a tree. It is sparse, so there is no need to know how much room ext4 itself takes."""
+    """Create an ext4 image of a directory. It is sparse, so a generous size costs nothing."""
     content = sum(path.lstat().st_size for path in tree.rglob("*")) // 1024
     options = ["-q", "-t", "ext4", "-O", "^has_journal", "-E", "root_owner=0:0"]
     run([_mke2fs(), *options, "-d", tree, image, f"{2 * content + 32768}k"], "images")
 
 
 def empty_disk(image: Path, mebibytes: int) -> None:
-    """Make an image of an empty ext4 file system as a host has it, with a journal."""
+    """Create an image of an empty ext4 file system as a host has it, with a journal."""
     run([_mke2fs(), "-q", "-t", "ext4", image, f"{mebibytes}M"], "images")
 
 

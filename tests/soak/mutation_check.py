@@ -1,4 +1,4 @@
-"""What the referee must see: the product with one of the things left out that keep a bond from having two owners."""
+"""Mutations that the oracle must detect: the product without one of the safeguards against two owners of a bond."""
 
 import shutil
 from dataclasses import dataclass
@@ -13,11 +13,11 @@ _NO_LOCK = 'os.open("/dev/null", os.O_RDONLY)'
 
 
 @dataclass(frozen=True)
-class Mutant:
+class Mutation:
     """A change of one file.
 
-    :param seen: words of which one must be in a fault.
-    :param on_disk: that a kill meets a writer who waits for a disk.
+    :param seen: phrases; a fault must contain one of them.
+    :param on_disk: keep the pool on a disk, so that kills hit processes waiting for fsync.
     """
 
     name: str
@@ -33,46 +33,44 @@ class Mutant:
         return self.name
 
     def load(self, seed: int) -> Load:
-        """Give the load that shows it: on a disk what stays is seen at the end, else it ends with the first fault."""
+        """Return a load that shows it. On a disk what remains is seen at the end; else the load ends at the first fault."""
         return Load(300 if self.on_disk else 20_000, seed, bonds=self.bonds, kills=self.kills)
 
     def package(self, directory: "Path") -> "Path":
-        """Make a copy of the product with the change in it, and give the folder that holds it."""
-        spoiled = directory / "cni_sriov_bond"
-        shutil.copytree(REPOSITORY / "cni_sriov_bond", spoiled, ignore=shutil.ignore_patterns("__pycache__"))
-        path = spoiled / self.file
+        """Copy the product with the change applied, and return the directory of the copy."""
+        copy = directory / "cni_sriov_bond"
+        shutil.copytree(REPOSITORY / "cni_sriov_bond", copy, ignore=shutil.ignore_patterns("__pycache__"))
+        path = copy / self.file
         text = path.read_text()
         if text.count(self.old) != 1:
-            raise AssertionError(
-                f"{self.file} has {self.old!r} {text.count(self.old)} times, not once: the mutant is out of date"
-            )
+            raise AssertionError(f"{self.file} has {self.old!r} {text.count(self.old)} times, not once: update the mutation")
         path.write_text(text.replace(self.old, self.new))
         return directory
 
 
-MUTANTS = (
-    Mutant(
+MUTATIONS = (
+    Mutation(
         "no lock of the pool",
         "pool/pool.py",
         'return files.locked(f"{self.path}/lock", f"pool {self.name}", seconds)',
         f"return {_NO_LOCK}",
         ("two owners",),
     ),
-    Mutant(
+    Mutation(
         "no lock of a bond",
         "pool/pool.py",
         'return files.locked(f"{self.path}/bonds/{name}", f"bond {name} of pool {self.name}", seconds)',
         f"return {_NO_LOCK}",
         ("two processes work on",),
     ),
-    Mutant(
+    Mutation(
         "records written in place",
         "files.py",
         'temporary = f"{directory}/.{name}.{os.getpid()}"',
         'temporary = f"{directory}/{name}"',
         ("damaged", "cannot be read"),
     ),
-    Mutant(
+    Mutation(
         "a state changed in two steps",
         "pool/lease.py",
         '            os.rename(f"{self._leases}/{self.entry.file}", to)\n',
@@ -83,38 +81,38 @@ MUTANTS = (
         "                file.write(text)\n",
         ("is lost", "damaged", "cannot be read"),
     ),
-    Mutant(
-        "no look at the attachment",
+    Mutation(
+        "attachment not checked",
         "pool/pool.py",
         "            if entry.key == attachment.key:\n",
         "            if False:\n",
         ("two owners",),
     ),
-    Mutant(
-        "no look at pending DELs",
+    Mutation(
+        "pending DELs not checked",
         "pool/pool.py",
         "if self.pending.holds(attachment.key):",
         "if False:",
-        ("is owed a DEL",),
+        ("has a pending DEL",),
     ),
-    Mutant(
+    Mutation(
         "leftovers deleted without a lock",
         "pool/pool.py",
         "                held = self._try_bond(bond)\n",
         f"                held = {_NO_LOCK}\n",
         ("No such file or directory",),
     ),
-    Mutant(
-        "leftovers kept",
+    Mutation(
+        "leftovers not removed",
         "pool/lease.py",
         "names = [name for name in os.listdir(directory) if leftover_of(name) == bond]",
         "names: list[str] = []",
-        ("stayed",),
+        ("was not removed",),
         kills=100.0,
         on_disk=True,
     ),
-    Mutant(
-        "no second look at the quarantine",
+    Mutation(
+        "quarantine not checked again",
         "pool/pool.py",
         "if quarantine.holds(self.path, bond.name):",
         "if False:",

@@ -1,4 +1,4 @@
-"""Steps that take time: each says what it is, how long it took, and where its log is when it fails."""
+"""Progress of long steps: their titles, their times, and the log of a step that failed."""
 
 import contextlib
 import subprocess
@@ -17,17 +17,17 @@ if TYPE_CHECKING:
 
 TAIL_LINES = 15
 
-# Standard error: `./dev lab SCRIPT` gives standard output to the script.
+# Standard error: with `./dev lab SCRIPT`, standard output is the script's.
 console = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 class StepFailedError(Exception):
-    """A step of the set-up failed; the message says which and where its log is."""
+    """A step of the set-up failed; the message names the step and its log."""
 
 
 @contextlib.contextmanager
 def step(title: str) -> "Iterator[None]":
-    """Say that something long begins, and when it has ended."""
+    """Show the title of a step while it runs, and its time at the end."""
     began = time.monotonic()
     if console.is_terminal:
         columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
@@ -54,6 +54,6 @@ def run(
 
 
 def tail(log: "Path") -> str:
-    """Return the end of a log, introduced by where all of it is."""
+    """Return the last lines of a log, with its path."""
     lines = log.read_text(errors="replace").splitlines()[-TAIL_LINES:]
     return f"the end of {log}:\n" + "\n".join(f"  {line}" for line in lines)
