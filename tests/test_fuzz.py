@@ -13,8 +13,8 @@ from cni_sriov_bond.cni import result, schema
 from cni_sriov_bond.errors import CniError
 from cni_sriov_bond.ipam.schema import NETWORK as DELEGATE
 from tests.fuzz import campaign, case, delegates, mutate, samples
+from tests.network.test_schema import heads, our_heads
 from tests.support import program
-from tests.test_schema import heads, our_heads
 
 SEED = 20230
 CALLS = 2200
@@ -144,7 +144,7 @@ def is_fair(value: Any) -> bool:
 
 
 def test_the_verdict_on_a_damaged_config_is_the_librarys() -> None:
-    """Each key that jsonschema complains of is named by our check, and no other; fractions apart, see test_schema."""
+    """Each key that jsonschema complains of is named by our check, and no other. Fractions: see tests/network."""
     dice = random.Random(SEED)
     library = jsonschema.Draft202012Validator(DELEGATE)
     verdicts = [0, 0]
