@@ -13,8 +13,8 @@ from cni_sriov_bond.cni import result, schema
 from cni_sriov_bond.errors import CniError
 from cni_sriov_bond.ipam.schema import NETWORK as DELEGATE
 from tests.fuzz import campaign, case, delegates, mutate, samples
+from tests.network.test_schema import heads, our_heads
 from tests.support import program
-from tests.test_schema import heads, our_heads
 
 SEED = 20230
 CALLS = 2200
@@ -145,7 +145,7 @@ def is_comparable(value: Any) -> bool:
 
 
 def test_a_mutated_config_is_judged_as_by_jsonschema() -> None:
-    """Our check names exactly the keys that jsonschema names; for fractions see test_schema."""
+    """Our check names exactly the keys that jsonschema names; for fractions see tests/network."""
     dice = random.Random(SEED)
     library = jsonschema.Draft202012Validator(DELEGATE)
     verdicts = [0, 0]

@@ -1,7 +1,7 @@
 """What is wrong with a document, as values, and the check of a document against a JSON schema.
 
 A plugin cannot afford the ``jsonschema`` library (97 ms), so ``issues`` reads the few words of JSON Schema (2020-12) that our
-schemas use; tests/test_schema.py holds its verdicts equal to the library's.
+schemas use; tests/network/test_schema.py holds its verdicts equal to the library's.
 """
 
 from cni_sriov_bond.errors import InvalidConfigError, Issue

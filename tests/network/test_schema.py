@@ -7,7 +7,6 @@ import jsonschema
 import pytest
 
 from cni_sriov_bond.cni import schema
-from cni_sriov_bond.errors import INVALID_CONFIG, CniError, Issue
 from cni_sriov_bond.kernel import bond_options
 from cni_sriov_bond.network.schema import NETWORK
 
@@ -112,22 +111,6 @@ def test_every_mistake_is_told_with_its_path_and_value() -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "text"), [((), ""), (("vlan",), "vlan"), (("ipam", "ranges", 0, 1, "subnet"), "ipam.ranges[0][1].subnet")]
-)
-def test_a_path_is_written_as_people_write_it(path: tuple[str | int, ...], text: str) -> None:
-    assert schema.path_text(path) == text
-
-
-def test_issues_are_one_error() -> None:
-    """They are joined in one place; none are no error."""
-    schema.refuse("net1", [])
-    with pytest.raises(CniError) as refused:
-        schema.refuse("net1", [Issue(("a",), "a is wrong"), Issue((), "all is wrong")], "more")
-    assert (refused.value.code, refused.value.msg) == (INVALID_CONFIG, "network 'net1': a is wrong; all is wrong")
-    assert refused.value.details == "more"
-
-
-@pytest.mark.parametrize(
     ("key", "least", "most"),
     [
         ("vlan", 0, 4094),
@@ -156,9 +139,3 @@ def test_targets_are_as_many_as_the_kernel_has_places() -> None:
     for key in ("arp_ip_target", "ns_ip6_target"):
         taken = [not schema.issues({"type": "x", key: ["x"] * number}, NETWORK) for number in (0, 1, 16, 17)]
         assert taken == [False, True, True, False]
-
-
-def test_a_long_value_is_cut_in_the_sentence() -> None:
-    """A value of any size does not make a sentence of any size."""
-    [issue] = schema.issues({"type": "x", "vlan": "9" * 100000}, NETWORK)
-    assert len(issue.sentence) < 120

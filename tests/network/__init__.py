@@ -1,0 +1,1 @@
+"""Tests of network configs: one file for each module of cni_sriov_bond/network."""
