@@ -113,7 +113,7 @@ def test_no_answer_of_a_delegate_is_more_than_refused() -> None:
         try:
             found = result.parse(text, version, "the IPAM plugin x")
         except CniError as wrong:
-            assert wrong.msg.startswith("the IPAM plugin x gave no CNI result: ")
+            assert wrong.msg.startswith("the IPAM plugin x returned no valid CNI result: ")
             refused += 1
             continue
         taken += 1
