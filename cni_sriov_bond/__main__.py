@@ -1,4 +1,4 @@
-"""The plugin's process: its verbs behind the edge that it shares with the delegate."""
+"""The entry of sriov-bond, the CNI plugin: run the verb of a call."""
 
 import sys
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def main() -> int:
-    """Serve one call of the plugin and return the exit status."""
+    """Run one call of the plugin and return the exit status."""
     return serve("sriov-bond", _run)
 
 
@@ -37,7 +37,7 @@ def _run(call: "Call") -> None:
 
 
 def _run_verb(call: "Call", network: "Network", context: "Context") -> None:
-    """Run the verb; each imports what it needs and no more."""
+    """Run the verb of a call. Each verb imports only what it needs, because imports are most of a call's time."""
     if call.command == "ADD":
         from cni_sriov_bond.plugin.add import add
 
@@ -55,7 +55,7 @@ def _run_verb(call: "Call", network: "Network", context: "Context") -> None:
 
 
 def _read_network(call: "Call") -> "tuple[Network, Log]":
-    """Return the network of a call, and the log that its config asks for."""
+    """Return the network of a call, and the log that its config defines."""
     from cni_sriov_bond.log import Log
     from cni_sriov_bond.network import config
 
@@ -67,14 +67,14 @@ def _read_network(call: "Call") -> "tuple[Network, Log]":
         network = config.parse_network(call.raw, call.document, call.version, args)
     log = Log(network.log_level, network.log_file, f"sriov-bond {call.command} {call.container_id} {call.ifname}".rstrip())
     for issue in ignored:
-        log.warn(f"not used at {call.command}: {issue.sentence}; correct network {network.name!r}")
+        log.warn(f"ignored at {call.command}: {issue.sentence}; correct network {network.name!r}")
     return network, log
 
 
 def _own_delegate(environ: dict[str, str], streams: list[int]) -> "NoReturn":
-    """Be the delegate of our own build, in a forked process.
+    """Run our IPAM plugin in a forked process, and end the process.
 
-    Nothing is done before ``child``: what is raised there must not go up into the parent's work, which the child has too.
+    ``child`` must be the first call: an exception before it would unwind into the parent's ADD, whose stack the child has too.
     """
     child(_delegate, environ, streams)
 

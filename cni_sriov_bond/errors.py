@@ -1,6 +1,6 @@
-"""The one error type that every module raises, and the CNI error codes.
+"""The error type that every module raises, and the error codes.
 
-Codes 1 to 99 are the CNI specification's (SPEC.md, "Error"); from 100 on they are ours.
+The CNI specification reserves codes 1 to 99 (SPEC.md, "Error"); 100 and above are defined by this plugin.
 """
 
 TYPE_CHECKING = False
@@ -30,11 +30,11 @@ INTERNAL = 199
 
 
 class CniError(Exception):
-    """A failure as the CNI contract wants it told.
+    """A failure, in the form of the CNI error document.
 
     :param code: one of the codes above, never 0.
     :param msg: one sentence: what is wrong, with which object, what to do. Runtimes show it without the code.
-    :param details: more for a log, may be empty.
+    :param details: more information for a log; may be empty.
     """
 
     def __init__(self, code: int, msg: str, details: str = "") -> None:
@@ -45,11 +45,11 @@ class CniError(Exception):
 
 
 class DelegateError(CniError):
-    """The delegate refused, with an error document of its own: code, words and details are its."""
+    """The delegate returned a CNI error document; code, message and details are the delegate's."""
 
 
 class Issue:
-    """One thing that is wrong with a document: its path, empty for the document itself, and a whole sentence about it."""
+    """One mistake in a document: its path, which is empty for the document itself, and a complete sentence."""
 
     __slots__ = ("path", "sentence")
 
@@ -59,14 +59,14 @@ class Issue:
 
     @property
     def key(self) -> str:
-        """The key of the whole document that it is about, or ""."""
+        """The top-level key that has the mistake, or ""."""
         return str(self.path[0]) if self.path else ""
 
 
 class InvalidConfigError(CniError):
     """A config has mistakes.
 
-    :param issues: each mistake as a value that has a path in the document and a sentence.
+    :param issues: all of them, so that a caller need not parse the message.
     """
 
     def __init__(self, msg: str, issues: "Sequence[Issue]", details: str = "") -> None:
@@ -75,14 +75,14 @@ class InvalidConfigError(CniError):
 
 
 class DamagedLeaseError(CniError):
-    """A lease's file is not a whole record; the message names the file and the damage."""
+    """The file of a lease does not hold a valid record; the message names the file and the damage."""
 
     def __init__(self, path: str, damage: str) -> None:
         super().__init__(POOL_UNUSABLE, f"the lease {path} is damaged ({damage})")
 
 
 class KernelError(CniError):
-    """The kernel refused a request; ``errno`` says why."""
+    """The kernel returned an error to a request; ``errno`` is its number."""
 
     def __init__(self, errno: int, msg: str) -> None:
         super().__init__(KERNEL_REFUSED, msg)

@@ -1,4 +1,4 @@
-"""Locked files and files that are replaced as a whole: what the pool of bonds and the IPAM delegate are kept in."""
+"""File locks, and files that are replaced atomically. The pool and our IPAM plugin keep their state in them."""
 
 import posix as os  # os itself costs an ADD 4 million instructions
 from errno import EACCES, EROFS
@@ -17,19 +17,19 @@ STATE_DIR = "/var/lib/cni/sriov-bond"
 
 
 def digest(text: str) -> bytes:
-    """Give the SHA-256 of a text."""
-    found: bytes = _sha256(text.encode("utf-8", "surrogateescape")).digest()
-    return found
+    """Return the SHA-256 of a text."""
+    octets: bytes = _sha256(text.encode("utf-8", "surrogateescape")).digest()
+    return octets
 
 
 def boot_id() -> str:
-    """Give the kernel's id of this boot: a lease of another one is history, not a debt."""
+    """Return the kernel's id of this boot. A lease with another id is from before a reboot, which ended its container."""
     with open("/proc/sys/kernel/random/boot_id", encoding="utf-8") as file:
         return file.read().strip()
 
 
 def is_path(text: str) -> bool:
-    """Tell whether a text can be a path; JSON can say NUL and half of a surrogate pair, which no path has."""
+    """Return whether a text can be a path: JSON text may have NUL or a lone surrogate, which a path cannot."""
     try:
         return "\0" not in text and bool(text.encode())
     except UnicodeEncodeError:
@@ -37,24 +37,26 @@ def is_path(text: str) -> bool:
 
 
 def exists(path: str) -> bool:
-    """Tell whether a path leads anywhere.
+    """Return whether a path exists.
 
-    :raises CniError: IO_FAILURE when that cannot be seen, which does not mean that it does not.
+    :raises CniError: IO_FAILURE when that is unknown, e.g. without permission; then the path may exist.
     """
     try:
         os.stat(path)
     except (FileNotFoundError, NotADirectoryError):
         return False
     except OSError as failed:
-        raise CniError(IO_FAILURE, f"cannot look at {path}: {failed.strerror}") from None
+        raise CniError(IO_FAILURE, f"cannot access {path}: {failed.strerror}") from None
     return True
 
 
-def locked(path: str, what: str, seconds: float = LOCK_SECONDS) -> int:
-    """Lock a file, made where it is missing, and give the descriptor to close.
+def locked(path: str, subject: str, seconds: float = LOCK_SECONDS) -> int:
+    """Lock a file, created if it is missing, and return its descriptor; ``unlock`` releases it.
 
-    :param what: the words for what it protects.
-    :raises CniError: TRY_AGAIN_LATER naming who holds it, after ``seconds``; IO_FAILURE when there can be no lock.
+    Only `down` deletes lock files, holding them: two processes could else lock two files of one name.
+
+    :param subject: what the lock protects, for the error.
+    :raises CniError: TRY_AGAIN_LATER with the holder after ``seconds``; IO_FAILURE when the file cannot be opened.
     """
     deadline = monotonic() + seconds
     fd = _open_lock(path)
@@ -64,24 +66,24 @@ def locked(path: str, what: str, seconds: float = LOCK_SECONDS) -> int:
             flock(fd, LOCK_EX | LOCK_NB)
             if os.fstat(fd).st_nlink:
                 return fd
-            os.close(fd)  # `down` took the pool away while we waited: nobody else would see this lock
+            os.close(fd)  # `down` removed the pool while we waited: no other process would see this lock
             fd = _open_lock(path)
             continue
         except BlockingIOError:
             if monotonic() >= deadline:
                 holder = _holder(os.fstat(fd).st_ino)
                 os.close(fd)
-                raise CniError(TRY_AGAIN_LATER, f"{what} is in use by {holder}; try again later") from None
+                raise CniError(TRY_AGAIN_LATER, f"{subject} is in use by {holder}; try again later") from None
         sleep(pause)
         pause = min(pause * 2, 0.05)
 
 
 def unlock(fd: int) -> None:
-    """Give up a lock, also for every process that has inherited its descriptor, and close that (flock(2): LOCK_UN)."""
+    """Release a lock and close its descriptor. LOCK_UN releases it also for processes that inherited the descriptor."""
     try:
         flock(fd, LOCK_UN)
     except OSError:
-        pass  # what the lock was for is done, and closing gives it up where nobody has inherited it
+        pass  # closing releases it too, unless a process inherited the descriptor
     os.close(fd)
 
 
@@ -94,25 +96,25 @@ def _open_lock(path: str) -> int:
 
 
 def _holder(inode: int) -> str:
-    """Return the words for the process that took a lock; if that has ended, another has inherited the descriptor."""
-    pid = _taker(inode)
+    """Describe the process that took a lock. If that process has ended, another one inherited its descriptor."""
+    pid = _owner_pid(inode)
     if not pid:
         return "another process"
     name = _text(f"/proc/{pid}/comm").strip()
     return f"process {pid} ({name})" if name else f"a process that inherited it from process {pid}, which has ended"
 
 
-def _taker(inode: int) -> str:
-    """Return the pid that /proc/locks has for a flock: ``N: FLOCK ADVISORY WRITE PID MAJOR:MINOR:INODE 0 EOF``."""
+def _owner_pid(inode: int) -> str:
+    """Return the pid of a flock in /proc/locks: ``N: FLOCK ADVISORY WRITE PID MAJOR:MINOR:INODE 0 EOF``."""
     for line in _text("/proc/locks").splitlines():
-        words = line.split()
-        if len(words) > 5 and words[1] == "FLOCK" and words[5].endswith(f":{inode}"):
-            return words[4]
+        fields = line.split()
+        if len(fields) > 5 and fields[1] == "FLOCK" and fields[5].endswith(f":{inode}"):
+            return fields[4]
     return ""
 
 
 def _text(path: str) -> str:
-    """Read a file of /proc; what has ended meanwhile has none."""
+    """Return the text of a file of /proc, empty if its process has ended."""
     try:
         with open(path, encoding="utf-8", errors="replace") as file:
             return file.read()
@@ -121,9 +123,10 @@ def _text(path: str) -> str:
 
 
 def write(directory: str, name: str, text: str, durable: bool = True) -> None:
-    """Replace a file as a whole; with ``durable`` its bytes are on disk before its name is.
+    """Replace a file atomically: a reader sees the old or the new content, never a part.
 
-    :raises CniError: IO_FAILURE, the file being the old one.
+    :param durable: whether to sync the content before the rename. Else a power cut may leave the new name on an empty file.
+    :raises CniError: IO_FAILURE; then the file is unchanged.
     """
     temporary = f"{directory}/.{name}.{os.getpid()}"
     try:
@@ -141,12 +144,12 @@ def write(directory: str, name: str, text: str, durable: bool = True) -> None:
         try:
             os.unlink(temporary)
         except OSError:
-            pass  # what stopped the writing may stop this too
+            pass  # the same failure may prevent this too
         raise CniError(IO_FAILURE, f"cannot write {directory}/{name}: {failed.strerror}") from None
 
 
 def sync(directory: str) -> None:
-    """Have the names in a directory on disk."""
+    """Sync a directory, so that created, renamed and deleted names in it survive a power cut."""
     fd = os.open(directory, os.O_RDONLY | os.O_CLOEXEC | os.O_DIRECTORY)
     try:
         os.fsync(fd)
@@ -155,9 +158,9 @@ def sync(directory: str) -> None:
 
 
 def unlink(path: str) -> None:
-    """Delete a file that may be gone already.
+    """Delete a file, if it exists.
 
-    :raises CniError: IO_FAILURE when it stays.
+    :raises CniError: IO_FAILURE when it cannot be deleted.
     """
     try:
         os.unlink(path)
@@ -168,7 +171,7 @@ def unlink(path: str) -> None:
 
 
 def listed(directory: str) -> list[str]:
-    """Give the names in a directory; one that is not there has none.
+    """Return the names in a directory; none if there is no such directory.
 
     :raises CniError: IO_FAILURE when it cannot be listed.
     """
@@ -181,13 +184,13 @@ def listed(directory: str) -> list[str]:
 
 
 def make_directory(path: str) -> None:
-    """Make a directory, for root alone, if it is not there.
+    """Create a directory of mode 0700, if it does not exist.
 
-    :raises CniError: IO_FAILURE.
+    :raises CniError: IO_FAILURE when it cannot be created.
     """
     try:
         os.mkdir(path, 0o700)
     except FileExistsError:
         pass
     except OSError as failed:
-        raise CniError(IO_FAILURE, f"cannot make the directory {path}: {failed.strerror}") from None
+        raise CniError(IO_FAILURE, f"cannot create the directory {path}: {failed.strerror}") from None

@@ -1,17 +1,18 @@
-"""What the plugin says beside its answer: on standard error or in a file, never on standard output."""
+"""The log of a call: lines on standard error or in a file, never on standard output, which is for the result."""
 
 import posix as os  # os itself costs an ADD 4 million instructions
 from time import monotonic, strftime
 
-# The levels at which warnings are not written. A config may name them as sriov-cni's may; nothing is written at any of them.
+# Levels of sriov-cni that a config may name. Nothing is written at these three.
 _SILENT = ("panic", "fatal", "error")
 
 
 class Log:
-    """A log at one level; every line names the call.
+    """A log at one level.
 
-    :param level: a level of sriov-cni's: warnings are written but at panic, fatal and error, steps at debug alone.
-    :param path: a file to append to; standard error when empty.
+    :param level: a level of sriov-cni. Warnings are written at warning, info and debug, steps at debug.
+    :param path: the file to append to; empty for standard error.
+    :param prefix: what each line begins with: the program and the call.
     """
 
     def __init__(self, level: str = "warning", path: str = "", prefix: str = "sriov-bond") -> None:
@@ -22,12 +23,12 @@ class Log:
         self._last = monotonic()
 
     def warn(self, text: str) -> None:
-        """Write something that an operator should know, though the call goes on."""
+        """Write a warning: the call continues, but the operator should know."""
         if self._warnings:
             self._write("warning", text)
 
     def step(self, text: str) -> None:
-        """Write, at level debug, that a step is done and how long it took."""
+        """Write, at level debug, that a step is finished and how long it took."""
         now = monotonic()
         if self._steps:
             self._write("debug", f"{text} ({(now - self._last) * 1000:.1f} ms)")
@@ -39,11 +40,11 @@ class Log:
             if not self._path or not self._to_file(line):
                 os.write(2, line.encode("utf-8", "replace"))
         except OSError:
-            pass  # a log that cannot be written is no reason to lose a container's network
+            pass  # a log that cannot be written must not fail the call
 
     def _to_file(self, line: str) -> bool:
-        """Write a line to the log's file, and tell whether that could be done; else standard error is told why."""
-        # O_NONBLOCK: a FIFO that nobody reads must not stop us.
+        """Append a line to the file and return whether it was written; if not, write the reason to standard error."""
+        # O_NONBLOCK: opening a FIFO without a reader must fail, not block the call.
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK
         try:
             fd = os.open(self._path, flags, 0o600)

@@ -1,6 +1,6 @@
-"""Plain values that several rooms share: a port, a bond, and what the PF sets on a VF. No I/O.
+"""Values that several packages share: a port, a bond, and the settings of a VF. No I/O.
 
-They are ordinary classes with slots, because dataclasses cost a start of the plugin 17 ms.
+They are classes with ``__slots__``, because importing dataclasses takes 17 ms at start-up.
 """
 
 TYPE_CHECKING = False
@@ -28,7 +28,7 @@ class Port:
 
 
 class Bond:
-    """A bond: its name, its MAC and its ports in the order of the pool's NICs."""
+    """A bond: its name, its MAC, and its ports in the order of the pool's NICs."""
 
     __slots__ = ("mac", "name", "ports")
 
@@ -39,7 +39,7 @@ class Bond:
 
     @classmethod
     def from_json(cls, value: "Mapping[str, Any]") -> "Bond":
-        """Return a bond of an inventory or of a lease.
+        """Return the bond in an inventory or a lease.
 
         :raises KeyError, TypeError: when the value is not one.
         """
@@ -53,10 +53,11 @@ class Bond:
 
 
 class VfSettings:
-    """The settings of a VF that its PF holds; None is "leave alone" in a wish, and "the driver does not know it" in an answer.
+    """The settings of a VF that are set through its PF.
 
-    ``vlan`` 0 is untagged, ``vlan_proto`` an EtherType, ``link_state`` 0 auto, 1 enable, 2 disable, the rates in Mbit/s with 0
-    for no limit (linux/if_link.h, IFLA_VF_*). The MAC is not among them: changing it has an order of its own.
+    In a request None leaves the setting unchanged; in an answer of the kernel None is a setting that the driver does not have.
+    ``vlan`` 0 is untagged, ``vlan_proto`` an EtherType, ``link_state`` 0 auto, 1 enable, 2 disable; rates are in Mbit/s with 0
+    for no limit (linux/if_link.h, IFLA_VF_*). The MAC is not here: it must be changed in an order of its own (kernel/sriov).
     """
 
     __slots__ = ("link_state", "max_tx_rate", "min_tx_rate", "spoofchk", "trust", "vlan", "vlan_proto", "vlan_qos")
@@ -85,7 +86,7 @@ class VfSettings:
 
     @classmethod
     def from_json(cls, value: "Mapping[str, int | None]") -> "VfSettings":
-        """Return the settings that a lease recorded; a name that is absent is None.
+        """Return the settings in a lease; an absent name is None.
 
         :raises TypeError: when the value is not such an object.
         """
@@ -101,12 +102,12 @@ class VfSettings:
         return value
 
     def differing(self, present: "VfSettings") -> list[str]:
-        """Return the names of the settings that are wished for and not so at present."""
+        """Return the names of the requested settings that differ from the present ones."""
         return [name for name in self.NAMES if self.get(name) not in (None, present.get(name))]
 
 
 class VfState:
-    """What must be put back on a VF after its lease: MTU in bytes, its own MAC, the PF's MAC for it, and its settings."""
+    """The state of a VF to restore after its lease: MTU in bytes, its MAC, the MAC set through the PF, and its settings."""
 
     __slots__ = ("admin_mac", "mac", "mtu", "settings")
 
@@ -118,7 +119,7 @@ class VfState:
 
     @classmethod
     def from_json(cls, value: "Mapping[str, Any]") -> "VfState":
-        """Return the state that a lease recorded.
+        """Return the state in a lease.
 
         :raises KeyError, TypeError, AttributeError: when the value is not one.
         """

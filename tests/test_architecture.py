@@ -187,7 +187,7 @@ def writes_standard_output(call: ast.Call) -> bool:
     function = ast.unparse(call.func)
     if function == "Console":  # rich writes to standard output by default
         return not any(keyword.arg == "stderr" for keyword in call.keywords)
-    if function in ("os.write", "posix.write", "_write", "_say"):
+    if function in ("os.write", "posix.write", "_write", "_print"):
         return ast.unparse(call.args[0]) == "1"
     return function == "print" and not any(ast.unparse(keyword) == "file=sys.stderr" for keyword in call.keywords)
 

@@ -70,7 +70,7 @@ def test_v2_every_version_is_served(plugin: Plugin, version: str) -> None:
 def test_k3_a_prevresult_of_no_version_of_ours_is_told(plugin: Plugin, before: dict[str, Any]) -> None:
     make_pool(plugin.state)
     words = plugin.run("CHECK", plugin.config(prevResult=before)).error(DECODING_FAILURE)
-    assert "prevResult of network 'net1' is no CNI result" in words
+    assert "prevResult of network 'net1' is not a valid CNI result" in words
 
 
 @pytest.mark.root
@@ -109,7 +109,7 @@ def test_d10_a_spoiled_config_keeps_nothing(plugin: Plugin, verb: str, spoiled: 
     answer = plugin.run(verb, plugin.config(cniVersion="1.1.0", **{"cni.dev/valid-attachments": []}, **spoiled))
     assert (answer.status, answer.out) == (0, "")
     told = {"ipam", "logLevel", "logFile"} & set(spoiled)
-    assert all(re.search(rf"not used at {verb}: {key}\b.*; correct network 'net1'", answer.err) for key in told), answer.err
+    assert all(re.search(rf"ignored at {verb}: {key}\b.*; correct network 'net1'", answer.err) for key in told), answer.err
     assert bool(answer.err) == bool(told)
     assert where.entries() == []
 
@@ -151,7 +151,7 @@ def test_i1_the_first_file_in_cni_path_is_the_delegate(plugin: Plugin, tmp_path:
         ("""echo '{"code":11,"msg":"busy"}'; exit 1""", 11, "busy"),
         ("echo no space >&2; exit 3", DELEGATE_FAILED, "failed with status 3 at DEL: no space"),
         ("echo garbage; exit 1", DELEGATE_FAILED, "failed with status 1 at DEL: garbage"),
-        ("kill -9 $$", DELEGATE_FAILED, "died of signal 9 at DEL"),
+        ("kill -9 $$", DELEGATE_FAILED, "was killed by signal 9 at DEL"),
     ],
 )
 def test_i6_a_delegates_failure_is_ours(plugin: Plugin, script: str, code: int, words: str) -> None:

@@ -290,8 +290,9 @@ def test_every_mistake_is_told_with_its_path(tmp_path: Path) -> None:
     refused = ipam.call("ADD", value)
     assert refused.code == INVALID_CONFIG
     assert refused.said == (
-        "network 'net1': ipam: subnet 10.1.0.1/24 has host bits set; its network is 10.1.0.0/24; ipam.ranges[0][1]: 'x' is no "
-        "address; ipam.ranges[1] is an empty range set; ipam.routes[0]: 'y' is no address; runtimeConfig.ips: 'z' is no address"
+        "network 'net1': ipam: subnet 10.1.0.1/24 has host bits set; its network is 10.1.0.0/24; ipam.ranges[0][1]: 'x' is not "
+        "an address; ipam.ranges[1] is an empty range set; ipam.routes[0]: 'y' is not an address; "
+        "runtimeConfig.ips: 'z' is not an address"
     )
     refused = ipam.call("ADD", ipam.network(tmp_path, subnet=5, ranges=[[{"gateway": 1}]], subnets=[{"vlan": 5000}]))
     assert refused.said == (
@@ -329,8 +330,8 @@ def test_the_schema_is_one_and_says_what_our_check_says() -> None:
 @pytest.mark.parametrize(
     ("keys", "words"),
     [
-        ({"subnet": "10.1.0.0/" + "2" * 5000}, "is no network"),
-        ({"subnet": V4, "rangeStart": "\ud800"}, "is no address"),
+        ({"subnet": "10.1.0.0/" + "2" * 5000}, "is not a network"),
+        ({"subnet": V4, "rangeStart": "\ud800"}, "is not an address"),
         ({"subnet": V4, "gateway": "fd00::1"}, "ipam: gateway fd00::1 is not of the family of the subnet"),
         ({"subnet": V6, "gateway": "10.1.0.1"}, "ipam: gateway 10.1.0.1 is not of the family of the subnet"),
         ({"subnet": V4, "dataDir": "/x\ud800"}, "ipam.dataDir must be an absolute path"),

@@ -114,7 +114,7 @@ def test_every_answer_of_a_delegate_is_a_result_or_refused() -> None:
         try:
             parsed = result.parse(text, version, "the IPAM plugin x")
         except CniError as wrong:
-            assert wrong.msg.startswith("the IPAM plugin x gave no CNI result: ")
+            assert wrong.msg.startswith("the IPAM plugin x returned no valid CNI result: ")
             refused += 1
             continue
         taken += 1

@@ -1,1 +1,1 @@
-"""The CNI protocol: environment and bytes in, documents out, running other plugins. It knows nothing of bonds."""
+"""The CNI protocol: parse calls, write results and errors, run other plugins. Nothing here is about bonds."""

@@ -1,48 +1,48 @@
-"""IP addresses and networks: text in, bytes or numbers out, and back. The one place that parses them.
+"""IP addresses and networks: parse and format them. No other module does.
 
-What is no address raises ValueError; its caller knows which key it was.
+Invalid text raises ValueError with a message about the text; the caller adds the key.
 """
 
 from _socket import AF_INET, AF_INET6, inet_ntop, inet_pton
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    # An address as a number: 4 or 6, and the number.
+    # An address as its IP version, 4 or 6, and a number.
     Ip = tuple[int, int]
 
 BITS = {4: 32, 6: 128}
-_MOST_DOTTED = 0xFFFFFFFF
+_MAX_DOTTED = 0xFFFFFFFF
 _MAPPED = b"\0" * 10 + b"\xff\xff"
 
 
 def family_of(text: str) -> int:
-    """Return the address family, AF_INET or AF_INET6, that a text is of if it is an address."""
+    """Return the address family, AF_INET or AF_INET6, of a text that may be an address."""
     return AF_INET6 if ":" in text else AF_INET
 
 
 def packed(text: object) -> bytes:
     """Return an address as 4 or 16 bytes.
 
-    :raises ValueError: when it is no address.
+    :raises ValueError: when the text is not an address.
     """
     if isinstance(text, str):
         try:
             return inet_pton(family_of(text), text)
         except (OSError, ValueError):  # ValueError: a NUL or a lone surrogate
             pass
-    raise ValueError(f"{text!r} is no address")
+    raise ValueError(f"{text!r} is not an address")
 
 
-def prefix_length(text: str, most: int) -> int | None:
-    """Return a prefix length of at most so many bits, or None when the text is none."""
-    # Of one to three of our digits: int() would take others too, and fails on thousands of them.
-    if text.isascii() and text.isdecimal() and len(text) <= 3 and int(text) <= most:
+def prefix_length(text: str, bits: int) -> int | None:
+    """Return a prefix length of at most ``bits``, or None when the text is not one."""
+    # One to three ASCII digits: int() accepts other digits too, and raises on more than 4300 of them.
+    if text.isascii() and text.isdecimal() and len(text) <= 3 and int(text) <= bits:
         return int(text)
     return None
 
 
 class Cidr:
-    """An address or a network: family (AF_*), packed address, prefix length, and the text that they come from.
+    """An address with a prefix length: family (AF_*), packed address, prefix length, and the text that they come from.
 
     :raises ValueError: when the text is not an address with a prefix length.
     """
@@ -57,27 +57,27 @@ class Cidr:
         except ValueError:
             length = None
         if length is None:
-            raise ValueError(f"{text!r} is no address with a prefix length")
+            raise ValueError(f"{text!r} is not an address with a prefix length")
         self.text = str(text)
         self.family = family_of(ip)
         self.prefix = length
 
     @property
     def network(self) -> bytes:
-        """The packed address of its network: the kernel refuses an IPv4 route with host bits, and shows none of an IPv6 one."""
-        host = len(self.ip) * 8 - self.prefix
-        return (int.from_bytes(self.ip, "big") >> host << host).to_bytes(len(self.ip), "big")
+        """The packed address without host bits: the kernel refuses them in an IPv4 route, and drops them from an IPv6 one."""
+        host_bits = len(self.ip) * 8 - self.prefix
+        return (int.from_bytes(self.ip, "big") >> host_bits << host_bits).to_bytes(len(self.ip), "big")
 
     @property
     def key(self) -> tuple[int, bytes, int]:
-        """Family, packed address and prefix length: equal for two texts of one address."""
+        """Family, packed address and prefix length; equal for two spellings of an address."""
         return self.family, self.ip, self.prefix
 
 
 def to_number(text: object) -> "Ip":
-    """Return an address as a number; ::ffff:10.0.0.1 is 10.0.0.1.
+    """Return an address as a number; the IPv4-mapped ::ffff:10.0.0.1 is 10.0.0.1.
 
-    :raises ValueError: when it is no address.
+    :raises ValueError: when the text is not an address.
     """
     octets = packed(text)
     if octets.startswith(_MAPPED):
@@ -86,23 +86,23 @@ def to_number(text: object) -> "Ip":
 
 
 def network(text: str) -> "tuple[Ip, int]":
-    """Return the address and the prefix length of a network; one of mapped IPv4 addresses is none.
+    """Return the address and the prefix length of a network.
 
-    :raises ValueError: when it is no network.
+    :raises ValueError: when the text is not a network, or one of IPv4-mapped addresses, whose prefix length is ambiguous.
     """
     ip, _, prefix = text.partition("/")
     address = to_number(ip)
     length = prefix_length(prefix, BITS[address[0]])
     if length is None or (address[0] == 4) != (family_of(ip) == AF_INET):
-        raise ValueError(f"{text!r} is no network")
+        raise ValueError(f"{text!r} is not a network")
     return address, length
 
 
 def to_text(address: "Ip") -> str:
-    """Write an address as Go does, so that host-local finds its reservation."""
+    """Return an address as Go writes it: host-local names the files of its reservations so."""
     family, value = address
     if family == 4:
         return inet_ntop(AF_INET, value.to_bytes(4, "big"))
-    if 0xFFFF < value <= _MOST_DOTTED:  # the C library writes these as ::1.2.3.4
+    if 0xFFFF < value <= _MAX_DOTTED:  # the C library writes these with dots: ::1.2.3.4
         return f"::{value >> 16:x}:{value & 0xFFFF:x}"
     return inet_ntop(AF_INET6, value.to_bytes(16, "big"))

@@ -1,7 +1,7 @@
-"""One call of a plugin: the runtime's environment and the network config on standard input, read and checked.
+"""One call of a plugin: parse and check the environment and the network config.
 
-What every plugin of ours must check is here; what its own config may say is checked elsewhere. The order of the checks is the
-reference plugins' (skel.go): environment, then JSON and the network's name, then the identifiers, then the version.
+Here are the checks that both plugins share. Their order is that of the reference plugins (skel.go), because clients compare
+errors: environment, JSON and network name, identifiers, command, version.
 """
 
 from cni_sriov_bond import CNI_VERSIONS, jsontext
@@ -13,10 +13,10 @@ if TYPE_CHECKING:
     from typing import Any
 
 COMMANDS = ("ADD", "DEL", "CHECK", "GC", "STATUS")
-# The specification's text of 1.1.0 had the second name; runtimes send both.
+# The text of specification 1.1.0 had the second name; runtimes send either.
 _LISTS = ("cni.dev/valid-attachments", "cni.dev/attachments")
 _SINCE = {"CHECK": "0.4.0", "GC": "1.1.0", "STATUS": "1.1.0"}
-# Which verb needs which variable, in the order in which a complaint lists them.
+# Which verb needs which variable, in the order in which an error lists them.
 _REQUIRED = (
     ("CNI_COMMAND", ("ADD", "CHECK", "DEL", "GC", "STATUS")),
     ("CNI_CONTAINERID", ("ADD", "CHECK", "DEL")),
@@ -26,13 +26,13 @@ _REQUIRED = (
 )
 _ALNUM = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789")
 _NAME = _ALNUM | frozenset("_.-")
-_YES, _NO = ("1", "true"), ("0", "false")  # as the CNI library reads IgnoreUnknown
+_TRUE, _FALSE = ("1", "true"), ("0", "false")  # values of IgnoreUnknown in the CNI library
 
 
 class Call:
     """A call that has passed the checks of this module.
 
-    ``raw`` is the config's own bytes, ``document`` the JSON object in them, ``version`` the CNI version of the answer.
+    ``raw`` is standard input, ``document`` the JSON object in it, ``version`` the CNI version of the answer.
     """
 
     __slots__ = (
@@ -53,10 +53,10 @@ class Call:
 
 
 def parse_call(environ: "Mapping[str, str]", read: "Callable[[], bytes]") -> Call:
-    """Return the call that the runtime makes.
+    """Return the call of an environment and standard input.
 
-    :param read: returns standard input; it is called once the environment is known to be complete.
-    :raises CniError: for the first check that fails.
+    :param read: returns standard input; called only if the environment is complete, so that an incomplete call does not block.
+    :raises CniError: when a check fails; the first one counts.
     """
     check_environment(environ)
     raw = read()
@@ -70,7 +70,7 @@ def parse_call(environ: "Mapping[str, str]", read: "Callable[[], bytes]") -> Cal
 
 
 def check_environment(environ: "Mapping[str, str]") -> None:
-    """Check that the verb has the variables that it needs.
+    """Check that the variables that the verb needs are set.
 
     :raises CniError: INVALID_ENVIRONMENT naming every variable that is missing or empty.
     """
@@ -81,11 +81,11 @@ def check_environment(environ: "Mapping[str, str]") -> None:
 
 
 def parse_json(data: bytes) -> "dict[str, Any]":
-    """Decode the network config and check its name.
+    """Return the network config as a JSON object with a valid name.
 
-    Bad UTF-8 becomes U+FFFD, as Go has it.
+    Invalid UTF-8 becomes U+FFFD, as in Go.
 
-    :raises CniError: DECODING_FAILURE for what is no JSON object, INVALID_CONFIG for a missing or bad name.
+    :raises CniError: DECODING_FAILURE when it is not a JSON object, INVALID_CONFIG when the name is missing or invalid.
     """
     try:
         value = jsontext.loads(data.decode("utf-8", "replace"))
@@ -94,7 +94,7 @@ def parse_json(data: bytes) -> "dict[str, Any]":
     if value is None:
         value = {}
     if not isinstance(value, dict):
-        raise CniError(DECODING_FAILURE, f"error unmarshall network config: it is a {type(value).__name__}, not an object")
+        raise CniError(DECODING_FAILURE, "error unmarshall network config: it is not a JSON object")
     for key in ("name", "cniVersion"):
         if not isinstance(value.get(key), str | None):
             raise CniError(DECODING_FAILURE, f"error unmarshall network config: {key} must be a string")
@@ -106,46 +106,52 @@ def parse_json(data: bytes) -> "dict[str, Any]":
 
 
 def is_name(text: str) -> bool:
-    """Tell whether a text is a name as the specification has it: letters, digits, "_", "." and "-", a letter or digit first."""
-    return bool(text) and text[0] in _ALNUM and all(letter in _NAME for letter in text)
+    """Return whether a text is a valid name: letters, digits, "_", "." and "-", beginning with a letter or digit (SPEC.md)."""
+    return bool(text) and text[0] in _ALNUM and all(character in _NAME for character in text)
 
 
 def check_identifiers(command: str, container_id: str, ifname: str) -> None:
-    """Check what names the attachment.
+    """Check the container id and the interface name.
 
-    :raises CniError: INVALID_ENVIRONMENT for a container id or interface name that the contract forbids.
+    :raises CniError: INVALID_ENVIRONMENT when the specification or the kernel forbids one of them.
     """
     if not is_name(container_id):
         raise CniError(INVALID_ENVIRONMENT, "invalid characters in containerID", container_id)
     if len(ifname.encode("utf-8", "surrogateescape")) > 15:
         raise CniError(INVALID_ENVIRONMENT, f"the interface name {ifname!r} is longer than 15 bytes; shorten CNI_IFNAME")
-    bad = ifname in (".", "..") or any(letter in "/:" or letter.isspace() for letter in ifname)
-    if bad or not ifname.isprintable():
-        raise CniError(INVALID_ENVIRONMENT, f"the interface name {ifname!r} is not one for a device; change CNI_IFNAME")
-    if "%" in ifname and command == "ADD":  # in a DEL it names what was never added
+    # The rules of the kernel (net/core/dev.c, dev_valid_name); spaces of Unicode are refused too, as by the CNI library.
+    forbidden = ifname in (".", "..") or any(character in "/:" or character.isspace() for character in ifname)
+    if forbidden or not ifname.isprintable():
         raise CniError(
-            INVALID_ENVIRONMENT, f"the interface name {ifname!r} is a pattern to the kernel, which counts; change CNI_IFNAME"
+            INVALID_ENVIRONMENT, f"the interface name {ifname!r} is not valid for a network device; change CNI_IFNAME"
+        )
+    if "%" in ifname and command == "ADD":  # such an ADD fails, and its runtime then sends a DEL, which must succeed
+        raise CniError(
+            INVALID_ENVIRONMENT,
+            f"the interface name {ifname!r} contains %, which the kernel expands as a name template; change CNI_IFNAME",
         )
     if ifname == "lo":
         raise CniError(INVALID_ENVIRONMENT, "the interface name lo is the container's loopback; change CNI_IFNAME")
 
 
 def check_version(document: "Mapping[str, Any]", command: str) -> str:
-    """Return the version that the answer must have.
+    """Return the CNI version of the answer, which is the config's.
 
-    :raises CniError: INCOMPATIBLE_VERSION for one that we, or this verb, do not know.
+    :raises CniError: INCOMPATIBLE_VERSION when it is not supported, or older than the verb.
     """
     version: str = document.get("cniVersion") or "0.1.0"
     if command in _SINCE:
         _check_since(version, command)
     if version not in CNI_VERSIONS:
-        have = " ".join(f'"{known}"' for known in CNI_VERSIONS)
-        raise CniError(INCOMPATIBLE_VERSION, "incompatible CNI versions", f'config is "{version}", plugin supports [{have}]')
+        supported = " ".join(f'"{known}"' for known in CNI_VERSIONS)
+        raise CniError(
+            INCOMPATIBLE_VERSION, "incompatible CNI versions", f'config is "{version}", plugin supports [{supported}]'
+        )
     return version
 
 
 def _check_since(version: str, command: str) -> None:
-    """Refuse a verb that the config's version has not; as in the reference, a version of no numbers is told before that."""
+    """Refuse a verb that the config's version does not have. As in skel.go, a version must be numbers first."""
     parts = version.split(".")
     if len(parts) > 3 or not all(part.isascii() and part.isdecimal() and len(part) < 10 for part in parts):
         raise CniError(DECODING_FAILURE, f"invalid version {version!r}: it is not three numbers; correct cniVersion")
@@ -161,10 +167,10 @@ def _check_since(version: str, command: str) -> None:
 def parse_args(text: str, known: "Collection[str]" = (), strict: bool = True) -> dict[str, str]:
     """Return the pairs of CNI_ARGS.
 
-    :param known: host-local's rule, where it is not empty: other keys are refused unless IgnoreUnknown is true, and a value has
-        no equals sign. Without it any key passes, and a value is all that follows the first equals sign.
-    :param strict: whether to refuse what is wrong; else it is left out.
-    :raises CniError: INVALID_ENVIRONMENT for what is no pair, and for keys that are refused.
+    :param known: the keys that are accepted, as in host-local: others are refused unless IgnoreUnknown is true, and a value may
+        not contain "=". If it is empty, any key is accepted, and the value is all after the first "=".
+    :param strict: whether to refuse invalid parts; else they are skipped.
+    :raises CniError: INVALID_ENVIRONMENT for a part that is not a pair, and for a key that is refused.
     """
     pairs: dict[str, str] = {}
     for pair in text.split(";") if text else ():
@@ -174,43 +180,42 @@ def parse_args(text: str, known: "Collection[str]" = (), strict: bool = True) ->
         elif strict:
             raise CniError(INVALID_ENVIRONMENT, f"CNI_ARGS: invalid pair {pair!r}; write KEY=VALUE;KEY=VALUE")
     ignore = pairs.pop("IgnoreUnknown", "0")
-    if strict and ignore.lower() not in _YES + _NO:
+    if strict and ignore.lower() not in _TRUE + _FALSE:
         raise CniError(INVALID_ENVIRONMENT, f"CNI_ARGS: IgnoreUnknown {ignore!r} is neither true nor false")
     unknown = [key for key in pairs if known and key not in known]
-    if strict and unknown and ignore.lower() in _NO:
-        words = ", ".join(unknown)
-        raise CniError(INVALID_ENVIRONMENT, f"CNI_ARGS: unknown keys: {words}; add IgnoreUnknown=1 to have them ignored")
+    if strict and unknown and ignore.lower() in _FALSE:
+        raise CniError(INVALID_ENVIRONMENT, f"CNI_ARGS: unknown keys: {', '.join(unknown)}; add IgnoreUnknown=1 to ignore them")
     return pairs
 
 
 def valid_attachments(document: "Mapping[str, Any]", code: int) -> "set[tuple[str, str]] | None":
-    """Return (container id, interface name) of every attachment that GC must keep, or None where there is no list.
+    """Return (container id, interface name) of every attachment that GC must keep, or None if the config has no list.
 
-    What either list has is kept, should there be two.
+    If it has both lists, the attachments of both are kept.
 
-    :param code: the error code of a malformed list.
-    :raises CniError: for a list of another shape: nothing may be freed because of what we do not understand.
+    :param code: the error code for a malformed list.
+    :raises CniError: for a malformed list: reading it as empty would free the addresses of running containers.
     """
     lists = [_attachments(key, document[key], code) for key in _LISTS if key in document]
     return set().union(*lists) if lists else None
 
 
-def _attachments(key: str, listed: object, code: int) -> "set[tuple[str, str]]":
-    if listed is None:  # Go writes a list without entries so
+def _attachments(key: str, entries: object, code: int) -> "set[tuple[str, str]]":
+    if entries is None:  # Go writes an empty list as null
         return set()
-    if not isinstance(listed, list):
-        raise CniError(code, f"{key} must be a list, not {type(listed).__name__}")
+    if not isinstance(entries, list):
+        raise CniError(code, f"{key} must be a list")
     attachments = set()
-    for place, entry in enumerate(listed):
+    for index, entry in enumerate(entries):
         names = [entry.get(part) for part in ("containerID", "ifname")] if isinstance(entry, dict) else [None]
         if not all(isinstance(name, str) and name for name in names):
-            raise CniError(code, f"{key}[{place}] must have a containerID and an ifname that are strings")
+            raise CniError(code, f"{key}[{index}] must have containerID and ifname as strings")
         attachments.add((str(names[0]), str(names[-1])))
     return attachments
 
 
 def with_attachments(document: "Mapping[str, Any]", more: "set[tuple[str, str]]") -> bytes:
-    """Return a config's text with more attachments in its list of valid ones, under whichever name it has the list."""
+    """Return the text of a config with more attachments in each list of valid attachments that it has."""
     added = [{"containerID": container_id, "ifname": ifname} for container_id, ifname in sorted(more)]
     lists = {key: [*(document[key] or []), *added] for key in _LISTS if key in document}
     return jsontext.dumps({**document, **lists}).encode()

@@ -1,6 +1,6 @@
-"""The process edge of our plugins: environment, standard streams and exit status, and nothing else has them.
+"""The process of a plugin: environment, standard streams, exit status. No other module of a plugin uses them.
 
-VERSION and "about" are answered here, before anything else is imported: runtimes ask every plugin for its versions.
+VERSION, and a call without a command, are answered before other modules are imported: runtimes send VERSION to every plugin.
 """
 
 import posix
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from cni_sriov_bond.cni.call import Call
     from cni_sriov_bond.errors import CniError
 
-_MOST_STDIN = 1 << 20
-_MOST_SHOWN = 4000  # characters of a message, and of its details
+_MAX_STDIN = 1 << 20
+_MAX_SHOWN = 4000  # characters of a message, and of its details
 
 
 def _write(fd: int, text: str) -> None:
@@ -26,24 +26,26 @@ def _write(fd: int, text: str) -> None:
 
 
 def serve(name: str, run: "Callable[[Call], None]") -> int:
-    """Serve one call of one of our plugins as the CNI contract has it and return the exit status.
+    """Run one call of a plugin, write its answer or error, and return the exit status.
 
+    :param name: the name of the plugin, for messages.
     :param run: runs the verb of a call that has passed the checks of ``parse_call``.
     """
     command = posix.environ.get(b"CNI_COMMAND", b"")
     if command == b"VERSION":
         versions = '","'.join(CNI_VERSIONS)
-        return _say(1, f'{{"cniVersion":"{CNI_VERSIONS[-1]}","supportedVersions":["{versions}"]}}\n')
+        return _print(1, f'{{"cniVersion":"{CNI_VERSIONS[-1]}","supportedVersions":["{versions}"]}}\n')
     if not command:
-        return _say(2, f"CNI {name} plugin\nCNI protocol versions supported: {', '.join(CNI_VERSIONS)}\n")
+        return _print(2, f"CNI {name} plugin\nCNI protocol versions supported: {', '.join(CNI_VERSIONS)}\n")
     return _serve(name, run)
 
 
 def child(run: "Callable[[], int]", environ: "dict[str, str]", streams: list[int]) -> "NoReturn":
-    """Be a program of its own in a forked process: its environment, its standard streams, its exit status. Never returns.
+    """Run another program's ``main`` in this forked process, and end the process with its exit status.
 
-    :param run: a program's ``main``.
-    :param streams: the descriptors that become 0, 1, 2 and so on; all others are closed, as an exec would.
+    :param run: the program's ``main``.
+    :param environ: replaces the environment.
+    :param streams: the descriptors that become 0, 1, 2 and so on; all others are closed, as exec would close them.
     """
     status = 1
     try:
@@ -62,12 +64,12 @@ def _bytes(text: str) -> bytes:
 
 
 def answer(text: str) -> None:
-    """Write a result."""
+    """Write a result to standard output."""
     _write(1, text + "\n")
 
 
-def _say(fd: int, text: str) -> int:
-    """Write what is the whole answer, and give the exit status: 1 when nobody takes it."""
+def _print(fd: int, text: str) -> int:
+    """Write the complete answer and return the exit status: 1 when it cannot be written."""
     try:
         _write(fd, text)
     except OSError:
@@ -76,10 +78,10 @@ def _say(fd: int, text: str) -> int:
 
 
 def _serve(name: str, run: "Callable[[Call], None]") -> int:
-    """Run a verb and report its failure, whatever it is, as one error document of the config's version."""
+    """Run a verb; any failure becomes one error document of the config's version."""
     from cni_sriov_bond.errors import DECODING_FAILURE, INTERNAL, IO_FAILURE, TRY_AGAIN_LATER, CniError
 
-    version = CNI_VERSIONS[-1]  # of errors that come before the config's version is known
+    version = CNI_VERSIONS[-1]  # for errors before the config's version is known
     try:
         _hold_streams()
         call = _read_call()
@@ -88,38 +90,39 @@ def _serve(name: str, run: "Callable[[Call], None]") -> int:
     except CniError as failed:
         return _fail(failed, version)
     except OSError as failed:
-        what = f"{failed.strerror}: {failed.filename}" if failed.filename else str(failed)
-        return _fail(CniError(IO_FAILURE, f"the call stopped at an error of the system: {what}"), version)
-    except KeyboardInterrupt:  # somebody at a shell; an ADD has undone what it did
+        reason = f"{failed.strerror}: {failed.filename}" if failed.filename else str(failed)
+        return _fail(CniError(IO_FAILURE, f"system error: {reason}"), version)
+    except KeyboardInterrupt:  # Ctrl-C at a shell; an ADD has already been undone
         return _fail(CniError(TRY_AGAIN_LATER, "the call was interrupted"), version)
-    except RecursionError:  # only documents are as deep as they like
+    except RecursionError:  # only a deeply nested document can cause it
         return _fail(CniError(DECODING_FAILURE, "error unmarshall network config: exceeded max depth"), version)
     except Exception as failed:
-        place = f"{type(failed).__name__}: {failed}"
-        return _fail(CniError(INTERNAL, f"{name} has a bug, please report it: {place}", _place(failed)), version)
+        reason = f"{type(failed).__name__}: {failed}"
+        return _fail(CniError(INTERNAL, f"{name} has a bug, please report it: {reason}", _trace(failed)), version)
     return 0
 
 
 def _hold_streams() -> None:
-    """Have something at the numbers of streams that are closed: a file of ours that got one would have errors written into it.
+    """Open /dev/null in place of closed standard streams.
 
-    What takes their place fails as a closed stream does, but for standard error, whose loss is no reason to fail.
+    Else a lock or lease file would get the number of a closed stream, and errors would be written into it. Input is opened for
+    writing and output for reading, so that using them still fails; only writing to standard error succeeds.
     """
     for fd, flags in enumerate((posix.O_WRONLY, posix.O_RDONLY, posix.O_WRONLY)):
         try:
             posix.fstat(fd)
         except OSError:
-            posix.open("/dev/null", flags | posix.O_CLOEXEC)  # gets the lowest number that is free
+            posix.open("/dev/null", flags | posix.O_CLOEXEC)  # gets the lowest free number
 
 
 def _read_call() -> "Call":
-    """Return what the runtime asks for, in its environment and on standard input."""
+    """Return the call that environment and standard input describe."""
     from cni_sriov_bond.cni.call import parse_call
 
     environ = {
         key.decode("utf-8", "surrogateescape"): value.decode("utf-8", "surrogateescape")
         for key, value in posix.environ.items()
-        if key  # "=x" has no name, and a delegate could not be started with it
+        if key  # posix_spawn refuses an entry "=x", so a delegate could not be started with it
     }
     return parse_call(environ, _stdin)
 
@@ -131,7 +134,7 @@ def _stdin() -> bytes:
     try:
         while part := posix.read(0, 65536):
             data += part
-            if len(data) > _MOST_STDIN:
+            if len(data) > _MAX_STDIN:
                 raise CniError(DECODING_FAILURE, "the network config on standard input is larger than 1 MiB")
     except OSError as failed:
         raise CniError(IO_FAILURE, f"error reading from stdin: {failed.strerror}") from None
@@ -142,22 +145,22 @@ def _fail(error: "CniError", version: str) -> int:
     from cni_sriov_bond.cni.result import error as document
 
     msg, details = _shortened(error.msg), _shortened(error.details)
-    if _say(1, document(error.code, msg, details, version) + "\n"):
-        # libcni tells its caller what is on standard error if standard output is empty (pkg/invoke/raw_exec.go, pluginErr).
-        _say(2, "; ".join(filter(None, (msg, details))) + "\n")
+    if _print(1, document(error.code, msg, details, version) + "\n"):
+        # If standard output is empty, libcni reports standard error instead (pkg/invoke/raw_exec.go, pluginErr).
+        _print(2, "; ".join(filter(None, (msg, details))) + "\n")
     return 1
 
 
 def _shortened(text: str) -> str:
-    """Cut what a config of a megabyte can make of a sentence: runtimes put all of it into their logs."""
-    return text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}... ({len(text) - _MOST_SHOWN} more characters)"
+    """Return a text cut to a length for logs: a message may quote a config of a megabyte."""
+    return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}... ({len(text) - _MAX_SHOWN} more characters)"
 
 
-def _place(failed: BaseException) -> str:
-    """Give where a bug was met, innermost last, for whoever reports it."""
-    places = []
+def _trace(failed: BaseException) -> str:
+    """Return function and line of each frame of a traceback, innermost last, for a bug report."""
+    frames = []
     step = failed.__traceback__
     while step is not None:
-        places.append(f"{step.tb_frame.f_code.co_name}:{step.tb_lineno}")
+        frames.append(f"{step.tb_frame.f_code.co_name}:{step.tb_lineno}")
         step = step.tb_next
-    return " > ".join(places)
+    return " > ".join(frames)

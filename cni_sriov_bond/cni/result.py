@@ -1,7 +1,7 @@
-"""The only builder and reader of CNI result documents, for every version.
+"""Read and write CNI result documents of every version. No other module does.
 
-Inside, a result is always what 1.1.0 can say: interfaces, addresses, routes and DNS settings. Shapes of the versions: CNI's
-SPEC.md of each, and types/020, 040, 100 of its library.
+A ``Result`` has what version 1.1.0 can express: interfaces, addresses, routes and DNS settings. The documents of the other
+versions are in their SPEC.md, and in types/020, 040 and 100 of the CNI library.
 """
 
 from _socket import AF_INET6
@@ -14,7 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    # Foreign JSON: keys of other plugins and of later versions are kept as they are.
+    # JSON of other plugins: unknown keys are passed on unchanged.
     Interface = dict[str, object]
     Dns = dict[str, object]
     Document = dict[str, Any]
@@ -27,7 +27,7 @@ _ROUTE_NUMBERS = ("mtu", "advmss", "priority", "table", "scope")
 
 
 class IpConfig:
-    """An address of a result: with its gateway, or "", and the place of its interface in the result, or None."""
+    """An address of a result, with its gateway or "", and the index of its interface in the result or None."""
 
     __slots__ = ("address", "gateway", "interface")
 
@@ -38,7 +38,7 @@ class IpConfig:
 
 
 class Route:
-    """A route of a result; an empty ``gw`` is the address's gateway, and a number that is None is the kernel's default."""
+    """A route of a result. An empty ``gw`` stands for the gateway of the address, a None for the kernel's default."""
 
     __slots__ = ("advmss", "dst", "gw", "mtu", "priority", "scope", "table")
 
@@ -62,7 +62,7 @@ class Route:
 
 
 class Result:
-    """What a plugin answers to an ADD."""
+    """The result of an ADD."""
 
     __slots__ = ("dns", "interfaces", "ips", "routes")
 
@@ -73,49 +73,50 @@ class Result:
         self.dns = dns
 
 
-def parse(text: str, default_version: str, whose: str) -> Result:
-    """Read a result of any version.
+def parse(text: str, default_version: str, author: str) -> Result:
+    """Return the result in a delegate's output, of any version.
 
-    :param whose: the words for its author in an error.
-    :raises CniError: DECODING_FAILURE when it is not one.
+    :param default_version: the version of a document without cniVersion.
+    :param author: who wrote it, for the error.
+    :raises CniError: DECODING_FAILURE when it is not a valid result.
     """
     try:
         result = from_json(jsontext.loads(text), default_version)
         for ip in result.ips:
             if ip.gateway and family_of(ip.gateway) != ip.address.family:
-                words = f"the address {ip.address.text} has the gateway {ip.gateway}"
-                raise ValueError(f"{words}, which is of the other family")
+                subject = f"the address {ip.address.text} has the gateway {ip.gateway}"
+                raise ValueError(f"{subject}, which is of the other address family")
         return result
     except ValueError as wrong:
-        raise CniError(DECODING_FAILURE, f"{whose} gave no CNI result: {wrong}", text[:500]) from None
+        raise CniError(DECODING_FAILURE, f"{author} returned no valid CNI result: {wrong}", text[:500]) from None
 
 
 def parse_previous(value: "Document | None", version: str, network: str) -> Result | None:
-    """Return prevResult as a result, or None where there is none.
+    """Return prevResult as a result, or None if the config has none.
 
     :param network: the network's name, for the error.
-    :raises CniError: DECODING_FAILURE when it is not a result.
+    :raises CniError: DECODING_FAILURE when it is not a valid result.
     """
     if value is None:
         return None
     try:
         return from_json(value, version)
     except ValueError as wrong:
-        raise CniError(DECODING_FAILURE, f"prevResult of network {network!r} is no CNI result: {wrong}") from None
+        raise CniError(DECODING_FAILURE, f"prevResult of network {network!r} is not a valid CNI result: {wrong}") from None
 
 
 def from_json(value: object, default_version: str) -> Result:
-    """Return the result that a document of any version is.
+    """Return the result in a document of any version.
 
-    :raises ValueError: saying what is wrong with it, and nothing else, whatever it holds.
+    :raises ValueError: when it is not a valid result; no other exception, whatever the document is.
     """
     if not isinstance(value, dict):
-        raise ValueError("it is no JSON object")
+        raise ValueError("it is not a JSON object")
     version = value.get("cniVersion") or default_version
     if version in _OLD:
         value = _from_old(value)
     elif version not in _WITH_IP_VERSION and version not in ("1.0.0", "1.1.0"):
-        raise ValueError(f"it is of version {version!r}, which we do not know")
+        raise ValueError(f"its cniVersion {version!r} is not supported")
     ips = [_ip(entry) for entry in _objects(value, "ips")]
     routes = [route(entry) for entry in _objects(value, "routes")]
     interfaces = [dict(entry) for entry in _objects(value, "interfaces")]
@@ -126,38 +127,38 @@ def _ip(entry: "Document") -> IpConfig:
     interface = entry.get("interface")
     if interface is not None and type(interface) is not int:
         raise ValueError(f"the interface of an address must be a number, not {interface!r}")
-    return IpConfig(Cidr(_must(entry, "address")), _gateway(entry, "gateway"), interface)
+    return IpConfig(Cidr(_required(entry, "address")), _gateway(entry, "gateway"), interface)
 
 
 def route(entry: "Document") -> Route:
     """Return the route of an entry of ``routes``.
 
-    :raises ValueError: saying what is wrong with it.
+    :raises ValueError: when the entry is not valid.
     """
-    dst = Cidr(_must(entry, "dst"))
+    dst = Cidr(_required(entry, "dst"))
     gw = _gateway(entry, "gw")
     if gw and family_of(gw) != dst.family:
-        raise ValueError(f"the route {dst.text} has the gateway {gw}, which is of the other family")
+        raise ValueError(f"the route {dst.text} has the gateway {gw}, which is of the other address family")
     return Route(dst, gw, **{key: _number(entry, key) for key in _ROUTE_NUMBERS})
 
 
 def _objects(value: "Document", key: str) -> "list[Document]":
-    """Return a member that is a list of objects, empty where it is null or not there."""
+    """Return a member that is a list of objects; empty if it is null or absent."""
     entries = value.get(key) or []
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
-        raise ValueError(f"{key} is no list of objects")
+        raise ValueError(f"{key} is not a list of objects")
     return entries
 
 
 def _object(value: "Document", key: str) -> "Document":
-    """Return a member that is an object, empty where it is null or not there."""
+    """Return a member that is an object; empty if it is null or absent."""
     member = value.get(key) or {}
     if not isinstance(member, dict):
-        raise ValueError(f"{key} is no object")
+        raise ValueError(f"{key} is not an object")
     return member
 
 
-def _must(value: "Document", key: str) -> object:
+def _required(value: "Document", key: str) -> object:
     if value.get(key) in (None, ""):
         raise ValueError(f"{key!r} is missing")
     return value[key]
@@ -171,11 +172,11 @@ def _gateway(value: "Document", key: str) -> str:
 
 
 def _number(entry: "Document", key: str) -> int | None:
-    value, most = entry.get(key), 255 if key == "scope" else 0xFFFFFFFF
+    value, maximum = entry.get(key), 255 if key == "scope" else 0xFFFFFFFF
     if value is None or value == "":
         return None
-    if type(value) is not int or not 0 <= value <= most:
-        raise ValueError(f"{key} of the route {entry['dst']} must be a number from 0 to {most}, not {value!r}")
+    if type(value) is not int or not 0 <= value <= maximum:
+        raise ValueError(f"{key} of the route {entry['dst']} must be a number from 0 to {maximum}, not {value!r}")
     return value
 
 
@@ -185,22 +186,22 @@ def _from_old(value: "Document") -> "Document":
     for family in ("ip4", "ip6"):
         part = _object(value, family)
         if part:
-            ips.append({"address": _must(part, "ip"), "gateway": part.get("gateway")})
+            ips.append({"address": _required(part, "ip"), "gateway": part.get("gateway")})
             routes += _objects(part, "routes")
     return {"ips": ips, "routes": routes, "dns": value.get("dns")}
 
 
 def of_interface(interface: "Interface", answer: Result, dns: "Dns") -> Result:
-    """Return the result of one interface that has what the delegate answered.
+    """Return the result of an interface with the addresses, routes and DNS settings of a delegate's answer.
 
-    :param dns: the config's, which stands for all that the delegate said of it; empty where it says nothing.
+    :param dns: the config's DNS settings, which replace those of the answer unless they are empty.
     """
     ips = [IpConfig(ip.address, ip.gateway, 0) for ip in answer.ips]
     return Result([interface], ips, answer.routes, dns or answer.dns)
 
 
 def join(before: Result | None, ours: Result) -> Result:
-    """Append our interfaces, addresses and routes to the result of the plugin before us in the chain."""
+    """Append our interfaces, addresses and routes to the result of the previous plugin in the chain."""
     if before is None:
         return ours
     offset = len(before.interfaces)
@@ -209,16 +210,16 @@ def join(before: Result | None, ours: Result) -> Result:
 
 
 def build(result: Result, version: str) -> str:
-    """Return a result as the text of one version.
+    """Return a result as the text of a document of one version.
 
-    :raises CniError: INVALID_CONFIG where the version cannot say it: 0.1.0 and 0.2.0 have no result without an address.
+    :raises CniError: INVALID_CONFIG for a result without an address in 0.1.0 or 0.2.0, which cannot express it.
     """
     if version in _OLD:
         return jsontext.dumps(_to_old(result, version))
     document: dict[str, object] = {"cniVersion": version}
     interfaces = result.interfaces
     if version != _LATEST:
-        interfaces = [{key: part for key, part in one.items() if key not in _SINCE_LATEST} for one in interfaces]
+        interfaces = [{key: part for key, part in interface.items() if key not in _SINCE_LATEST} for interface in interfaces]
     ips = [_ip_document(ip, version) for ip in result.ips]
     routes = [_route_document(entry, version) for entry in result.routes]
     for key, part in (("interfaces", interfaces), ("ips", ips), ("routes", routes), ("dns", result.dns)):
@@ -263,7 +264,7 @@ def _to_old(result: Result, version: str) -> "dict[str, object]":
     if not families:
         raise CniError(
             INVALID_CONFIG,
-            f"a result of version {version} must have an address; use cniVersion 1.0.0, or an ipam that gives one",
+            f"a result of version {version} must have an address; use cniVersion 1.0.0, or an ipam that allocates one",
         )
     return {"cniVersion": version, **families, "dns": result.dns}
 
@@ -273,5 +274,5 @@ def _old_family(cidr: Cidr) -> str:
 
 
 def error(code: int, msg: str, details: str, version: str) -> str:
-    """Return the error document."""
+    """Return an error document as text."""
     return jsontext.dumps({"cniVersion": version, "code": code, "msg": msg, "details": details})

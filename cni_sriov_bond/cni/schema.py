@@ -1,7 +1,7 @@
-"""What is wrong with a document, as values, and the check of a document against a JSON schema.
+"""Check a document against a JSON schema, and report its issues.
 
-A plugin cannot afford the ``jsonschema`` library (97 ms), so ``issues`` reads the few words of JSON Schema (2020-12) that our
-schemas use; tests/network/test_schema.py holds its verdicts equal to the library's.
+Importing the ``jsonschema`` library takes 97 ms, so ``issues`` implements the few keywords of JSON Schema (2020-12) that our
+schemas use. tests/network/test_schema.py compares it with the library.
 """
 
 from cni_sriov_bond.errors import InvalidConfigError, Issue
@@ -21,14 +21,14 @@ _A_TYPE = {"string": "a string", "integer": "a whole number", "object": "an obje
 
 
 def path_text(path: "Path") -> str:
-    """Return a path as people write it: ipam.ranges[0][1]."""
+    """Return a path as text, such as ipam.ranges[0][1]."""
     return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).lstrip(".")
 
 
 def refuse(name: str, issues: "Sequence[Issue]", details: str = "") -> None:
-    """Raise what all issues of a network's config are as one error; nothing where there are none.
+    """Raise all issues of a network's config as one error.
 
-    :raises CniError: INVALID_CONFIG.
+    :raises CniError: INVALID_CONFIG when there are issues.
     """
     sentences = "; ".join(issue.sentence for issue in issues)
     if sentences:
@@ -36,42 +36,42 @@ def refuse(name: str, issues: "Sequence[Issue]", details: str = "") -> None:
 
 
 def issues(value: object, schema: "Schema", path: "Path" = ()) -> list[Issue]:
-    """Return everything in which a value is not as the schema has it; empty when all is well."""
+    """Return every issue of a value; none when it is valid."""
     kind = schema.get("type") if "enum" not in schema else None
     if kind and (not isinstance(value, _TYPES[kind]) or isinstance(value, bool)):
         return [Issue(path, f"{path_text(path) or 'the config'} must be {_A_TYPE[kind]}, not {_shown(value)}")]
-    found = []
+    problems = []
     if "enum" in schema and not _listed(value, schema["enum"]):
-        words = [word for word in schema["enum"] if isinstance(word, str)]
-        found.append(Issue(path, f"{path_text(path)} must be one of {', '.join(words)}, not {_shown(value)}"))
+        choices = [choice for choice in schema["enum"] if isinstance(choice, str)]
+        problems.append(Issue(path, f"{path_text(path)} must be one of {', '.join(choices)}, not {_shown(value)}"))
     if isinstance(value, int) and not schema.get("minimum", value) <= value <= schema.get("maximum", value):
-        found.append(Issue(path, f"{path_text(path)} must be from {schema['minimum']} to {schema['maximum']}, not {value}"))
+        problems.append(Issue(path, f"{path_text(path)} must be from {schema['minimum']} to {schema['maximum']}, not {value}"))
     if isinstance(value, str) and len(value) < schema.get("minLength", 0):
-        found.append(Issue(path, f"{path_text(path)} must not be empty"))
+        problems.append(Issue(path, f"{path_text(path)} must not be empty"))
     if isinstance(value, list):
-        found += _list_issues(value, schema, path)
+        problems += _list_issues(value, schema, path)
     if isinstance(value, dict):
-        found += _object_issues(value, schema, path)
-    return found
+        problems += _object_issues(value, schema, path)
+    return problems
 
 
 def _object_issues(value: "dict[str, object]", schema: "Schema", path: "Path") -> list[Issue]:
     missing = [name for name in schema.get("required", ()) if name not in value]
-    found = [Issue((*path, name), f"{path_text((*path, name))} is missing") for name in missing]
+    problems = [Issue((*path, name), f"{path_text((*path, name))} is missing") for name in missing]
     for name, part in schema.get("properties", {}).items():
         if name in value:
-            found += issues(value[name], part, (*path, name))
-    return found
+            problems += issues(value[name], part, (*path, name))
+    return problems
 
 
 def _list_issues(value: "list[object]", schema: "Schema", path: "Path") -> list[Issue]:
-    found = []
+    problems = []
     if not schema.get("minItems", 0) <= len(value) <= schema.get("maxItems", len(value)):
-        words = f"must have {schema['minItems']} to {schema['maxItems']} entries, not {len(value)}"
-        found.append(Issue(path, f"{path_text(path)} {words}"))
+        rule = f"must have {schema['minItems']} to {schema['maxItems']} entries, not {len(value)}"
+        problems.append(Issue(path, f"{path_text(path)} {rule}"))
     for number, entry in enumerate(value):
-        found += issues(entry, schema.get("items", {}), (*path, number))
-    return found
+        problems += issues(entry, schema.get("items", {}), (*path, number))
+    return problems
 
 
 def _listed(value: object, choices: "list[object]") -> bool:

@@ -1,1 +1,1 @@
-"""What a network config, and the arguments of an attachment, may say."""
+"""The network config of the plugin, and what an attachment may request instead."""

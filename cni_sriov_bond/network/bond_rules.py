@@ -1,7 +1,7 @@
-"""What of the bonding options does not go together, told before anything moves.
+"""Bonding options that exclude each other, so that a config is refused before a bond is leased.
 
-From Linux 6.10, drivers/net/bonding: ``unsuppmodes`` and the setters of bond_options.c, and bond_changelink of
-bond_netlink.c. Some that the kernel takes and then ignores are refused too: who writes them expects something of them.
+The rules are those of Linux 6.10, drivers/net/bonding: ``unsuppmodes`` and the setters of bond_options.c, and bond_changelink
+of bond_netlink.c. Options that the kernel accepts and ignores are refused too, because they would have no effect.
 """
 
 from _socket import AF_INET, AF_INET6, inet_pton
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 
     from cni_sriov_bond.kernel.bond_options import BondOptions
 
-MIIMON = 100  # ms, where the config says nothing
+MIIMON = 100  # ms, the default
 _WITH_ARP = tuple(mode for mode in MODES if mode not in MODES_WITHOUT_ARP_MONITOR)
 _WITH_PRIMARY = ("active-backup", "balance-tlb", "balance-alb")
 _LACP = ("802.3ad",)
-# Options that only some modes have. fail_over_mac, ad_select and lp_interval are taken by the kernel in any, to no effect.
+# Options of some modes only. The kernel accepts fail_over_mac, ad_select and lp_interval in every mode, without effect.
 _ONLY_IN = {
     "packets_per_slave": ("balance-rr",),
     "primary": _WITH_PRIMARY,
@@ -47,10 +47,10 @@ _ONLY_IN = {
 
 
 def swaps_macs(options: "BondOptions") -> str:
-    """Return what of the options has the kernel move MACs from port to port while the bond is up, or "" where nothing does.
+    """Return the option with which the kernel moves MACs between ports while the bond is up, or "".
 
-    Each port of such a bond must have a MAC of its own when it is added (bond_alb.c, alb_handle_addr_collision_on_attach;
-    bond_main.c has fail_over_mac follow invent one otherwise), and a NIC lets only a trusted VF change it afterwards.
+    Each port of such a bond must have its own MAC when it is added (bond_alb.c, alb_handle_addr_collision_on_attach; with
+    fail_over_mac follow, bond_main.c else generates one). Later only a trusted VF may change its MAC.
     """
     mode = mode_of(options)
     if mode in ("balance-tlb", "balance-alb"):
@@ -58,88 +58,88 @@ def swaps_macs(options: "BondOptions") -> str:
     return "failOverMac follow" if words("fail_over_mac", number_of(options, "fail_over_mac")) == "follow" else ""
 
 
-def mistakes(options: "BondOptions", primary: bool, link_monitor: str, invalid: "set[str]") -> list[Issue]:
-    """Return everything that does not go together, with the options' kernel names as paths.
+def conflicts(options: "BondOptions", primary: bool, link_monitor: str, invalid: "set[str]") -> list[Issue]:
+    """Return the issues of options that exclude each other; a path has the kernel name of an option.
 
-    :param primary: whether the config names a primary.
-    :param invalid: options that are wrong in themselves, which are told elsewhere and left out of ``options``.
+    :param primary: whether the config has a primary, which is not among the options yet.
+    :param invalid: names of options that the schema refused. They are not in ``options``, and not missing either.
     """
-    found = [] if "mode" in invalid else _mode_mistakes(options, primary)
-    found += _monitor_mistakes(options, invalid)
-    found += _delay_mistakes(options, link_monitor, invalid)
+    problems = [] if "mode" in invalid else _mode_conflicts(options, primary)
+    problems += _monitor_conflicts(options, invalid)
+    problems += _delay_conflicts(options, link_monitor, invalid)
     for name, (_, family) in TARGETS.items():
-        found += _target_mistakes(name, targets_of(options, name), family)
-    return found
+        problems += _target_issues(name, targets_of(options, name), family)
+    return problems
 
 
-def _mode_mistakes(options: "BondOptions", primary: bool) -> list[Issue]:
+def _mode_conflicts(options: "BondOptions", primary: bool) -> list[Issue]:
     mode = mode_of(options)
-    found = []
+    problems = []
     for name, modes in _ONLY_IN.items():
-        given = primary if name == "primary" else name in options
-        if not given or mode in modes or (name == "fail_over_mac" and options[name] == 0):
+        present = primary if name == "primary" else name in options
+        if not present or mode in modes or (name == "fail_over_mac" and options[name] == 0):
             continue
         if modes is _WITH_ARP:
-            found.append(Issue((name,), f"the mode {mode} has no ARP monitor; leave out {name}"))
+            problems.append(Issue((name,), f"mode {mode} has no ARP monitor; remove {name}"))
         else:
-            found.append(Issue((name,), f"the mode {mode} has no {name}, which is one of {' and '.join(modes)}"))
-    return found
+            problems.append(Issue((name,), f"mode {mode} has no {name}; remove it, or use mode {' or '.join(modes)}"))
+    return problems
 
 
-def _monitor_mistakes(options: "BondOptions", invalid: "set[str]") -> list[Issue]:
-    found = []
+def _monitor_conflicts(options: "BondOptions", invalid: "set[str]") -> list[Issue]:
+    problems = []
     if number_of(options, "arp_interval"):
         if not any(targets_of(options, name) or name in invalid for name in TARGETS):
-            found.append(Issue(("arp_interval",), "arp_interval needs arp_ip_target or ns_ip6_target: whom to ask"))
+            problems.append(Issue(("arp_interval",), "arp_interval needs a target: add arp_ip_target or ns_ip6_target"))
         if number_of(options, "miimon"):
-            sentence = "arp_interval and miimon exclude each other: the kernel watches by one"
-            found.append(Issue(("arp_interval",), sentence))
+            sentence = "arp_interval and miimon exclude each other: the kernel has one link monitor at a time"
+            problems.append(Issue(("arp_interval",), sentence))
     elif number_of(options, "arp_validate") and "arp_interval" not in invalid:
-        word = words("arp_validate", number_of(options, "arp_validate"))
-        sentence = f"arp_validate {word} needs arp_interval and a target: the kernel validates its own questions' answers"
-        found.append(Issue(("arp_validate",), sentence))
-    return found
+        value = words("arp_validate", number_of(options, "arp_validate"))
+        sentence = f"arp_validate {value} needs arp_interval and a target: it validates packets of the ARP monitor"
+        problems.append(Issue(("arp_validate",), sentence))
+    return problems
 
 
-def _delay_mistakes(options: "BondOptions", link_monitor: str, invalid: "set[str]") -> list[Issue]:
-    named = [name for name in DELAYS if name in options]
-    if not named or "miimon" in invalid:
+def _delay_conflicts(options: "BondOptions", link_monitor: str, invalid: "set[str]") -> list[Issue]:
+    delays = [name for name in DELAYS if name in options]
+    if not delays or "miimon" in invalid:
         return []
-    every = number_of({"miimon": MIIMON, **options}, "miimon")
-    if number_of(options, "arp_interval") or every == 0:
-        return [Issue((name,), f"{name} needs miimon: it delays what carrier says") for name in named]
+    miimon = number_of({"miimon": MIIMON, **options}, "miimon")
+    if number_of(options, "arp_interval") or miimon == 0:
+        return [Issue((name,), f"{name} needs miimon: it delays changes of carrier") for name in delays]
     if link_monitor == "arp":
-        sentence = "and linkMonitor arp exclude each other: it delays what carrier says"
-        return [Issue((name,), f"{name} {sentence}") for name in named]
-    found = []
-    for name in named:
+        sentence = "and linkMonitor arp exclude each other: it delays changes of carrier"
+        return [Issue((name,), f"{name} {sentence}") for name in delays]
+    problems = []
+    for name in delays:
         delay = number_of(options, name)
-        near = delay // every * every
-        if near != delay:
-            sentence = f"{name} {delay} is no multiple of miimon {every}, in which the kernel counts; make it {near}"
-            found.append(Issue((name,), sentence))
-    return found
+        rounded = delay // miimon * miimon
+        if rounded != delay:
+            sentence = f"{name} {delay} is not a multiple of miimon {miimon}, to which the kernel rounds down; use {rounded}"
+            problems.append(Issue((name,), sentence))
+    return problems
 
 
-def _target_mistakes(name: str, targets: list[str], family: int) -> list[Issue]:
-    found = []
+def _target_issues(name: str, targets: list[str], family: int) -> list[Issue]:
+    problems = []
     seen = set()
-    for place, ip in enumerate(targets):
-        path = (name, place)
+    for index, ip in enumerate(targets):
+        path = (name, index)
         try:
             octets = inet_pton(family, ip)
         except (OSError, ValueError):
-            found.append(Issue(path, f"{name} {ip!r} is no address"))
+            problems.append(Issue(path, f"{name} {ip!r} is not an address"))
             continue
         if _UNUSABLE[family](octets):
-            found.append(Issue(path, f"{name} {ip} is not the address of one neighbour"))
+            problems.append(Issue(path, f"{name} {ip} is not a possible target; use the unicast address of a neighbour"))
         if octets in seen:
-            found.append(Issue(path, f"{name} {ip} is there twice"))
+            problems.append(Issue(path, f"{name} {ip} is listed twice"))
         seen.add(octets)
-    return found
+    return problems
 
 
-# bonding.h, IS_IP_TARGET_UNUSABLE_ADDRESS and bond_is_ip6_target_ok; and IPv4 multicast, which nobody answers for.
+# bonding.h, IS_IP_TARGET_UNUSABLE_ADDRESS and bond_is_ip6_target_ok; and IPv4 multicast, for which no host answers ARP.
 _UNUSABLE: "dict[int, Callable[[bytes], bool]]" = {
     AF_INET: lambda ip: not any(ip) or ip[0] >= 224,
     AF_INET6: lambda ip: (not any(ip[:15]) and ip[15] < 2) or ip[0] == 255,

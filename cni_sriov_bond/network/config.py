@@ -1,4 +1,4 @@
-"""The plugin's own network config: a JSON object in, validated values out, every mistake told at once."""
+"""The network config of the plugin: a JSON object becomes validated values. All mistakes are reported in one error."""
 
 from cni_sriov_bond import files
 from cni_sriov_bond.cni.call import is_name
@@ -6,8 +6,8 @@ from cni_sriov_bond.cni.schema import issues, refuse
 from cni_sriov_bond.errors import Issue
 from cni_sriov_bond.files import is_path
 from cni_sriov_bond.kernel.bond_options import OPTIONS, TARGETS
-from cni_sriov_bond.network.arguments import NO_MAC, choose, is_mac, vlan_range
-from cni_sriov_bond.network.bond_rules import mistakes, swaps_macs
+from cni_sriov_bond.network.arguments import NOT_UNICAST, choose, is_mac, vlan_range
+from cni_sriov_bond.network.bond_rules import conflicts, swaps_macs
 from cni_sriov_bond.network.schema import NETWORK
 from cni_sriov_bond.ports import VfSettings
 
@@ -17,23 +17,24 @@ if TYPE_CHECKING:
 
     from cni_sriov_bond.kernel.bond_options import BondOptions
 
+# The keys that DEL and GC use.
 _FOR_TEARDOWN = frozenset(("name", "type", "stateDir", "ipam", "logLevel", "logFile"))
-_WORDS = frozenset(key for key, part in NETWORK["properties"].items() if part.get("type") == "string" or "enum" in part)
-_MOST_HINTS = 20
-# Keys of the specification that are in most configs, so that most calls need not compare any spelling.
+_TEXTS = frozenset(key for key, part in NETWORK["properties"].items() if part.get("type") == "string" or "enum" in part)
+_MAX_HINTS = 20
+# Keys of the specification that most configs have. They are skipped when spellings are compared.
 _OF_CNI = frozenset(("name", "cniVersion", "capabilities", "args", "runtimeConfig"))
 _SWITCHES = {"off": 0, "on": 1}
 _LINK_STATES = {"auto": 0, "enable": 1, "disable": 2}
 _VLAN_PROTOCOLS = {"802.1q": 0x8100, "802.1ad": 0x88A8}
-# bond-cni's spelling, the kernel's older names and its newer one are one option.
-_SPELLINGS = {"failOverMac": "fail_over_mac", "num_grat_arp": "num_peer_notif", "num_unsol_na": "num_peer_notif"}
+# Other names of an option: that of bond-cni, and older ones of the kernel.
+_ALIASES = {"failOverMac": "fail_over_mac", "num_grat_arp": "num_peer_notif", "num_unsol_na": "num_peer_notif"}
 
 
 class Network:
     """A validated network config.
 
-    ``raw`` is the config's own bytes for the delegate, ``document`` what they say, ``bond`` the bonding options by kernel
-    name, as numbers, ``vf`` what each VF is set to through its PF. ``prev_result`` and ``dns`` are foreign JSON.
+    ``raw`` is the text of the config for the delegate, ``document`` its JSON object, ``bond`` the bonding options by kernel
+    name, as numbers, ``vf`` the settings of each VF. ``prev_result`` and ``dns`` are JSON of other plugins.
     """
 
     __slots__ = (
@@ -66,72 +67,80 @@ class Network:
 
 
 def parse_network(data: bytes, document: "dict[str, Any]", version: str, args: str | None = None) -> Network:
-    """Check our own keys and return the network.
+    """Return the network of a config.
 
-    :param args: CNI_ARGS of an ADD; with None the attachment's own choices are not looked at.
-    :raises CniError: INVALID_CONFIG listing every mistake; INVALID_ENVIRONMENT for CNI_ARGS.
+    :param data: the text of the config.
+    :param document: its JSON object.
+    :param args: CNI_ARGS of an ADD. With None, requests of the attachment are ignored.
+    :raises CniError: INVALID_CONFIG with every mistake; INVALID_ENVIRONMENT for CNI_ARGS.
     """
     value = normalise(document)
-    found = issues(value, NETWORK)
-    invalid = {issue.key for issue in found}
-    good = {key: part for key, part in value.items() if key not in invalid}
-    bond = _bond_options(good)
-    found += _mistakes(good, invalid) + _bond_mistakes(good, bond, invalid)
+    problems = issues(value, NETWORK)
+    invalid = {issue.key for issue in problems}
+    # Rules about several keys must not see an invalid key, nor report it as missing.
+    valid = {key: part for key, part in value.items() if key not in invalid}
+    bond = _bond_options(valid)
+    problems += _value_issues(valid, invalid) + _bond_issues(valid, bond, invalid)
     if args is not None:
-        chosen, problems = choose(good, args)
-        found += problems
-        value.update(chosen)
-    refuse(document["name"], found, "; ".join(hints(document)) if found else "")
+        requested, wrong_requests = choose(valid, args)
+        problems += wrong_requests
+        value.update(requested)
+    refuse(document["name"], problems, "; ".join(hints(document)) if problems else "")
     return Network(data, document, value, version, bond)
 
 
 def parse_for_teardown(data: bytes, document: "dict[str, Any]", version: str) -> "tuple[Network, list[Issue]]":
-    """Return the network for a verb that gives things back, and what was left out of it.
+    """Return the network for DEL or GC, and the issues of the keys that are ignored.
 
-    A config that went wrong since the ADD must not keep anybody's bond or address: only what these verbs use is looked at.
+    A config that became invalid after the ADD must not prevent the release of a bond or address. So only the keys that these
+    verbs use are checked, and invalid ones are ignored.
 
-    :raises CniError: INVALID_CONFIG for a state directory that is none, since nothing can be found then.
+    :raises CniError: INVALID_CONFIG for an invalid stateDir, without which no lease can be read.
     """
     used = {key: part for key, part in normalise(document).items() if key in _FOR_TEARDOWN}
-    found = issues(used, NETWORK) + _path_mistakes(used)
-    invalid = {issue.key for issue in found}
+    problems = issues(used, NETWORK) + _path_issues(used)
+    invalid = {issue.key for issue in problems}
     if "stateDir" in invalid:
-        refuse(document["name"], found)
-    good = {key: part for key, part in used.items() if key not in invalid}
-    return Network(data, document, good, version, _bond_options(good)), found
+        refuse(document["name"], problems)
+    valid = {key: part for key, part in used.items() if key not in invalid}
+    return Network(data, document, valid, version, _bond_options(valid)), problems
 
 
 def normalise(document: "dict[str, Any]") -> "dict[str, Any]":
-    """Return the config without what is null or an empty word, which to Go is absent, and with numbers of the bond as numbers.
+    """Return the config as this plugin writes it: other plugins and templates write the same in other ways.
 
-    Templates render words that nobody gave as empty strings. bond-cni has ``miimon`` as a string of digits, the kernel takes
-    a number for each of its words, and sriov-cni takes a VLAN protocol in either case.
+    - A null, or an empty string, is removed: to Go it is absent, and templates render unset variables as empty strings.
+    - Digits in a string become a number for a bonding option, as bond-cni accepts them.
+    - A VLAN protocol becomes lower case, as sriov-cni accepts both.
     """
-    value = {key: part for key, part in document.items() if not (part is None or (part == "" and key in _WORDS))}
+    value = {key: part for key, part in document.items() if not (part is None or (part == "" and key in _TEXTS))}
     ipam = value.get("ipam")
     if isinstance(ipam, dict) and ipam.get("type", "") is None:
         value["ipam"] = {key: part for key, part in ipam.items() if key != "type"}
     for key, part in value.items():
         if not isinstance(part, str):
             continue
-        if _SPELLINGS.get(key, key) in OPTIONS and part.isascii() and part.isdecimal():
-            value[key] = int(part[:11])  # longer ones are out of every range
+        if _ALIASES.get(key, key) in OPTIONS and part.isascii() and part.isdecimal():
+            value[key] = int(part[:11])  # 11 digits are out of every range; int() refuses thousands
         elif key == "vlanProto":
             value[key] = part.lower()
     return value
 
 
 def hints(document: "dict[str, Any]") -> list[str]:
-    """Return which unknown keys are ours but for case, "_" and "-". They are no mistake: runtimes and templates add keys."""
+    """Return a hint for each unknown key that differs from a known one only in case, "_" or "-".
+
+    Unknown keys are not refused, because runtimes and templates add their own.
+    """
     known = NETWORK["properties"]
     unknown = [key for key in document if is_unknown(key)]
     names = {_bare(key): key for key in known} if unknown else {}
-    near = [key for key in unknown if _bare(key) in names][:_MOST_HINTS]
-    return [f"the key {key[:64]!r} is not known and ignored; did you mean {names[_bare(key)]}?" for key in near]
+    near = [key for key in unknown if _bare(key) in names][:_MAX_HINTS]
+    return [f"the key {key[:64]!r} is unknown and ignored; did you mean {names[_bare(key)]}?" for key in near]
 
 
 def is_unknown(key: str) -> bool:
-    """Return whether a key is neither ours nor one of the CNI specification."""
+    """Return whether a key is neither one of this plugin nor of the CNI specification."""
     return key not in NETWORK["properties"] and key not in _OF_CNI
 
 
@@ -140,79 +149,80 @@ def _bare(key: str) -> str:
 
 
 def is_pool_name(name: str) -> bool:
-    """Tell whether a pool may be called so: its name is a directory's and a part of file names."""
+    """Return whether a text is a valid pool name, which is used for a directory and in file names."""
     return len(name) <= 64 and is_name(name)
 
 
-def _mistakes(value: "dict[str, Any]", invalid: "set[str]") -> list[Issue]:
-    """Return what the schema's few words cannot tell: formats, and keys that do not go together.
+def _value_issues(value: "dict[str, Any]", invalid: "set[str]") -> list[Issue]:
+    """Return the issues that the schema cannot express: formats, and keys that exclude each other.
 
-    :param value: the config without the keys that are wrong in themselves, which are ``invalid``.
+    :param value: the config without the keys that the schema refuses.
+    :param invalid: those keys.
     """
-    found = []
+    problems = []
     pool = value.get("pool")
     if pool is not None and not is_pool_name(pool):
-        found.append(Issue(("pool",), f"pool {pool!r} is no name of a pool; use letters, digits, '_', '.' and '-'"))
-    found += _path_mistakes(value)
+        problems.append(Issue(("pool",), f"pool {pool!r} is not a valid pool name; use letters, digits, '_', '.' and '-'"))
+    problems += _path_issues(value)
     mac = value.get("mac")
     if mac is not None and not is_mac(mac):
-        found.append(Issue(("mac",), f"mac {mac!r} {NO_MAC}"))
-    found += _vlan_mistakes(value, invalid)
-    least, most = value.get("min_tx_rate") or 0, value.get("max_tx_rate") or 0
-    if most and least > most:
-        found.append(Issue(("min_tx_rate",), f"min_tx_rate {least} is above max_tx_rate {most}"))
-    return found
+        problems.append(Issue(("mac",), f"mac {mac!r} {NOT_UNICAST}"))
+    problems += _vlan_issues(value, invalid)
+    minimum, maximum = value.get("min_tx_rate") or 0, value.get("max_tx_rate") or 0
+    if maximum and minimum > maximum:
+        problems.append(Issue(("min_tx_rate",), f"min_tx_rate {minimum} is above max_tx_rate {maximum}"))
+    return problems
 
 
-def _path_mistakes(value: "dict[str, Any]") -> list[Issue]:
+def _path_issues(value: "dict[str, Any]") -> list[Issue]:
     paths = {key: value[key] for key in ("stateDir", "logFile") if isinstance(value.get(key), str) and value[key]}
-    return [Issue((key,), f"{key} {path!r} is no path") for key, path in paths.items() if not is_path(path)]
+    return [Issue((key,), f"{key} {path!r} is not a valid path") for key, path in paths.items() if not is_path(path)]
 
 
-def _vlan_mistakes(value: "dict[str, Any]", invalid: "set[str]") -> list[Issue]:
-    found = []
-    may_be_chosen = {"vlan", "vlanAllowed"} & invalid or "vlanAllowed" in value
+def _vlan_issues(value: "dict[str, Any]", invalid: "set[str]") -> list[Issue]:
+    problems = []
+    may_be_requested = {"vlan", "vlanAllowed"} & invalid or "vlanAllowed" in value
     key = "vlanQoS" if value.get("vlanQoS") else "vlanProto" if value.get("vlanProto", "802.1q") != "802.1q" else ""
-    if key and not (value.get("vlan") or may_be_chosen):
-        found.append(Issue((key,), "vlanQoS and vlanProto 802.1ad need a vlan of 1 to 4094"))
-    for place, entry in enumerate(value.get("vlanAllowed") or ()):
+    if key and not (value.get("vlan") or may_be_requested):
+        problems.append(Issue((key,), "vlanQoS and vlanProto 802.1ad need a vlan of 1 to 4094"))
+    for index, entry in enumerate(value.get("vlanAllowed") or ()):
         if vlan_range(entry) is None:
-            sentence = f'vlanAllowed[{place}] {entry!r} is neither a VLAN nor a range of them like "100-199"'
-            found.append(Issue(("vlanAllowed", place), sentence))
-    return found
+            sentence = f'vlanAllowed[{index}] {entry!r} is neither a VLAN nor a range like "100-199"'
+            problems.append(Issue(("vlanAllowed", index), sentence))
+    return problems
 
 
-def _bond_mistakes(value: "dict[str, Any]", options: "BondOptions", invalid: "set[str]") -> list[Issue]:
-    found = []
-    keys: dict[str, str] = {}  # how the config spells an option
-    for key, name in _SPELLINGS.items():
+def _bond_issues(value: "dict[str, Any]", options: "BondOptions", invalid: "set[str]") -> list[Issue]:
+    problems = []
+    keys: dict[str, str] = {}  # the name that the config uses for an option
+    for key, name in _ALIASES.items():
         if key in value:
             keys.setdefault(name, key)
         if key in value and name in value and _number(name, value[key]) != _number(name, value[name]):
-            sentence = f"{key} {value[key]!r} and {name} {value[name]!r} are one option; leave one out"
-            found.append(Issue((key,), sentence))
+            sentence = f"{key} {value[key]!r} and {name} {value[name]!r} are the same option; remove one"
+            problems.append(Issue((key,), sentence))
     swaps = swaps_macs(options)
     if swaps and value.get("trust") != "on" and "trust" not in invalid:
-        sentence = f"{swaps} moves MACs from port to port, which a NIC lets only trusted VFs do; set trust to on"
-        found.append(Issue(("trust",), sentence))
-    names = {_SPELLINGS.get(key, key) for key in invalid}
-    for issue in mistakes(options, "primary" in value, value.get("linkMonitor", "auto"), names):
+        sentence = f"{swaps} moves MACs between ports, which NICs allow only to trusted VFs; set trust to on"
+        problems.append(Issue(("trust",), sentence))
+    names = {_ALIASES.get(key, key) for key in invalid}
+    for issue in conflicts(options, "primary" in value, value.get("linkMonitor", "auto"), names):
         key = issue.key
-        found.append(Issue((key if key in value else keys.get(key, key), *issue.path[1:]), issue.sentence))
-    return found
+        problems.append(Issue((key if key in value else keys.get(key, key), *issue.path[1:]), issue.sentence))
+    return problems
 
 
 def _bond_options(value: "dict[str, Any]") -> "BondOptions":
-    """Return what the config says of the bond, by kernel name and number; ``mode`` is always there."""
+    """Return the bonding options of the config by kernel name, as numbers; ``mode`` is always present."""
     options: BondOptions = {"mode": _number("mode", value.get("mode", "balance-xor"))}
     for key, part in value.items():
-        name = _SPELLINGS.get(key, key)
+        name = _ALIASES.get(key, key)
         if name in TARGETS:
             options[name] = part
         elif name in OPTIONS and name != "primary":
             options[name] = _number(name, part)
     if options["mode"] == 2 and "xmit_hash_policy" not in options:
-        # layer2, the kernel's default, sends everything that goes to the gateway over one NIC.
+        # layer2, the kernel's default, sends all traffic to the gateway over one NIC.
         options["xmit_hash_policy"] = _number("xmit_hash_policy", "layer3+4")
     return options
 
@@ -222,8 +232,8 @@ def _number(name: str, value: "str | int") -> int:
 
 
 def _vf_settings(value: "dict[str, Any]") -> VfSettings:
-    """Return what each port's VF is set to through its PF; what the config does not say stays alone."""
-    # Secure by default: without a word in the config a container has neither trust nor a foreign source MAC.
+    """Return the settings of each VF; what the config does not have is left unchanged."""
+    # Secure by default: unless the config allows it, a container has no trust and cannot send from another MAC.
     vf = VfSettings(spoofchk=_SWITCHES[value.get("spoofchk", "on")], trust=_SWITCHES[value.get("trust", "off")])
     vf.vlan = value.get("vlan")
     if vf.vlan is not None:

@@ -28,7 +28,7 @@ def test_two_texts_of_one_address_have_one_key() -> None:
 @pytest.mark.parametrize("text", ["", "10.0.0", "10.0.0.256", "10.0.0.1/8", "fd00::g", "fe80::1%eth0", "\0", "\ud800", 5, None])
 def test_what_is_no_address_is_a_value_error(text: object) -> None:
     for read in (address.packed, address.to_number):
-        with pytest.raises(ValueError, match="is no address"):
+        with pytest.raises(ValueError, match="is not an address"):
             read(text)
 
 
@@ -38,7 +38,7 @@ def test_what_is_no_address_is_a_value_error(text: object) -> None:
 )  # fmt: skip
 def test_what_is_no_network_is_a_value_error(text: str) -> None:
     """Neither is one of mapped addresses, whose prefix could be meant for either family."""
-    with pytest.raises(ValueError, match="is no network"):
+    with pytest.raises(ValueError, match="is not a network"):
         address.network(text)
 
 

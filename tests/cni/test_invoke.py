@@ -155,8 +155,8 @@ def test_its_own_error_is_kept(tmp_path: Path, code: int) -> None:
         ("exit 1", "failed with status 1 at ADD"),
         ('echo \'{"code":0,"msg":"permission denied"}\'; exit 1', "failed with status 1 at ADD: {"),
         ("echo '[]'; exit 1", "failed with status 1 at ADD: []"),
-        ("kill -SEGV $$", "died of signal 11 at ADD"),
-        ("kill -KILL $$", "died of signal 9 at ADD"),
+        ("kill -SEGV $$", "was killed by signal 11 at ADD"),
+        ("kill -KILL $$", "was killed by signal 9 at ADD"),
         (f"echo '{ANSWER}'; exit 1", "failed with status 1 at ADD"),
     ],
 )

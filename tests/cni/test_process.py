@@ -60,10 +60,10 @@ def state(plugin: Plugin) -> "Iterator[Path]":
         (b'{"name":"net1"} x', DECODING_FAILURE, "more text after the JSON document"),
         (b'\xef\xbb\xbf{"name":"net1"}', DECODING_FAILURE, "no JSON value at character 0"),
         ('{"name":"net1"}'.encode("utf-16"), DECODING_FAILURE, "no JSON value at character 0"),
-        (b"[]", DECODING_FAILURE, "it is a list, not an object"),
-        (b'"x"', DECODING_FAILURE, "it is a str, not an object"),
-        (b"5", DECODING_FAILURE, "it is a int, not an object"),
-        (b"true", DECODING_FAILURE, "it is a bool, not an object"),
+        (b"[]", DECODING_FAILURE, "it is not a JSON object"),
+        (b'"x"', DECODING_FAILURE, "it is not a JSON object"),
+        (b"5", DECODING_FAILURE, "it is not a JSON object"),
+        (b"true", DECODING_FAILURE, "it is not a JSON object"),
         (b"null", INVALID_CONFIG, "missing network name"),
         (b"{}", INVALID_CONFIG, "missing network name"),
         (b'{"name":"net1","x":NaN}', DECODING_FAILURE, "NaN is not JSON"),
@@ -122,7 +122,7 @@ def test_what_is_shown_of_a_long_name_is_short(plugin: Plugin, state: Path) -> N
 @pytest.mark.parametrize("path", ["/x\0", "/x\ud800"])
 def test_what_can_be_no_path_is_told(plugin: Plugin, state: Path, key: str, path: str) -> None:
     """JSON can say texts that no file is called by."""
-    assert f"{key} {path!r} is no path" in plugin.run("ADD", plugin.config(**{key: path})).error(INVALID_CONFIG)
+    assert f"{key} {path!r} is not a valid path" in plugin.run("ADD", plugin.config(**{key: path})).error(INVALID_CONFIG)
 
 
 def test_a_log_that_nobody_reads_does_not_stop_us(plugin: Plugin, state: Path, tmp_path: Path) -> None:
@@ -200,10 +200,10 @@ def test_an_unknown_command_is_told_after_the_config_is_read(plugin: Plugin, sta
         ({"CNI_CONTAINERID": "a\udcff"}, "invalid characters in containerID a\udcff"),
         ({"CNI_IFNAME": "a234567890123456"}, "'a234567890123456' is longer than 15 bytes"),
         ({"CNI_IFNAME": "é" * 8}, "is longer than 15 bytes"),
-        ({"CNI_IFNAME": "a/b"}, "'a/b' is not one for a device"),
-        ({"CNI_IFNAME": ".."}, "'..' is not one for a device"),
-        ({"CNI_IFNAME": "a:b"}, "'a:b' is not one for a device"),
-        ({"CNI_IFNAME": "a\u00a0b"}, "is not one for a device"),
+        ({"CNI_IFNAME": "a/b"}, "'a/b' is not valid for a network device"),
+        ({"CNI_IFNAME": ".."}, "'..' is not valid for a network device"),
+        ({"CNI_IFNAME": "a:b"}, "'a:b' is not valid for a network device"),
+        ({"CNI_IFNAME": "a\u00a0b"}, "is not valid for a network device"),
         ({"CNI_IFNAME": "lo"}, "lo is the container's loopback"),
     ],
 )
@@ -266,7 +266,7 @@ def test_a_slip_in_a_key_is_a_warning_and_no_error(plugin: Plugin, state: Path) 
     """Unknown keys are ignored, but one that is ours in another spelling is told at ADD in the log (C7)."""
     answer = plugin.run("ADD", plugin.config(Vlan=100))
     assert "CNI_NETNS '/none' does not exist" in answer.error(INVALID_NETNS)
-    assert answer.err == "sriov-bond ADD c1 eth0: warning: the key 'Vlan' is not known and ignored; did you mean vlan?\n"
+    assert answer.err == "sriov-bond ADD c1 eth0: warning: the key 'Vlan' is unknown and ignored; did you mean vlan?\n"
     assert plugin.run("DEL", plugin.config(Vlan=100)) == Answer(0, "", "")
 
 
@@ -296,7 +296,7 @@ def test_old_versions_without_addresses_are_refused_before_anything_is_done(plug
 def test_a_bad_prevresult_is_told_at_add(plugin: Plugin, state: Path, before: dict[str, Any]) -> None:
     """What an earlier plugin said must be a result (contract 4, 27)."""
     answer = plugin.run("ADD", plugin.config(prevResult=before))
-    assert "prevResult of network 'net1' is no CNI result" in answer.error(DECODING_FAILURE)
+    assert "prevResult of network 'net1' is not a valid CNI result" in answer.error(DECODING_FAILURE)
 
 
 def test_a_bad_prevresult_does_not_stop_a_del(plugin: Plugin, state: Path) -> None:
@@ -311,8 +311,8 @@ def test_a_bad_prevresult_does_not_stop_a_del(plugin: Plugin, state: Path) -> No
     ("args", "words"),
     [
         ("FOO", "CNI_ARGS: invalid pair 'FOO'"),
-        ("MAC=01:00:00:00:00:01", "CNI_ARGS MAC '01:00:00:00:00:01' is not the MAC of one host"),
-        ("IgnoreUnknown=1;VLAN=200", "CNI_ARGS VLAN asks for VLAN 200, which is not in the network's vlanAllowed"),
+        ("MAC=01:00:00:00:00:01", "CNI_ARGS MAC '01:00:00:00:00:01' is not a unicast MAC"),
+        ("IgnoreUnknown=1;VLAN=200", "CNI_ARGS VLAN requests VLAN 200, which is not in the network's vlanAllowed"),
     ],
 )
 def test_bad_arguments_stop_an_add_and_nothing_else(plugin: Plugin, state: Path, args: str, words: str) -> None:

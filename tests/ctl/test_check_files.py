@@ -198,7 +198,7 @@ def test_a_tab_in_a_host_file_is_no_mistake(check: Any) -> None:
         ('"vlan": 100', '"vlanQoS": 3', ["7: plugins[0].vlanQoS: vlanQoS and vlanProto 802.1ad need a vlan of 1 to 4094"]),
         ('"vlan": 100', '"mac": "01:00:00:00:00:00", "vlan": 9999', [
             "7: plugins[0].vlan: must be from 0 to 4094, not 9999",
-            "7: plugins[0].mac: mac '01:00:00:00:00:00' is not the MAC of one host; write it like 02:11:22:33:44:55",
+            "7: plugins[0].mac: mac '01:00:00:00:00:00' is not a unicast MAC; write it like 02:11:22:33:44:55",
         ]),
         ('"vlan": 100', '"min_tx_rate": 9,\n"max_tx_rate": 3', [
             "7: plugins[0].min_tx_rate: min_tx_rate 9 is above max_tx_rate 3"
@@ -220,7 +220,7 @@ def test_a_tab_in_a_host_file_is_no_mistake(check: Any) -> None:
         ('[{"subnet": "10.100.0.0/24"}]', '{"subnet": "10.100.0.0/24"}', [
             '11: plugins[0].ipam.ranges[0]: must be a list, not {"subnet": "10.100.0.0/24"}'
         ]),
-        ('"10.100.0.0/24"', '"10.100.0.0/33"', ["11: plugins[0].ipam.ranges[0][0]: '10.100.0.0/33' is no network"]),
+        ('"10.100.0.0/24"', '"10.100.0.0/33"', ["11: plugins[0].ipam.ranges[0][0]: '10.100.0.0/33' is not a network"]),
         ('"subnet": "10', '"vlan": 1, "subnet": 10, "x": "', [
             "11: plugins[0].ipam.ranges[0][0].subnet: must be a string, not 10"
         ]),

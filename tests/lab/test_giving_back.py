@@ -84,7 +84,7 @@ def delegates(product: Product) -> "Iterator[Product]":
     [
         ("refuses", 11, "no address is free"),
         ("crashes", 102, "the IPAM plugin crashes failed with status 3 at ADD: something broke"),
-        ("babbles", 6, "the IPAM plugin babbles gave no CNI result"),
+        ("babbles", 6, "the IPAM plugin babbles returned no valid CNI result"),
         ("empty", 102, "returned missing IP config"),
         ("badroute", 100, "cannot add the route 10.0.0.0/8 via 10.7.7.7"),
     ],

@@ -196,7 +196,7 @@ def test_which_modes_work_on_this_nic(product: Product, whole_table: bool) -> No
             row = f"| {mode} | {fail_over} | {trust} | {spoofchk} | {said} | {before} | {after} |"
             print(row)
             if (mode, fail_over) in SWAPS and trust == "off":
-                as_it_should = "which a NIC lets only trusted VFs do" in said
+                as_it_should = "which NICs allow only to trusted VFs" in said
             else:
                 as_it_should = said == "done" and before == 3 and (after == 3 or (mode, fail_over) in NOT_BY_ITSELF)
             wrong += [] if as_it_should else [row]

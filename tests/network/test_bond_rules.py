@@ -20,48 +20,66 @@ ARP = {"arp_interval": 100, "arp_ip_target": ["10.0.0.1"]}
     [
         (
             {"mode": "active-backup", "packets_per_slave": 1},
-            "has no packets_per_slave, which is one of balance-rr",
+            "has no packets_per_slave; remove it, or use mode balance-rr",
         ),
         (
             {"primary": "A"},
-            "the mode balance-xor has no primary, which is one of active-backup and balance-tlb and",
+            "mode balance-xor has no primary; remove it, or use mode active-backup or balance-tlb or",
         ),
-        ({"mode": "balance-rr", "failOverMac": "active"}, "the mode balance-rr has no fail_over_mac"),
-        *(({"mode": "active-backup", key: value}, f"has no {key}, which is one of 802.3ad") for key, value in LACP.items()),
+        ({"mode": "balance-rr", "failOverMac": "active"}, "mode balance-rr has no fail_over_mac"),
+        *(
+            ({"mode": "active-backup", key: value}, f"has no {key}; remove it, or use mode 802.3ad")
+            for key, value in LACP.items()
+        ),
         ({"mode": "balance-rr", "tlb_dynamic_lb": 0}, "has no tlb_dynamic_lb"),
         ({"mode": "active-backup", "lp_interval": 1}, "has no lp_interval"),
-        ({"mode": "802.3ad", "arp_interval": 0}, "the mode 802.3ad has no ARP monitor; leave out arp_interval"),
-        ({"mode": "balance-tlb"}, "the mode balance-tlb moves MACs from port to port, which a NIC lets only trusted VFs do"),
-        ({"mode": 6, "trust": "off"}, "the mode balance-alb moves MACs from port to port"),
-        ({"mode": "active-backup", "failOverMac": "follow"}, "failOverMac follow moves MACs from port to port"),
-        ({"mode": "balance-tlb", "arp_validate": "none"}, "has no ARP monitor; leave out arp_validate"),
-        ({"mode": "balance-alb", "arp_missed_max": 3}, "has no ARP monitor; leave out arp_missed_max"),
+        ({"mode": "802.3ad", "arp_interval": 0}, "mode 802.3ad has no ARP monitor; remove arp_interval"),
+        ({"mode": "balance-tlb"}, "mode balance-tlb moves MACs between ports, which NICs allow only to trusted VFs"),
+        ({"mode": 6, "trust": "off"}, "mode balance-alb moves MACs between ports"),
+        ({"mode": "active-backup", "failOverMac": "follow"}, "failOverMac follow moves MACs between ports"),
+        ({"mode": "balance-tlb", "arp_validate": "none"}, "has no ARP monitor; remove arp_validate"),
+        ({"mode": "balance-alb", "arp_missed_max": 3}, "has no ARP monitor; remove arp_missed_max"),
         ({"arp_validate": "all"}, "arp_validate all needs arp_interval and a target"),
         ({**ARP, "updelay": 100}, "updelay needs miimon"),
         ({"miimon": 0, "downdelay": 100}, "downdelay needs miimon"),
         ({"peer_notif_delay": 100, "linkMonitor": "arp"}, "peer_notif_delay and linkMonitor arp exclude each other"),
-        ({"updelay": 150}, "updelay 150 is no multiple of miimon 100, in which the kernel counts; make it 100"),
+        ({"updelay": 150}, "updelay 150 is not a multiple of miimon 100, to which the kernel rounds down; use 100"),
         (
             {"miimon": 80, "downdelay": 200},
-            "downdelay 200 is no multiple of miimon 80, in which the kernel counts; make it",
+            "downdelay 200 is not a multiple of miimon 80, to which the kernel rounds down; use 160",
         ),
-        ({"mode": "active-backup", "failOverMac": 1, "fail_over_mac": 2}, "failOverMac 1 and fail_over_mac 2 are one option"),
-        ({"num_grat_arp": 1, "num_peer_notif": 2}, "num_grat_arp 1 and num_peer_notif 2 are one option"),
-        ({"arp_ip_target": ["10.0.0.1", "10.0.0.1"]}, "arp_ip_target 10.0.0.1 is there twice"),
-        ({"arp_ip_target": ["0.0.0.0"]}, "arp_ip_target 0.0.0.0 is not the address of one neighbour"),
-        ({"arp_ip_target": ["224.0.0.1"]}, "arp_ip_target 224.0.0.1 is not the address of one neighbour"),
-        ({"arp_ip_target": ["255.255.255.255"]}, "arp_ip_target 255.255.255.255 is not the address of one neighbour"),
-        ({"ns_ip6_target": ["fd00::1", "fd00:0::1"]}, "ns_ip6_target fd00:0::1 is there twice"),
-        ({"ns_ip6_target": ["::"]}, "ns_ip6_target :: is not the address of one neighbour"),
-        ({"ns_ip6_target": ["::1"]}, "ns_ip6_target ::1 is not the address of one neighbour"),
-        ({"ns_ip6_target": ["ff02::1"]}, "ns_ip6_target ff02::1 is not the address of one neighbour"),
-        ({"arp_ip_target": ["10.0.0.256"]}, "arp_ip_target '10.0.0.256' is no address"),
-        ({"arp_ip_target": ["fd00::1"]}, "arp_ip_target 'fd00::1' is no address"),
-        ({"arp_ip_target": ["10.0.0.1\0"]}, "is no address"),
-        ({"ns_ip6_target": ["10.0.0.1"]}, "ns_ip6_target '10.0.0.1' is no address"),
-        ({"arp_interval": 100}, "arp_interval needs arp_ip_target"),
+        (
+            {"mode": "active-backup", "failOverMac": 1, "fail_over_mac": 2},
+            "failOverMac 1 and fail_over_mac 2 are the same option",
+        ),
+        ({"num_grat_arp": 1, "num_peer_notif": 2}, "num_grat_arp 1 and num_peer_notif 2 are the same option"),
+        ({"arp_ip_target": ["10.0.0.1", "10.0.0.1"]}, "arp_ip_target 10.0.0.1 is listed twice"),
+        (
+            {"arp_ip_target": ["0.0.0.0"]},
+            "arp_ip_target 0.0.0.0 is not a possible target; use the unicast address of a neighbour",
+        ),
+        (
+            {"arp_ip_target": ["224.0.0.1"]},
+            "arp_ip_target 224.0.0.1 is not a possible target; use the unicast address of a neighbour",
+        ),
+        (
+            {"arp_ip_target": ["255.255.255.255"]},
+            "arp_ip_target 255.255.255.255 is not a possible target; use the unicast address of a neighbour",
+        ),
+        ({"ns_ip6_target": ["fd00::1", "fd00:0::1"]}, "ns_ip6_target fd00:0::1 is listed twice"),
+        ({"ns_ip6_target": ["::"]}, "ns_ip6_target :: is not a possible target; use the unicast address of a neighbour"),
+        ({"ns_ip6_target": ["::1"]}, "ns_ip6_target ::1 is not a possible target; use the unicast address of a neighbour"),
+        (
+            {"ns_ip6_target": ["ff02::1"]},
+            "ns_ip6_target ff02::1 is not a possible target; use the unicast address of a neighbour",
+        ),
+        ({"arp_ip_target": ["10.0.0.256"]}, "arp_ip_target '10.0.0.256' is not an address"),
+        ({"arp_ip_target": ["fd00::1"]}, "arp_ip_target 'fd00::1' is not an address"),
+        ({"arp_ip_target": ["10.0.0.1\0"]}, "is not an address"),
+        ({"ns_ip6_target": ["10.0.0.1"]}, "ns_ip6_target '10.0.0.1' is not an address"),
+        ({"arp_interval": 100}, "arp_interval needs a target"),
         ({"arp_interval": 100, "miimon": 100, "arp_ip_target": ["10.0.0.1"]}, "arp_interval and miimon exclude"),
-        ({"arp_interval": 100, "mode": "802.3ad", "arp_ip_target": ["10.0.0.1"]}, "the mode 802.3ad has no ARP monitor"),
+        ({"arp_interval": 100, "mode": "802.3ad", "arp_ip_target": ["10.0.0.1"]}, "mode 802.3ad has no ARP monitor"),
         ({"arp_interval": 100, "mode": "balance-alb", "arp_ip_target": ["10.0.0.1"]}, "balance-alb has no ARP monitor"),
         ({"miimon": "9" * 20}, "miimon must be from 0 to 600000"),
         ({"miimon": "-1"}, "miimon must be a whole number"),
@@ -87,6 +105,6 @@ def test_an_issue_has_the_path_of_the_option() -> None:
     options: BondOptions = {
         "mode": 2, "arp_interval": 100, "miimon": 100, "arp_ip_target": ["10.0.0.1", "x"], "arp_validate": 3, "updelay": 50,
     }  # fmt: skip
-    issues = bond_rules.mistakes(options, True, "auto", set())
+    issues = bond_rules.conflicts(options, True, "auto", set())
     assert [issue.path for issue in issues] == [("primary",), ("arp_interval",), ("updelay",), ("arp_ip_target", 1)]
-    assert issues[-1].sentence == "arp_ip_target 'x' is no address"
+    assert issues[-1].sentence == "arp_ip_target 'x' is not an address"

@@ -137,7 +137,7 @@ def test_unknown_keys_are_ignored() -> None:
 )  # fmt: skip
 def test_a_known_key_in_another_spelling_is_hinted_at(key: str, meant: str) -> None:
     """A slip in case, "_" or "-" is told in the log, and beside the mistakes of a config that is refused."""
-    assert config.hints(network(**{key: 1}).document) == [f"the key '{key}' is not known and ignored; did you mean {meant}?"]
+    assert config.hints(network(**{key: 1}).document) == [f"the key '{key}' is unknown and ignored; did you mean {meant}?"]
     with pytest.raises(CniError) as refused:
         network(**{key: 1, "mtu": 1})
     assert f"did you mean {meant}?" in refused.value.details
@@ -169,19 +169,19 @@ def test_the_delegates_bytes_are_untouched() -> None:
 @pytest.mark.parametrize(
     ("keys", "words"),
     [
-        ({"pool": "../etc"}, "pool '../etc' is no name of a pool"),
-        ({"pool": ".."}, "pool '..' is no name"),
-        ({"pool": "a/b"}, "pool 'a/b' is no name"),
-        ({"pool": "p" * 65}, "is no name of a pool"),
-        ({"mac": "zz:00:00:00:00:00"}, "mac 'zz:00:00:00:00:00' is not the MAC"),
-        ({"mac": "02:11:22:33:44"}, "is not the MAC"),
-        ({"mac": "02:11:22:33:44:55:66"}, "is not the MAC"),
-        ({"mac": "021122334455"}, "is not the MAC"),
-        ({"mac": "02:11:22:33:44:  "}, "is not the MAC"),
-        ({"mac": "2:11:22:33:44:55"}, "is not the MAC"),
-        ({"mac": "01:00:5e:00:00:01"}, "is not the MAC of one host"),
-        ({"mac": "ff:ff:ff:ff:ff:ff"}, "is not the MAC of one host"),
-        ({"mac": "00:00:00:00:00:00"}, "is not the MAC of one host"),
+        ({"pool": "../etc"}, "pool '../etc' is not a valid pool name"),
+        ({"pool": ".."}, "pool '..' is not a valid pool name"),
+        ({"pool": "a/b"}, "pool 'a/b' is not a valid pool name"),
+        ({"pool": "p" * 65}, "is not a valid pool name"),
+        ({"mac": "zz:00:00:00:00:00"}, "mac 'zz:00:00:00:00:00' is not a unicast MAC"),
+        ({"mac": "02:11:22:33:44"}, "is not a unicast MAC"),
+        ({"mac": "02:11:22:33:44:55:66"}, "is not a unicast MAC"),
+        ({"mac": "021122334455"}, "is not a unicast MAC"),
+        ({"mac": "02:11:22:33:44:  "}, "is not a unicast MAC"),
+        ({"mac": "2:11:22:33:44:55"}, "is not a unicast MAC"),
+        ({"mac": "01:00:5e:00:00:01"}, "is not a unicast MAC"),
+        ({"mac": "ff:ff:ff:ff:ff:ff"}, "is not a unicast MAC"),
+        ({"mac": "00:00:00:00:00:00"}, "is not a unicast MAC"),
         ({"vlanQoS": 3}, "need a vlan"),
         ({"vlanQoS": 3, "vlan": 0}, "need a vlan"),
         ({"vlanProto": "802.1ad"}, "need a vlan"),
