@@ -198,7 +198,7 @@ class Driver:
     def set_aside(self) -> None:
         """Put a bond that is free into quarantine."""
         name = self._random.choice(self._names)
-        if len(quarantine.bonds(self._where.path)) > len(self._names) // 3:
+        if len(self._where.quarantined()) > len(self._names) // 3:
             return
         held = self._where.lock_free_bond(name)
         if held is None:
@@ -212,7 +212,7 @@ class Driver:
 
     def bring_back(self) -> None:
         """Let bonds out of quarantine."""
-        for name in quarantine.bonds(self._where.path):
+        for name in self._where.quarantined():
             held = self._where.lock_bond(name)
             self._referee.begin_work(name)
             self._referee.end_aside(name)

@@ -20,8 +20,10 @@ from cni_sriov_bond.log import Log
 from cni_sriov_bond.plugin import recover, release
 from cni_sriov_bond.plugin.context import Context
 from cni_sriov_bond.pool import inventory, pool, pools, quarantine
+from cni_sriov_bond.pool.inventory import Inventory
 from cni_sriov_bond.pool.lease import PENDING, Lease
 from cni_sriov_bond.pool.record import Attachment, NetnsIdentity, Requested
+from cni_sriov_bond.ports import Bond
 from tests.soak.driver import Driver
 from tests.soak.referee import Referee
 from tests.soak.tally import Tally
@@ -67,7 +69,8 @@ def make(where: pool.Pool, size: int) -> None:
         }
         for number in range(1, size + 1)
     ]
-    inventory.write(where.path, {"version": 1, "pool": NAME, "boot_id": files.boot_id(), "nics": [], "bonds": bonds})
+    made = Inventory(NAME, files.boot_id(), [], [Bond.from_json(bond) for bond in bonds])
+    inventory.write(where.path, made)
 
 
 class Herd:
@@ -157,7 +160,7 @@ class Herd:
 def finish(where: pool.Pool) -> dict[str, list[str]]:
     """Give everything back as GC, DEL and an operator would, and say which bonds the pool then has to give."""
     context = Context(Log(), Deadline(600), Delegates(os.environ))
-    for name in quarantine.bonds(where.path):
+    for name in where.quarantined():
         quarantine.remove(where.path, name)
     found = recover.recover(where, recover.Unused(), context)
     for entry in where.entries():
