@@ -6,6 +6,7 @@ from errno import EIO, EMFILE, ENFILE, ENOENT, ENOMEM, ENOTDIR
 from fcntl import ioctl
 
 from cni_sriov_bond.errors import INVALID_NETNS, IO_FAILURE, CniError
+from cni_sriov_bond.kernel.netlink import Netlink
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -95,6 +96,12 @@ def require(path: str) -> Netns:
             INVALID_NETNS, f"CNI_NETNS {path!r} is the namespace that the plugin itself runs in; give the container's"
         )
     return found
+
+
+def open_netlink(namespace: Netns) -> Netlink:
+    """Return a netlink socket of a container's namespace."""
+    with Entered(namespace):
+        return Netlink(f"the container's namespace {namespace.path}")
 
 
 class Entered:
