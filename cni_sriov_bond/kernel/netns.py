@@ -1,6 +1,5 @@
 """A network namespace as a value: open, verify, identify, enter and leave."""
 
-import _ctypes
 import posix as os  # os itself costs an ADD 4 million instructions
 from errno import EIO, EMFILE, ENFILE, ENOENT, ENOMEM, ENOTDIR
 from fcntl import ioctl
@@ -156,6 +155,8 @@ def _call(function: str, *arguments: int) -> None:
     ``os.setns`` came with Python 3.12. ``_ctypes`` alone makes the call without the 2 ms that importing ``ctypes``
     costs, but cannot give errno, so a failed call is made once more through ``ctypes`` to learn the reason.
     """
+    import _ctypes  # late: its 700,000 instructions are for calls that enter a namespace
+
     library: Any = _ctypes
     address = library.dlsym(library.dlopen(None, 2), function)
     if library.call_function(address, arguments) == 0:
