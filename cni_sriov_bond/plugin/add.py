@@ -46,15 +46,17 @@ _CARRIER_SECONDS = 3.0
 class _Site:
     """What one ADD works on: the container's namespace, a netlink socket in it, and the lease.
 
-    :param port_in_use: the kernel's message, if a VF cannot become a port because something else uses it.
+    Two attributes are for the undo. ``delegate_started``: whether the delegate may have allocated addresses. ``port_in_use``:
+    the kernel's message if a VF cannot become a port because something else uses it.
     """
 
-    __slots__ = ("container", "lease", "namespace", "port_in_use")
+    __slots__ = ("container", "delegate_started", "lease", "namespace", "port_in_use")
 
     def __init__(self, namespace: "Netns", container: "Netlink", lease: "Lease") -> None:
         self.namespace = namespace
         self.container = container
         self.lease = lease
+        self.delegate_started = False
         self.port_in_use = ""
 
     @property
@@ -84,11 +86,11 @@ def add(call: "Call", network: "Network", context: "Context", answer: "Callable[
     work = context.until(context.deadline.keeping(UNDO_SECONDS))
     site = _Site(namespace, container, acquire(call, network, namespace, work))
     log.step(f"leased {site.lease.entry.bond}")
-    # Before the first step that changes the kernel. The undo needs no list of steps: the lease has all that it restores.
-    undo = _Undo(site, context)
+    # From here on every failure is undone, from the first step that changes the kernel. The undo needs no list of steps: the
+    # lease has all that it restores.
     try:
         _create(call, network, site, log)
-        undo.delegate_started = bool(executable)
+        site.delegate_started = bool(executable)
         ipam_result = _run_delegate(call, network, executable, site.lease.lock, work)
         log.step("ran the IPAM plugin")
         _configure(call, network, site, ipam_result, work)
@@ -99,35 +101,26 @@ def add(call: "Call", network: "Network", context: "Context", answer: "Callable[
         log.step("recorded")
         answer(result.build(result.join(before, ours), network.version))
     except BaseException as failed:
-        undo.run(failed)
+        _undo(site, context, failed)
         raise
     finally:
         site.lease.close()
 
 
-class _Undo:
-    """The undo of an unfinished ADD: it releases the lease."""
+def _undo(site: _Site, context: "Context", failed: BaseException) -> None:
+    """Undo an unfinished ADD by a release of its lease; add to the error's details what could not be undone."""
+    signal(SIGINT, SIG_IGN)  # a second Ctrl-C must not stop the undo
+    from cni_sriov_bond.plugin import release  # late: an ADD that succeeds does not need it
 
-    def __init__(self, site: _Site, context: "Context") -> None:
-        self._site = site
-        self._context = context
-        self.delegate_started = False
-
-    def run(self, failed: BaseException) -> None:
-        """Release the bond, and add to the error's details what could not be undone."""
-        signal(SIGINT, SIG_IGN)  # a second Ctrl-C must not stop the undo
-        from cni_sriov_bond.plugin import release  # late: an ADD that succeeds does not need it
-
-        site = self._site
-        policy = release.undo_policy(self.delegate_started, isinstance(failed, DelegateError))
-        outcome = release.release(site.lease, self._context, policy, site.namespace)
-        if outcome.free and site.port_in_use:
-            # What uses the VF cannot be seen from here, e.g. a macvlan in a namespace that outlived its container. The next
-            # ADD would take the same bond and fail too. The bond's lock is still held, so no ADD can take it in between.
-            outcome.run_step(_quarantine, site.lease, site.port_in_use)
-        if outcome.problems and isinstance(failed, CniError):
-            problems = "; ".join(problem.msg for problem in outcome.problems)
-            failed.details = f"{failed.details}; while undoing: {problems}".lstrip("; ")
+    policy = release.undo_policy(site.delegate_started, isinstance(failed, DelegateError))
+    outcome = release.release(site.lease, context, policy, site.namespace)
+    if outcome.free and site.port_in_use:
+        # What uses the VF cannot be seen from here, e.g. a macvlan in a namespace that outlived its container. The next ADD
+        # would take the same bond and fail too. The bond's lock is still held, so no ADD can take it in between.
+        outcome.run_step(_quarantine, site.lease, site.port_in_use)
+    if outcome.problems and isinstance(failed, CniError):
+        problems = "; ".join(problem.msg for problem in outcome.problems)
+        failed.details = f"{failed.details}; while undoing: {problems}".lstrip("; ")
 
 
 def _quarantine(lease: "Lease", reason: str) -> None:
