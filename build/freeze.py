@@ -1,5 +1,6 @@
 """Modules as a C table for the bootloader: those of our packages, and the encodings."""
 
+import ast
 import encodings
 import encodings.aliases
 import marshal
@@ -15,7 +16,7 @@ def table(root: Path) -> str:
     arrays, rows = [], []
     for number, (name, source, is_package) in enumerate(_modules(root)):
         filename = f"{name.replace('.', '/')}{'/__init__' if is_package else ''}.py"
-        code = marshal.dumps(compile(source, filename, "exec", dont_inherit=True, optimize=2))
+        code = marshal.dumps(compile(_without_types(source), filename, "exec", dont_inherit=True, optimize=2))
         arrays.append(f"static const unsigned char module_{number}[] = {{{','.join(map(str, code))}}};")
         fields = f'.name = "{name}", .code = module_{number}, .size = sizeof module_{number}, .is_package = {int(is_package)}'
         rows.append(f"    {{{fields}}},")
@@ -35,6 +36,29 @@ def _modules(root: Path) -> Iterator[tuple[str, str, bool]]:
         for file in sorted((root / package).rglob("*.py")):
             dotted = ".".join(file.relative_to(root).with_suffix("").parts)
             yield dotted.removesuffix(".__init__"), file.read_text(), file.name == "__init__.py"
+
+
+class _TypeRemover(ast.NodeTransformer):
+    """Removes annotations of functions and imports for types: no program reads them, and an ADD takes 1.1 million
+    instructions to load them. Annotations in a class stay, because a NamedTuple is made of them."""
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.FunctionDef:
+        self.generic_visit(node)
+        node.returns = None
+        arguments = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs, node.args.vararg, node.args.kwarg]
+        for argument in arguments:
+            if argument is not None:
+                argument.annotation = None
+        return node
+
+    def visit_If(self, node: ast.If) -> ast.AST | list[ast.stmt]:
+        self.generic_visit(node)
+        return node.orelse if ast.unparse(node.test) == "TYPE_CHECKING" else node
+
+
+def _without_types(source: str) -> ast.Module:
+    tree: ast.Module = _TypeRemover().visit(ast.parse(source))
+    return tree
 
 
 def _refuse_data(package: Path) -> None:

@@ -16,9 +16,10 @@ from cni_sriov_bond.kernel.netns import Entered, Netns, Temporary, own
 from cni_sriov_bond.log import Log
 from cni_sriov_bond.plugin.context import Context
 from cni_sriov_bond.pool import inventory, pool, pools
+from cni_sriov_bond.pool.inventory import Inventory
 from cni_sriov_bond.pool.lease import Lease
 from cni_sriov_bond.pool.record import Attachment, DelegateCall, NetnsIdentity, Requested
-from cni_sriov_bond.ports import VfSettings, VfState
+from cni_sriov_bond.ports import Bond, VfSettings, VfState
 from tests import measured, oracle
 
 if TYPE_CHECKING:
@@ -44,9 +45,20 @@ def make_pool(state_dir: Path, name: str = "db", size: int = 3) -> pool.Pool:
     """Create a pool on disk, as `sriov-bondctl up` does."""
     target = pool.Pool(str(state_dir), name)
     pools.make_directories(target)
-    bonds = [bond_entry(number) for number in range(1, size + 1)]
-    inventory.write(target.path, {"version": 1, "pool": name, "boot_id": files.boot_id(), "nics": [], "bonds": bonds})
+    bonds = [Bond.from_json(bond_entry(number)) for number in range(1, size + 1)]
+    inventory.write(target.path, Inventory(name, files.boot_id(), [], bonds))
     return target
+
+
+def read_inventory(where: pool.Pool) -> dict[str, Any]:
+    """Return the document in pool.json."""
+    document: dict[str, Any] = json.loads(Path(where.path, inventory.FILE).read_text())
+    return document
+
+
+def change_inventory(where: pool.Pool, **keys: Any) -> None:
+    """Change keys of the document in pool.json."""
+    Path(where.path, inventory.FILE).write_text(json.dumps({**read_inventory(where), **keys}))
 
 
 NETNS = NetnsIdentity("/run/netns/gone", 4, 1)

@@ -330,6 +330,32 @@ def test_refuses_a_data_file_in_the_package(tmp_path: Path) -> None:
     assert f"{package / 'schema.json'} would not be found when frozen" in done.stderr
 
 
+def test_what_is_for_types_alone_is_not_frozen() -> None:
+    """It costs every ADD a million instructions. A NamedTuple is made of its annotations, so a class keeps them."""
+    source = """
+from typing import NamedTuple
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import for_types
+class Pair(NamedTuple):
+    left: int
+def function(first: "for_types.A", /, second: int, *rest: int, last: str = "", **more: int) -> "for_types.B":
+    return for_types
+"""
+    code = (
+        "import freeze, sys\n"
+        "names = {}\n"
+        "code = compile(freeze._without_types(sys.stdin.read()), 'source.py', 'exec')\n"
+        "exec(code, names)\n"
+        "print(names['function'].__annotations__, names['Pair']._fields, 'for_types' in code.co_names, code.co_firstlineno,\n"
+        "      names['function'].__code__.co_firstlineno)"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(CHECKOUT / "build")}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, input=source, env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout == "{} ('left',) False 1 8\n"
+
+
 def test_says_what_is_missing(tmp_path: Path) -> None:
     """A machine without a compiler gets one sentence and no traceback."""
     checkout = tmp_path / "checkout"

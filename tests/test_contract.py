@@ -88,7 +88,7 @@ def test_k4_check_wants_our_interface_in_the_recorded_namespace(plugin: Plugin) 
             assert f"prevResult has no interface eth0 in {container.path}" in answer.error(CHECK_DIFFERS)
         result = {"cniVersion": "1.0.0", "interfaces": [{"name": "eth0", "sandbox": other.path}]}
         answer = plugin.run("CHECK", plugin.config(prevResult=result), CNI_NETNS=other.path)
-        assert "is not the namespace that it was made in" in answer.error(CHECK_DIFFERS)
+        assert "is not the namespace of the ADD" in answer.error(CHECK_DIFFERS)
     assert contents(plugin.state) == before
 
 

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from cni_sriov_bond.errors import INVALID_CONFIG, LIMITED_CONNECTIVITY, NOT_AVAILABLE
-from cni_sriov_bond.pool import inventory, pool
+from cni_sriov_bond.pool import pool
 from cni_sriov_bond.pool.lease import READY
 from cni_sriov_bond.pool.record import DelegateCall, NetnsIdentity
-from tests.support import Plugin, lease, make_pool, plugin_at, program, temporary_netns
+from tests.support import Plugin, change_inventory, lease, make_pool, plugin_at, program, temporary_netns
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -233,7 +233,7 @@ def test_status_tells_what_the_pool_lacks(machine: Machine) -> None:
     assert "no NIC has carrier" in machine.status().error(LIMITED_CONNECTIVITY, "1.1.0")
     (machine.tree / "ffff:02:00.0").rename(machine.tree / "ffff:03:00.0")
     assert "the NIC at ffff:02:00.0 has no network device" in machine.status().error(LIMITED_CONNECTIVITY, "1.1.0")
-    inventory.write(where.path, {**where.inventory(), "boot_id": "another"})
+    change_inventory(where, boot_id="another")
     assert "before this boot; run `sriov-bondctl up`" in machine.status().error(NOT_AVAILABLE, "1.1.0")
     Path(where.path, "pool.json").write_text("{")
     assert "is damaged" in machine.status().error(NOT_AVAILABLE, "1.1.0")

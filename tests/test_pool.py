@@ -19,7 +19,7 @@ from cni_sriov_bond.pool import inventory, pool, pools, quarantine
 from cni_sriov_bond.pool.lease import ADDING, DRAINING, READY
 from cni_sriov_bond.pool.record import Attachment, DelegateCall, Requested
 from tests.lab.waiting import wait_until
-from tests.support import NETNS, REPOSITORY, lease, make_pool
+from tests.support import NETNS, REPOSITORY, change_inventory, lease, make_pool
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -579,7 +579,7 @@ def test_a_damaged_inventory_is_named_with_its_remedy(tmp_path: Path, kind: str)
 def test_a_pool_of_an_earlier_boot_is_not_handed_out(tmp_path: Path, device: str) -> None:
     """Its VFs may be elsewhere on the bus, or not there: the error names the command that makes it anew."""
     where = make_pool(tmp_path)
-    inventory.write(where.path, {**where.inventory(), "boot_id": "another"})
+    change_inventory(where, boot_id="another")
     with pytest.raises(CniError, match="pool db was made before this boot; run `sriov-bondctl up`") as refused:
         where.acquire(WHO, NETNS, Requested(), device=device)
     assert (refused.value.code, where.entries()) == (POOL_UNUSABLE, [])
@@ -649,7 +649,7 @@ def test_a_lease_of_another_version_is_left_to_the_one_that_wrote_it(tmp_path: P
     taken.close()
     path = Path(where.leases, taken.entry.file)
     path.write_bytes(DAMAGED["other version"])
-    with pytest.raises(CniError, match="is of version 2, and this sriov-bond knows version 1 alone") as refused:
+    with pytest.raises(CniError, match="is of version 2, and this sriov-bond knows only version 1") as refused:
         pools.find(str(tmp_path), WHO)
     assert (refused.value.code, path.exists()) == (POOL_UNUSABLE, True)
 

@@ -2,9 +2,9 @@
 
 import posix as os  # os itself costs an ADD 4 million instructions
 from _signal import SIGINT, SIGKILL, SIGPIPE, SIGXFSZ
+from _stat import S_ISREG
 from errno import ETXTBSY
 from select import POLLIN, POLLOUT, poll
-from stat import S_ISREG
 from time import monotonic, sleep
 
 from cni_sriov_bond import jsontext

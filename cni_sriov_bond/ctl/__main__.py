@@ -154,7 +154,7 @@ def _up(arguments: argparse.Namespace, context: Context) -> int:
             try:
                 with screen.Progress(plan.name) as progress:
                     changed = provision.up(arguments.state_dir, plan, context, progress.report)
-                size = len(pool.Pool(arguments.state_dir, plan.name).inventory()["bonds"])
+                size = len(pool.Pool(arguments.state_dir, plan.name).bonds())
                 print(f"pool {plan.name}: {size} bonds{'' if changed else ', nothing to change'}")
             except CniError as failed:  # a NIC that is missing must not keep the other pools from being created
                 problems.append(failed)

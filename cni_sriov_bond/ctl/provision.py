@@ -10,18 +10,17 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from cni_sriov_bond import files
-from cni_sriov_bond.ctl import provisioned, refusals, udevrules, vfs
+from cni_sriov_bond.ctl import refusals, udevrules, vfs
 from cni_sriov_bond.ctl.hostfile import PoolPlan
 from cni_sriov_bond.ctl.nic import PhysicalFunction
-from cni_sriov_bond.ctl.provisioned import NicRecord, Provisioned
 from cni_sriov_bond.errors import POOL_UNUSABLE, CniError
 from cni_sriov_bond.kernel import sriov, sysfs
 from cni_sriov_bond.kernel.netlink import Netlink
-from cni_sriov_bond.kernel.objects import Link
 from cni_sriov_bond.log import Log
 from cni_sriov_bond.plugin import recover
 from cni_sriov_bond.plugin.context import Context
 from cni_sriov_bond.pool import inventory, pools, quarantine
+from cni_sriov_bond.pool.inventory import Inventory, NicRecord
 from cni_sriov_bond.pool.pool import Pool
 from cni_sriov_bond.ports import Bond, Port
 
@@ -48,7 +47,7 @@ def down(state_dir: str, name: str, context: Context) -> None:
     :raises CniError: POOL_UNUSABLE while a bond is leased or a VF is in use, naming it.
     """
     target = Pool(state_dir, name)
-    made = provisioned.read(target)
+    made = target.inventory()
     with _provisioning(target):
         recover.recover(target, recover.Unused(), context)
         with _closing(target.lock()):
@@ -80,7 +79,7 @@ class _Up:
         self._functions = functions
         self._context = context
         self._report = report
-        self._before: Provisioned | None = None
+        self._before: Inventory | None = None
         self._size = 0
         self._brought_up: set[str] = set()
         self._made: set[str] = set()
@@ -123,7 +122,7 @@ class _Up:
         refusals.refuse_doubles(self._functions)
         refusals.refuse_shared(self._pool, self._functions)
         self._size = refusals.size_or_refuse(self._plan, self._functions)
-        self._before = provisioned.read_or_none(self._pool)
+        self._before = pools.inventory_or_none(self._pool)
         refusals.refuse_other_nics(self._pool, self._before, self._functions)
         for pf in self._functions:
             refusals.refuse_remaking(self._pool, pf, self._size)
@@ -161,7 +160,7 @@ class _Up:
 
     def _set_up_bonds(self) -> bool:
         after = self._inventory()
-        refusals.refuse_other_bonds(self._pool, list(after.bonds))
+        refusals.refuse_other_bonds(self._pool, after.bonds)
         with _free_bonds(self._pool, after.bonds) as free:
             bonds = _with_all_vfs(free, self._pool, self._context.log)
             steps = (
@@ -174,17 +173,17 @@ class _Up:
             )
             return _run(steps)
 
-    def _write_inventory(self, after: Provisioned) -> bool:
+    def _write_inventory(self, after: Inventory) -> bool:
         if self._before and self._before.to_json() == after.to_json():
             return False
-        provisioned.write(self._pool, after)
+        inventory.write(self._pool.path, after)
         return True
 
     def _send_pending(self) -> bool:
         recover.send_pending_dels(self._pool, self._context.within(recover.SECONDS))
         return False
 
-    def _inventory(self) -> Provisioned:
+    def _inventory(self) -> Inventory:
         """Return the inventory to write. What an earlier ``up`` of this boot did to a NIC, ``down`` has to undo too."""
         earlier = self._before if self._before and self._before.of_this_boot else None
         nics = []
@@ -199,7 +198,7 @@ class _Up:
                     brought_up=pf.address in self._brought_up or bool(record and record.brought_up),
                 )
             )
-        return Provisioned(self._plan.name, files.boot_id(), tuple(nics), tuple(self._bonds()))
+        return Inventory(self._plan.name, files.boot_id(), nics, self._bonds())
 
     def _bonds(self) -> list[Bond]:
         """Return the bonds: VF n of every NIC is a port of the n-th."""
@@ -219,7 +218,7 @@ class _Up:
         ]
 
 
-def _remove(target: Pool, made: Provisioned, log: Log) -> None:
+def _remove(target: Pool, made: Inventory, log: Log) -> None:
     """Remove a pool of which the locks are held."""
     refusals.refuse_leases(target, f"pool {target.name} cannot be removed")
     refusals.refuse_pending(target)
@@ -227,7 +226,8 @@ def _remove(target: Pool, made: Provisioned, log: Log) -> None:
     functions = _functions_of(made, log) if made.of_this_boot else []
     refusals.refuse_held(target, functions)
     # First, so that no ADD leases a bond while its VFs are removed, and so that an interrupted removal is seen.
-    provisioned.write(target, made._replace(being_removed=True))
+    made.being_removed = True
+    inventory.write(target.path, made)
     for pf, nic in functions:
         if nic.made_vfs and pf.vf_count:
             pf.remove_vfs()
@@ -239,7 +239,7 @@ def _remove(target: Pool, made: Provisioned, log: Log) -> None:
     shutil.rmtree(target.path)
 
 
-def _functions_of(made: Provisioned, log: Log) -> list[tuple[PhysicalFunction, NicRecord]]:
+def _functions_of(made: Inventory, log: Log) -> list[tuple[PhysicalFunction, NicRecord]]:
     """Return the NICs of an inventory that are there, each with its record; the VFs of a NIC that is gone went with it."""
     functions = []
     for nic in made.nics:
@@ -264,7 +264,7 @@ def _closing(lock: int) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _free_bonds(target: Pool, bonds: tuple[Bond, ...]) -> Iterator[list[Bond]]:
+def _free_bonds(target: Pool, bonds: list[Bond]) -> Iterator[list[Bond]]:
     """Lock the bonds that are free and yield them.
 
     A bond that is busy is left alone: an ADD has leased it or is about to, and repairs what it takes.
@@ -304,7 +304,7 @@ def _end_quarantine(bonds: list[Bond], target: Pool) -> bool:
 
     What another namespace or program left set on the VFs is not known, so they are reset first.
     """
-    quarantined = set(quarantine.bonds(target.path))
+    quarantined = target.quarantined()
     back = [bond for bond in bonds if bond.name in quarantined]
     for bond in back:
         sriov.Host().reset(bond.ports, bond.mac)
@@ -314,7 +314,7 @@ def _end_quarantine(bonds: list[Bond], target: Pool) -> bool:
 
 def _away(target: Pool) -> set[str]:
     """Return the PCI addresses of the VFs that leases hold."""
-    before = provisioned.read_or_none(target)
+    before = pools.inventory_or_none(target)
     ports = {bond.name: {port.pci for port in bond.ports} for bond in before.bonds} if before else {}
     away: set[str] = set()
     for entry in target.entries():
@@ -330,11 +330,6 @@ def _away(target: Pool) -> set[str]:
     return away
 
 
-def _link(pf: PhysicalFunction) -> Link | None:
-    with contextlib.closing(Netlink()) as host:
-        return host.link(pf.name)
-
-
 def _set_pf(pf: PhysicalFunction, up: bool) -> bool:
     """Bring a PF up or down, and return whether it was not so already."""
     with contextlib.closing(Netlink()) as host:
@@ -346,5 +341,6 @@ def _set_pf(pf: PhysicalFunction, up: bool) -> bool:
 
 
 def _burnt_in_mac(pf: PhysicalFunction) -> str:
-    link = _link(pf)
+    with contextlib.closing(Netlink()) as host:
+        link = host.link(pf.name)
     return (link.perm_mac or link.mac) if link else pf.address

@@ -68,7 +68,7 @@ def release_bond(target: Pool, bond: Bond, context: Context) -> str:
     if entry is not None:
         _release_lease(target, entry, context)
         return "its lease is freed"
-    if bond.name not in quarantine.bonds(target.path):
+    if bond.name not in target.quarantined():
         return "it is free already"
     target.bonds_of_this_boot()  # VFs of an earlier boot may have other addresses by now
     lock = target.lock_bond(bond.name)

@@ -1,13 +1,12 @@
 """What ``up`` and ``down`` refuse. Each refusal is checked before the NICs are changed; none changes anything itself."""
 
-from cni_sriov_bond.ctl import provisioned
 from cni_sriov_bond.ctl.hostfile import PoolPlan
 from cni_sriov_bond.ctl.nic import PhysicalFunction
-from cni_sriov_bond.ctl.provisioned import NicRecord, Provisioned
 from cni_sriov_bond.errors import POOL_UNUSABLE, CniError
 from cni_sriov_bond.kernel import sysfs
 from cni_sriov_bond.kernel.netlink import Netlink
 from cni_sriov_bond.pool import inventory
+from cni_sriov_bond.pool.inventory import Inventory, NicRecord
 from cni_sriov_bond.pool.pool import Pool
 from cni_sriov_bond.ports import Bond
 
@@ -32,7 +31,7 @@ def refuse_shared(target: Pool, functions: list[PhysicalFunction]) -> None:
         if name == target.name:
             continue
         try:
-            other = provisioned.read(Pool(target.state_dir, name))
+            other = Pool(target.state_dir, name).inventory()
         except CniError:
             continue  # nothing can be leased from a pool without a readable inventory
         if not other.of_this_boot:
@@ -73,7 +72,7 @@ def refuse_leases(target: Pool, problem: str) -> None:
         raise CniError(POOL_UNUSABLE, f"{problem} while bonds are leased: {', '.join(leases)}; remove those containers first")
 
 
-def refuse_other_nics(target: Pool, before: Provisioned | None, functions: list[PhysicalFunction]) -> None:
+def refuse_other_nics(target: Pool, before: Inventory | None, functions: list[PhysicalFunction]) -> None:
     """Refuse to pair other NICs, or the same NICs in another order, while a bond is leased.
 
     :raises CniError: POOL_UNUSABLE.

@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from cni_sriov_bond import files
-from cni_sriov_bond.ctl import links, provisioned
+from cni_sriov_bond.ctl import links
 from cni_sriov_bond.ctl.text import JsonObject
 from cni_sriov_bond.errors import CniError
 from cni_sriov_bond.kernel import sysfs
@@ -91,7 +91,7 @@ def collect(state_dir: str, name: str) -> PoolStatus:
     :raises CniError: when it is not provisioned.
     """
     target = Pool(state_dir, name)
-    made = provisioned.read(target)
+    made = target.inventory()
     entries = {entry.bond: entry for entry in target.entries()}
     with links.Reader() as reader:
         nics = [reader.read(nic.address, nic.name, nic.number) for nic in made.nics]

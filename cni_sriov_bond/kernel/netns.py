@@ -1,11 +1,11 @@
 """A network namespace as a value: open, verify, identify, enter and leave."""
 
-import _ctypes
 import posix as os  # os itself costs an ADD 4 million instructions
 from errno import EIO, EMFILE, ENFILE, ENOENT, ENOMEM, ENOTDIR
 from fcntl import ioctl
 
 from cni_sriov_bond.errors import INVALID_NETNS, IO_FAILURE, CniError
+from cni_sriov_bond.kernel.netlink import Netlink
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -97,6 +97,12 @@ def require(path: str) -> Netns:
     return found
 
 
+def open_netlink(namespace: Netns) -> Netlink:
+    """Return a netlink socket of a container's namespace."""
+    with Entered(namespace):
+        return Netlink(f"the container's namespace {namespace.path}")
+
+
 class Entered:
     """``with Entered(netns):`` runs the block inside a namespace and comes back however the block ends."""
 
@@ -149,6 +155,8 @@ def _call(function: str, *arguments: int) -> None:
     ``os.setns`` came with Python 3.12. ``_ctypes`` alone makes the call without the 2 ms that importing ``ctypes``
     costs, but cannot give errno, so a failed call is made once more through ``ctypes`` to learn the reason.
     """
+    import _ctypes  # late: its 700,000 instructions are for calls that enter a namespace
+
     library: Any = _ctypes
     address = library.dlsym(library.dlopen(None, 2), function)
     if library.call_function(address, arguments) == 0:

@@ -5,9 +5,9 @@ import posix as os  # os itself costs an ADD 4 million instructions
 from cni_sriov_bond.errors import INVALID_CONFIG, POOL_UNUSABLE, TRY_AGAIN_LATER, CniError
 from cni_sriov_bond.kernel import sriov, sysfs
 from cni_sriov_bond.network.bond_rules import swaps_macs
-from cni_sriov_bond.plugin import recover
-from cni_sriov_bond.pool import inventory, pool, quarantine
+from cni_sriov_bond.pool import inventory
 from cni_sriov_bond.pool.lease import ADDING
+from cni_sriov_bond.pool.pool import Pool
 from cni_sriov_bond.pool.record import Attachment, DelegateCall, NetnsIdentity, Requested
 
 TYPE_CHECKING = False
@@ -20,49 +20,62 @@ if TYPE_CHECKING:
     from cni_sriov_bond.pool.lease import Lease
     from cni_sriov_bond.ports import Bond, Port
 
-# How long to wait for a VF that is not in the host but may be on its way.
+# How long to wait for a VF that is not in the host but may be about to return.
 _RETURN_SECONDS = 0.5
 
 
-def pool_of(network: "Network") -> pool.Pool:
-    """Return the network's pool: the one it names, or the only one there is.
+def pool_of(network: "Network") -> Pool:
+    """Return the network's pool: the one that it names, or the only one that exists.
 
-    :raises CniError: POOL_UNUSABLE when it names none and there is not just one.
+    :raises CniError: POOL_UNUSABLE when it names none and there is not exactly one.
     """
     if network.pool:
-        return pool.Pool(network.state_dir, network.pool)
+        return Pool(network.state_dir, network.pool)
     names = inventory.names(network.state_dir)
     if len(names) != 1:
         have = f"there are {', '.join(names)}" if names else "there is none; run `sriov-bondctl up`"
         raise CniError(POOL_UNUSABLE, f"network {network.name!r} names no pool, and {have}")
-    return pool.Pool(network.state_dir, names[0])
+    return Pool(network.state_dir, names[0])
 
 
-def acquire(call: "Call", network: "Network", target: "Netns", context: "Context") -> "Lease":
+def acquire(call: "Call", network: "Network", namespace: "Netns", context: "Context") -> "Lease":
     """Lease a bond, with a durable record of all that its release needs; the kernel is not touched yet.
 
-    :raises CniError: after which the pool is as it was, but for interrupted calls that were finished.
+    :raises CniError: the pool is then as before, except that interrupted calls were finished.
     """
-    where = pool_of(network)
-    request = _Request(call, network, target)
-    recover.recover(where, recover.Interrupted(), context.within(recover.SECONDS))
+    pool = pool_of(network)
+    request = _Request(call, network, namespace)
+    if pool.has_unfinished():
+        from cni_sriov_bond.plugin import recover  # late: most ADDs find nothing to finish
+
+        recover.recover(pool, recover.Interrupted(), context.within(recover.SECONDS))
     for name in inventory.directories(network.state_dir):  # the network may have named another pool before
-        other = pool.Pool(network.state_dir, name)
-        recover.require_no_pending_del(other, request.attachment, context.within(recover.SECONDS))
-        if name != where.name:
-            other.refuse_second(request.attachment)
-    return _first_usable(where, request, context)
+        _require_nothing_left(Pool(network.state_dir, name), pool, request.attachment, context)
+    return _first_usable(pool, request, context)
+
+
+def _require_nothing_left(other: Pool, pool: Pool, attachment: Attachment, context: "Context") -> None:
+    """Refuse an attachment that has a bond of another pool, and send its pending DEL of any pool.
+
+    A DEL that becomes pending after this look is seen by ``Pool.acquire``, which looks again under the pool's lock.
+    """
+    if other.pending.holds(attachment.key):
+        from cni_sriov_bond.plugin import recover
+
+        recover.require_no_pending_del(other, attachment, context.within(recover.SECONDS))
+    if other.name != pool.name:
+        other.refuse_second(attachment)
 
 
 class _Request:
-    """What one ADD asks of the pool, and the bonds that turned out to be unusable."""
+    """What one ADD requests of the pool, and the bonds that proved unusable."""
 
     __slots__ = ("attachment", "broken", "delegate", "netns", "network")
 
-    def __init__(self, call: "Call", network: "Network", target: "Netns") -> None:
+    def __init__(self, call: "Call", network: "Network", namespace: "Netns") -> None:
         self.network = network
         self.attachment = Attachment(network.name, call.container_id, call.ifname)
-        self.netns = NetnsIdentity(call.netns, target.dev, target.ino)
+        self.netns = NetnsIdentity(call.netns, namespace.dev, namespace.ino)
         self.delegate: DelegateCall | None = None
         if network.delegate:
             environ = {name: value for name, value in call.environ.items() if name.startswith("CNI_")}
@@ -71,58 +84,55 @@ class _Request:
         self.broken: dict[str, CniError] = {}
 
 
-def _first_usable(where: pool.Pool, request: _Request, context: "Context") -> "Lease":
-    """Lease the first bond whose VFs are there.
+def _first_usable(pool: Pool, request: _Request, context: "Context") -> "Lease":
+    """Lease the first bond whose VFs are in the host.
 
-    A bond that has lost a VF is passed over, and goes into quarantine when another bond is usable. If every bond fails, the
+    A bond without one of its VFs is passed over, and it is quarantined when another bond is usable. If every bond fails, the
     cause is the host or the NIC, and none is quarantined.
     """
     broken = request.broken
     while True:
-        known = len(broken)
+        count = len(broken)
         try:
-            lease = _lease_with_state(where, request, context)
+            lease = _lease_with_state(pool, request, context)
         except CniError as refused:
-            if len(broken) == known:
+            if len(broken) == count:
                 if refused.code == TRY_AGAIN_LATER and broken:
                     first = next(iter(broken.values()))
                     raise first from None
                 raise
-            context.log.warn(f"{[*broken][-1]} of pool {where.name} is passed over: {refused.msg}")
+            context.log.warn(f"{[*broken][-1]} of pool {pool.name} is passed over: {refused.msg}")
             continue
         for name, reason in broken.items():
-            _quarantine(where, name, reason.msg, context.log)
+            _quarantine(pool, name, reason.msg, context.log)
         return lease
 
 
-def _quarantine(where: pool.Pool, name: str, reason: str, log: "Log") -> None:
-    """Put a free bond into quarantine; a failure of that is no reason for this ADD to fail."""
+def _quarantine(pool: Pool, name: str, reason: str, log: "Log") -> None:
+    """Quarantine a free bond; a failure of that does not fail this ADD."""
+    from cni_sriov_bond.pool import quarantine
+
     try:
-        held = where.lock_free_bond(name)
-        if held is not None:
+        lock = pool.lock_free_bond(name)
+        if lock is not None:
             try:
-                quarantine.add(where.path, name, reason)
+                quarantine.add(pool.path, name, reason)
             finally:
-                os.close(held)
+                os.close(lock)
     except CniError as failed:
-        log.warn(f"bond {name} could not be put into quarantine: {failed.msg}")
+        log.warn(f"bond {name} could not be quarantined: {failed.msg}")
 
 
-def quarantine_leased(state_dir: str, lease: "Lease", reason: str) -> None:
-    """Put the bond of a lease that is released, but still locked, into quarantine.
+def _lease_with_state(pool: Pool, request: _Request, context: "Context") -> "Lease":
+    """Lease a bond and record the state of its VFs.
 
-    :raises CniError: IO_FAILURE.
+    :raises CniError: POOL_UNUSABLE when the bond is unusable; it has then been added to ``request.broken``.
     """
-    quarantine.add(pool.Pool(state_dir, lease.pool).path, lease.entry.bond, reason)
-
-
-def _lease_with_state(where: pool.Pool, request: _Request, context: "Context") -> "Lease":
-    """Lease a bond and record the state of its VFs; a bond that is unusable is added to ``request.broken`` and raises."""
-    lease = _acquire_or_recover(where, request, context)
+    lease = _acquire_or_recover(pool, request, context)
     bond = lease.record.bond
     try:
-        # An `up` that was killed while it renamed VFs left some in a temporary namespace, and the kernel returns them. After
-        # the first unusable bond there is no more waiting: if all VFs are missing, each bond would cost this time.
+        # A process that was killed while it renamed VFs left them in a temporary namespace, and the kernel returns them within
+        # this time. After the first unusable bond there is no more waiting: if all VFs are missing, every bond would cost it.
         sriov.wait_for_vfs(bond.ports, context.deadline.part(0 if request.broken else _RETURN_SECONDS))
         _record_state(lease, request.network, context.log)
     except BaseException as unusable:
@@ -134,11 +144,11 @@ def _lease_with_state(where: pool.Pool, request: _Request, context: "Context") -
     return lease
 
 
-def _acquire_or_recover(where: pool.Pool, request: _Request, context: "Context") -> "Lease":
+def _acquire_or_recover(pool: Pool, request: _Request, context: "Context") -> "Lease":
     """Lease a bond; where none is free, first release the leases of containers that are gone."""
 
     def attempt() -> "Lease":
-        return where.acquire(
+        return pool.acquire(
             request.attachment,
             request.netns,
             Requested(request.network.bond, request.network.vf, request.network.mtu),
@@ -153,12 +163,17 @@ def _acquire_or_recover(where: pool.Pool, request: _Request, context: "Context")
     except CniError as refused:
         if refused.code != TRY_AGAIN_LATER:
             raise
-    recover.recover(where, recover.Unused(), context.within(recover.SECONDS))
+    from cni_sriov_bond.plugin import recover
+
+    recover.recover(pool, recover.Unused(), context.within(recover.SECONDS))
     return attempt()
 
 
 def _record_state(lease: "Lease", network: "Network", log: "Log") -> None:
-    """Write into the lease the present state of its VFs, so that every release can restore it."""
+    """Write the present state of its VFs into the lease, durable before the first of them is changed.
+
+    A process that is killed later leaves a record from which every release can restore them.
+    """
     host = sriov.Host()
     record = lease.record
     bond = record.bond
@@ -168,7 +183,7 @@ def _record_state(lease: "Lease", network: "Network", log: "Log") -> None:
     for port in bond.ports:
         _check_pf(host, port, bond, network, log)
         state = host.state(port)
-        # The MACs that are restored are the pool's: what a crash left on the VF is repaired, not kept.
+        # Restore the pool's MACs, not the present ones: a crash may have left others on the VF.
         state.mac = state.admin_mac = bond.mac
         record.before[port.pci] = state
     lease.save(ADDING)
@@ -178,11 +193,11 @@ def _check_pf(host: sriov.Host, port: "Port", bond: "Bond", network: "Network", 
     pf = host.pf(port.pf)
     if not sysfs.is_vf(port):
         raise CniError(
-            POOL_UNUSABLE, f"VF {port.vf} of {pf.name} is not at {port.pci}, where the pool has it; run `sriov-bondctl up`"
+            POOL_UNUSABLE, f"VF {port.vf} of {pf.name} is not at {port.pci}, its address in the pool; run `sriov-bondctl up`"
         )
     if not (pf.up and pf.carrier):
-        what = "has no carrier; look at its cable and switch" if pf.up else f"is down; run `ip link set {pf.name} up`"
-        log.warn(f"{bond.name} starts with one path down: {pf.name} {what}")
+        cause = "has no carrier; look at its cable and switch" if pf.up else f"is down; run `ip link set {pf.name} up`"
+        log.warn(f"{bond.name} starts with one path down: {pf.name} {cause}")
     if network.mtu is not None and network.mtu > pf.mtu:
         raise CniError(
             INVALID_CONFIG,
@@ -192,26 +207,26 @@ def _check_pf(host: sriov.Host, port: "Port", bond: "Bond", network: "Network", 
 
 
 def _port_macs(network: "Network", bond: "Bond") -> dict[str, str]:
-    """Return the MAC of each port by PCI address: the bond's, but where the mode needs ports to differ.
+    """Return the MAC of each port by PCI address: the bond's MAC, except where the mode needs ports with different MACs.
 
-    A second port's is derived from the bond's, so it is the same at every ADD.
+    The MAC of a second port is derived from the bond's, so it is the same at every ADD.
     """
     mac = network.mac or bond.mac
     macs = {port.pci: mac for port in bond.ports}
     if swaps_macs(network.bond):
-        for place, port in enumerate(bond.ports[1:], 2):
-            macs[port.pci] = inventory.stable_mac(f"sriov-bond {mac} port {place}")
+        for number, port in enumerate(bond.ports[1:], 2):
+            macs[port.pci] = inventory.stable_mac(f"sriov-bond {mac} port {number}")
     return macs
 
 
 def _primary(network: "Network", bond: "Bond") -> str:
-    """Return the PCI address of the port to prefer, or ""; "A" is the port on the pool's first NIC, "B" on its second."""
+    """Return the PCI address of the preferred port, or "". "A" is the port on the pool's first NIC, "B" on its second."""
     if not network.primary:
         return ""
-    names = {"ABCDEFGH"[place]: port.pci for place, port in enumerate(bond.ports[:8])}
+    names = {"ABCDEFGH"[index]: port.pci for index, port in enumerate(bond.ports[:8])}
     names |= {port.name: port.pci for port in bond.ports}
     if network.primary not in names:
         raise CniError(
-            INVALID_CONFIG, f"primary {network.primary!r} is no port of bond {bond.name}; it may be {', '.join(names)}"
+            INVALID_CONFIG, f"primary {network.primary!r} is not a port of bond {bond.name}; it may be {', '.join(names)}"
         )
     return names[network.primary]

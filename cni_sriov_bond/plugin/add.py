@@ -1,4 +1,4 @@
-"""The CNI verbs as stories: what is done in which order, and how it is undone."""
+"""ADD: lease a bond, create it in the container, and answer with the result; undo everything if a step fails."""
 
 from _signal import SIG_IGN, SIGINT, signal
 from errno import EBUSY
@@ -21,7 +21,7 @@ from cni_sriov_bond.kernel import netns, sriov, sysfs
 from cni_sriov_bond.kernel.bond_options import encode
 from cni_sriov_bond.network import config
 from cni_sriov_bond.network.bond_rules import MIIMON
-from cni_sriov_bond.plugin import acquire, release
+from cni_sriov_bond.plugin.acquire import acquire
 from cni_sriov_bond.pool.lease import READY
 
 TYPE_CHECKING = False
@@ -39,20 +39,25 @@ if TYPE_CHECKING:
     from cni_sriov_bond.pool.lease import Lease
     from cni_sriov_bond.ports import Port
 
-# A fresh port has carrier after 0.6 to 1.4 s on emulated igb, sooner on real NICs; an ADD does not fail for want of it.
+# A new port has carrier after 0.6 to 1.4 s on emulated igb, sooner on real NICs. An ADD does not fail if there is none.
 _CARRIER_SECONDS = 3.0
 
 
 class _Site:
-    """What one ADD works on: the container's namespace, a netlink socket in it, and the lease."""
+    """What one ADD works on: the container's namespace, a netlink socket in it, and the lease.
 
-    __slots__ = ("inside", "lease", "port_taken", "target")
+    Two attributes are for the undo. ``delegate_started``: whether the delegate may have allocated addresses. ``port_in_use``:
+    the kernel's message if a VF cannot become a port because something else uses it.
+    """
 
-    def __init__(self, target: "Netns", inside: "Netlink", lease: "Lease") -> None:
-        self.target = target
-        self.inside = inside
+    __slots__ = ("container", "delegate_started", "lease", "namespace", "port_in_use")
+
+    def __init__(self, namespace: "Netns", container: "Netlink", lease: "Lease") -> None:
+        self.namespace = namespace
+        self.container = container
         self.lease = lease
-        self.port_taken = ""  # the kernel's message, when something else holds a VF so that it cannot be a port
+        self.delegate_started = False
+        self.port_in_use = ""
 
     @property
     def ports(self) -> "list[Port]":
@@ -61,10 +66,10 @@ class _Site:
 
 
 def add(call: "Call", network: "Network", context: "Context", answer: "Callable[[str], None]") -> None:
-    """Lease a bond, make it in the container, and answer with the result.
+    """Lease a bond, create it in the container, and answer with the result.
 
-    :param answer: delivers the result; if it fails, the runtime has no result and everything is undone.
-    :raises CniError: after which everything is as it was before the call.
+    :param answer: sends the result; if that fails, the runtime has no result and everything is undone.
+    :raises CniError: everything is then as before the call, except for what the error's details name.
     """
     log = context.log
     for hint in config.hints(network.document):
@@ -73,100 +78,108 @@ def add(call: "Call", network: "Network", context: "Context", answer: "Callable[
     before = result.parse_previous(network.prev_result, network.version, network.name)
     if not executable and network.version in ("0.1.0", "0.2.0"):
         raise CniError(INVALID_CONFIG, f"a result of version {network.version} must have an address; add an ipam")
-    target = netns.require(call.netns)
-    inside = release.open_netlink(target)
-    if inside.link(call.ifname) is not None:
+    namespace = netns.require(call.netns)
+    container = netns.open_netlink(namespace)
+    if container.link(call.ifname) is not None:
         raise CniError(NAME_TAKEN, f"the container {call.netns} has a device {call.ifname} already; DEL it first")
     log.step("validated")
     work = context.until(context.deadline.keeping(UNDO_SECONDS))
-    site = _Site(target, inside, acquire.acquire(call, network, target, work))
+    site = _Site(namespace, container, acquire(call, network, namespace, work))
     log.step(f"leased {site.lease.entry.bond}")
-    # Made before the first step that can half-fail: what is undone goes by the lease, which knows every step.
-    undo = _Undo(site, network.state_dir, context)
+    # From here on every failure is undone, from the first step that changes the kernel. The undo needs no list of steps: the
+    # lease has all that it restores.
     try:
-        _make(call, network, site, log)
-        undo.delegate_asked = bool(executable)
-        said = _ask_delegate(call, network, executable, site.lease.lock, work)
-        log.step("asked the delegate")
-        _use(call, network, site, said, work)
-        ours = _result(call, network, site, said)
+        _create(call, network, site, log)
+        site.delegate_started = bool(executable)
+        ipam_result = _run_delegate(call, network, executable, site.lease.lock, work)
+        log.step("ran the IPAM plugin")
+        _configure(call, network, site, ipam_result, work)
+        ours = _result(call, network, site, ipam_result)
         site.lease.record.addresses = [ip.address.text for ip in ours.ips]
+        # Before the answer: a container that runs must have a lease that is ready, or the next ADD would release its bond.
         site.lease.save(READY)
         log.step("recorded")
         answer(result.build(result.join(before, ours), network.version))
     except BaseException as failed:
-        undo.run(failed)
+        _undo(site, context, failed)
         raise
     finally:
         site.lease.close()
 
 
-class _Undo:
-    """The reversal of an unfinished ADD: a release of its lease."""
+def _undo(site: _Site, context: "Context", failed: BaseException) -> None:
+    """Undo an unfinished ADD by a release of its lease; add to the error's details what could not be undone."""
+    signal(SIGINT, SIG_IGN)  # a second Ctrl-C must not stop the undo
+    from cni_sriov_bond.plugin import release  # late: an ADD that succeeds does not need it
 
-    def __init__(self, site: _Site, state_dir: str, context: "Context") -> None:
-        self._site = site
-        self._state_dir = state_dir
-        self._context = context
-        self.delegate_asked = False
-
-    def run(self, failed: BaseException) -> None:
-        """Undo, and add to the error's details what could not be undone."""
-        signal(SIGINT, SIG_IGN)  # a second Ctrl-C must not stop the undoing
-        site = self._site
-        policy = release.undo_policy(self.delegate_asked, isinstance(failed, DelegateError))
-        outcome = release.release(site.lease, self._context, policy, site.target)
-        if outcome.free and site.port_taken:
-            # What holds a VF cannot be seen from here, e.g. a macvlan in a namespace that outlived its container. The next
-            # ADD would take the same bond and fail too.
-            outcome.run_step(lambda: acquire.quarantine_leased(self._state_dir, site.lease, site.port_taken))
-        if outcome.problems and isinstance(failed, CniError):
-            left = "; ".join(problem.msg for problem in outcome.problems)
-            failed.details = f"{failed.details}; while undoing: {left}".lstrip("; ")
+    policy = release.undo_policy(site.delegate_started, isinstance(failed, DelegateError))
+    outcome = release.release(site.lease, context, policy, site.namespace)
+    if outcome.free and site.port_in_use:
+        # What uses the VF cannot be seen from here, e.g. a macvlan in a namespace that outlived its container. The next ADD
+        # would take the same bond and fail too. The bond's lock is still held, so no ADD can take it in between.
+        outcome.run_step(_quarantine, site.lease, site.port_in_use)
+    if outcome.problems and isinstance(failed, CniError):
+        problems = "; ".join(problem.msg for problem in outcome.problems)
+        failed.details = f"{failed.details}; while undoing: {problems}".lstrip("; ")
 
 
-def _make(call: "Call", network: "Network", site: _Site, log: "Log") -> None:
-    """Make the bond in the container and give it its two VFs."""
+def _quarantine(lease: "Lease", reason: str) -> None:
+    from cni_sriov_bond.pool import quarantine
+
+    quarantine.add(lease.pool_path, lease.entry.bond, reason)
+
+
+def _create(call: "Call", network: "Network", site: _Site, log: "Log") -> None:
+    """Create the bond in the container, move its VFs there and make them its ports."""
     mac = site.lease.record.mac
     options: BondOptions = {"miimon": MIIMON, **network.bond}
     if network.bond.get("arp_interval"):
         options["miimon"] = 0
-    link = bonds.make(site.inside, call.ifname, mac, options)
-    log.step("made the bond")
+    link = bonds.make(site.container, call.ifname, mac, options)
+    log.step("created the bond")
     host = sriov.Host()
     for port in site.ports:
         _move_in(host, port, network, site)
     log.step("moved the VFs in")
-    ports = bonds.ports(site.inside, site.ports)
+    ports = bonds.ports(site.container, site.ports)
     members = [ports[port.pci] for port in site.ports if port.pci in ports]
     if len(members) != len(site.ports):
-        raise CniError(POOL_UNUSABLE, f"a VF of {site.lease} was lost on its way into {call.netns}")
+        raise CniError(POOL_UNUSABLE, f"a VF of {site.lease} did not arrive in {call.netns}; try again")
     try:
-        bonds.add_ports(site.inside, link, members)
+        bonds.add_ports(site.container, link, members)
     except KernelError as refused:
-        site.port_taken = refused.msg if refused.errno == EBUSY else ""
+        site.port_in_use = refused.msg if refused.errno == EBUSY else ""
         raise
-    bonds.start(site.inside, link, network.mtu, ports.get(site.lease.record.requested.primary))
+    bonds.start(site.container, link, network.mtu, ports.get(site.lease.record.requested.primary))
     log.step("brought the bond up")
 
 
 def _move_in(host: sriov.Host, port: "Port", network: "Network", site: _Site) -> None:
+    """Set up a VF and move it into the container.
+
+    The settings come before the move: in the container the VF must not receive frames of another VLAN, not even briefly.
+    """
     link = host.netdev(port)
     if link is None:
-        raise CniError(POOL_UNUSABLE, f"{port.name} at {port.pci} left the host while it was leased")
+        raise CniError(POOL_UNUSABLE, f"{port.name} at {port.pci} disappeared from the host during the ADD; try again")
     if link.up:
         host.netlink.set_up(link, False)
     if link.nosy:
         host.netlink.make_quiet(link)
     host.netlink.drop_altnames(link)  # an altname that exists in the target netns makes the move fail
     host.apply(port, network.vf)
+    # After the settings: trust, which is one of them, decides whether the VF may change its own MAC.
     host.set_macs(port, link, site.lease.record.port_macs[port.pci])
     name = port.name if link.name != port.name else ""
-    host.netlink.move(link, site.target.fd, f"the container's namespace {site.target.path}", name)
+    host.netlink.move(link, site.namespace.fd, f"the container's namespace {site.namespace.path}", name)
 
 
-def _ask_delegate(call: "Call", network: "Network", executable: str, lock: int, context: "Context") -> "Result":
-    """Return the delegate's answer; without a delegate, one without addresses."""
+def _run_delegate(call: "Call", network: "Network", executable: str, lock: int, context: "Context") -> "Result":
+    """Run the delegate's ADD and return its result; without a delegate return one without addresses.
+
+    :param lock: the descriptor of the bond's lock. The delegate inherits it: if we are killed, no other process leases the bond
+        while the delegate may still allocate addresses for it.
+    """
     if not executable:
         return result.Result([], [], [], {})
     seconds = context.deadline.left(invoke.SECONDS)
@@ -174,69 +187,79 @@ def _ask_delegate(call: "Call", network: "Network", executable: str, lock: int, 
         raise CniError(TRY_AGAIN_LATER, f"no time was left to ask the IPAM plugin {network.delegate} for addresses")
     with context.deadline.wait(f"the IPAM plugin {network.delegate} at ADD"):
         text = context.delegates.run(executable, "ADD", call.environ, network.raw, seconds, lock)
-    found = result.parse(text, network.version, f"the IPAM plugin {network.delegate}")
-    if not found.ips:
+    parsed = result.parse(text, network.version, f"the IPAM plugin {network.delegate}")
+    if not parsed.ips:
         raise CniError(DELEGATE_FAILED, f"IPAM plugin {network.delegate} returned missing IP config")
-    return found
+    return parsed
 
 
-def _use(call: "Call", network: "Network", site: _Site, said: "Result", context: "Context") -> None:
-    """Give the bond its addresses and routes, wait for its carrier, tell the neighbours, and choose its monitor."""
+def _configure(call: "Call", network: "Network", site: _Site, ipam_result: "Result", context: "Context") -> None:
+    """Set addresses and routes, wait for carrier, announce the addresses, and choose the bond's link monitor."""
     log = context.log
-    link = site.inside.link(call.ifname)
+    link = site.container.link(call.ifname)
     if link is None:
-        raise CniError(POOL_UNUSABLE, f"the bond {call.ifname} vanished from {call.netns}")
-    for taken in ip_addresses.put(site.inside, site.target, link, said):
-        log.warn(f"container {call.container_id}: {taken}")
+        raise _vanished(call)
+    for conflict in ip_addresses.put(site.container, site.namespace, link, ipam_result):
+        log.warn(f"container {call.container_id}: {conflict}")
     log.step("set addresses and routes")
+    # Before the announcements: without carrier they are lost, and neighbours keep the MAC of an address's last owner.
     with context.deadline.wait(f"carrier of {call.ifname}"):
-        carrier = site.inside.wait_for_carrier(call.ifname, context.deadline.left(_CARRIER_SECONDS))
+        carrier = site.container.wait_for_carrier(call.ifname, context.deadline.left(_CARRIER_SECONDS))
     if not carrier:
         log.warn(f"{call.ifname} of container {call.container_id} has no carrier after {_CARRIER_SECONDS:.0f} s")
     log.step("waited for carrier")
-    if said.ips:
-        ip_addresses.announce(site.target, call.ifname, link.mac, said.ips)
-    _watch(call, network, site, said, context)
+    if ipam_result.ips:
+        ip_addresses.announce(site.namespace, call.ifname, link.mac, ipam_result.ips)
+    _choose_monitor(call, network, site, ipam_result, context)
 
 
-def _watch(call: "Call", network: "Network", site: _Site, said: "Result", context: "Context") -> None:
-    """Let the bond watch its path where its carrier tells nothing; it must not depend on a gateway that never answers."""
+def _choose_monitor(call: "Call", network: "Network", site: _Site, ipam_result: "Result", context: "Context") -> None:
+    """Let the bond monitor its path where carrier is not reliable, and only if a gateway answers.
+
+    With a gateway that never answers, the path monitor would take all ports down.
+    """
     drivers = [sysfs.driver(port.pci) for port in site.ports]
     if not bonds.wants_path(network.bond, network.link_monitor, drivers):
         return
-    link = site.inside.link(call.ifname)
-    targets = _answering(call, site, said)
+    link = site.container.link(call.ifname)
+    targets = _answering_gateways(call, site, ipam_result)
     if link is None or not targets:
         context.log.warn(
-            f"{call.ifname} of container {call.container_id} is watched by carrier, which {' and '.join(set(drivers))} may "
-            "not lose with the cable: no gateway answers; set arp_interval and arp_ip_target to have the path watched"
+            f"{call.ifname} of container {call.container_id} monitors carrier only, which {' and '.join(set(drivers))} may not "
+            "drop when a cable is pulled: no gateway answered; set arp_interval and arp_ip_target to monitor the path"
         )
         return
     options = bonds.path_monitor(network.bond, targets)
-    site.inside.change_bond(link.index, encode(options), f"watch the path of {call.ifname}")
+    site.container.change_bond(link.index, encode(options), f"monitor the path of {call.ifname}")
     site.lease.record.requested.options = {**network.bond, **options}
-    context.log.step(f"watches the path to {targets}")
+    context.log.step(f"monitors the path to {targets}")
 
 
-def _answering(call: "Call", site: _Site, said: "Result") -> "dict[str, list[str]]":
-    """Give the gateways that answer, by way of the bond or else of any port: the bond may have asked on a path that is dead."""
+def _answering_gateways(call: "Call", site: _Site, ipam_result: "Result") -> "dict[str, list[str]]":
+    """Return the gateways that answer on the bond, or else on any port: the bond may have sent on a path that is down."""
     mac = site.lease.record.mac
-    found = ip_addresses.answering(site.target, call.ifname, mac, said.ips)
-    if found:
-        return found
-    for port in bonds.ports(site.inside, site.ports).values():
-        found = ip_addresses.answering(site.target, port.name, mac, said.ips, ip_addresses.GATEWAY_SECONDS / 2)
-        if found:
-            return found
+    targets = ip_addresses.answering(site.namespace, call.ifname, mac, ipam_result.ips)
+    if targets:
+        return targets
+    for port in bonds.ports(site.container, site.ports).values():
+        seconds = ip_addresses.GATEWAY_SECONDS / 2
+        targets = ip_addresses.answering(site.namespace, port.name, mac, ipam_result.ips, seconds)
+        if targets:
+            return targets
     return {}
 
 
-def _result(call: "Call", network: "Network", site: _Site, said: "Result") -> "Result":
-    link = site.inside.link(call.ifname)
+def _result(call: "Call", network: "Network", site: _Site, ipam_result: "Result") -> "Result":
+    """Return our part of the result, and record the bond's MTU for CHECK."""
+    link = site.container.link(call.ifname)
     if link is None:
-        raise CniError(POOL_UNUSABLE, f"the bond {call.ifname} vanished from {call.netns}")
+        raise _vanished(call)
     interface: Interface = {"name": call.ifname, "mac": link.mac, "mtu": link.mtu, "sandbox": call.netns}
     if network.vlan is not None:
         interface["vlan"] = network.vlan
     site.lease.record.requested.mtu = link.mtu
-    return result.of_interface(interface, said, network.dns)
+    return result.of_interface(interface, ipam_result, network.dns)
+
+
+def _vanished(call: "Call") -> CniError:
+    return CniError(POOL_UNUSABLE, f"the bond {call.ifname} vanished from {call.netns}; is another program changing it?")

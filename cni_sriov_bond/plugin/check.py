@@ -1,11 +1,10 @@
-"""CHECK: compare the kernel with what the attachment was given."""
+"""CHECK: compare the kernel with the lease and the result of the ADD."""
 
 from cni_sriov_bond.cni.result import parse_previous
 from cni_sriov_bond.errors import CHECK_DIFFERS, INVALID_CONFIG, CniError
 from cni_sriov_bond.kernel import addresses as ip_addresses
 from cni_sriov_bond.kernel import bond as bonds
 from cni_sriov_bond.kernel import netns, sriov
-from cni_sriov_bond.plugin import release
 from cni_sriov_bond.plugin.forward import forward
 from cni_sriov_bond.pool import pools
 from cni_sriov_bond.pool.lease import READY
@@ -34,46 +33,46 @@ def check(call: "Call", network: "Network", context: "Context") -> None:
         raise CniError(CHECK_DIFFERS, f"{attachment} has no bond; ADD it again")
     try:
         if lease.entry.state != READY or lease.record.damage:
-            why = lease.record.damage or f"it is {lease.entry.state}, not ready"
-            raise CniError(CHECK_DIFFERS, f"{lease} is not as {attachment} got it: {why}; DEL it and ADD it again")
-        found = _differences(call, lease, before)
+            cause = lease.record.damage or f"it is {lease.entry.state}, not ready"
+            raise CniError(CHECK_DIFFERS, f"{lease} differs from the ADD of {attachment}: {cause}; DEL it and ADD it again")
+        differences = _differences(call, lease, before)
     finally:
         lease.close()
-    if found:
-        raise CniError(CHECK_DIFFERS, f"{lease} is not as {attachment} got it: {'; '.join(found)}")
+    if differences:
+        raise CniError(CHECK_DIFFERS, f"{lease} differs from the ADD of {attachment}: {'; '.join(differences)}")
     context.log.step("compared")
     forward(call, network, context, "CHECK", network.raw)
 
 
 def _differences(call: "Call", lease: "Lease", before: "Result") -> list[str]:
     record = lease.record
-    target = netns.require(call.netns)
-    if record.netns is None or (target.dev, target.ino) != (record.netns.dev, record.netns.ino):
-        return [f"{call.netns} is not the namespace that it was made in"]
+    namespace = netns.require(call.netns)
+    if record.netns is None or (namespace.dev, namespace.ino) != (record.netns.dev, record.netns.ino):
+        return [f"{call.netns} is not the namespace of the ADD"]
     ours = _our_interface(call, before)
-    inside = release.open_netlink(target)
+    container = netns.open_netlink(namespace)
     host = sriov.Host()
     ports = record.ports
-    link = inside.link(call.ifname)
-    # A later plugin of the chain may have given the bond another MAC, and its ports with it: the result says which is meant.
+    link = container.link(call.ifname)
+    # From the result, not from the lease: a later plugin of the chain may have given the bond, and so its ports, another MAC.
     mac = str(ours.get("mac", "")).lower()
     requested = record.requested
     addresses = [port.pci for port in ports]
     expected = bonds.Expected(call.ifname, mac, requested.mtu, addresses, requested.options, requested.primary)
-    found = bonds.differences(link, inside.links(), expected)
+    differences = bonds.differences(link, container.links(), expected)
     if link is not None:
-        place = before.interfaces.index(ours)
-        ips = [ip for ip in before.ips if ip.interface in (None, place)]
-        found += ip_addresses.differences(inside, link, ips, before.routes)
-    # Where ports differ in their MACs the kernel moves these from port to port, and the PFs follow.
+        index = before.interfaces.index(ours)
+        ips = [ip for ip in before.ips if ip.interface in (None, index)]
+        differences += ip_addresses.differences(container, link, ips, before.routes)
+    # Where the ports have different MACs the kernel moves these from port to port, and the PFs follow: nothing to compare.
     ports_mac = record.mac if len(set(record.port_macs.values())) == 1 else None
     for port in ports:
         of_port = host.differences(port, requested.vf, ports_mac)
-        if of_port and mac != record.mac:  # a PF that trusts its VF takes its new MAC over, others keep the one we set
+        if of_port and mac != record.mac:  # a PF takes over the new MAC of a VF that it trusts; else it keeps the one we set
             of_port = host.differences(port, requested.vf, mac)
-        found += of_port
-    inside.close()
-    return found
+        differences += of_port
+    container.close()
+    return differences
 
 
 def _our_interface(call: "Call", before: "Result") -> "Interface":

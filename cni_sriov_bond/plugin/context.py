@@ -1,4 +1,4 @@
-"""What one call carries down to everything it does: its log, its deadline, and how it runs delegates."""
+"""What one call hands to everything that it runs: its log, its deadline, and how it runs delegates."""
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -8,7 +8,7 @@ if TYPE_CHECKING:
 
 
 class Context:
-    """The means of one call. Values of the call itself, such as its network, are handed down beside it."""
+    """The log, deadline and delegates of one call. Values of the call itself, such as its network, are separate arguments."""
 
     __slots__ = ("deadline", "delegates", "log")
 
@@ -18,9 +18,9 @@ class Context:
         self.delegates = delegates
 
     def until(self, deadline: "Deadline") -> "Context":
-        """Return the same with another deadline."""
+        """Return the same context with another deadline."""
         return Context(self.log, deadline, self.delegates)
 
     def within(self, seconds: float) -> "Context":
-        """Return the same with a deadline that is over after ``seconds``, but never after this one's."""
+        """Return the same context with a deadline that is over after ``seconds``, but never after this one's."""
         return self.until(self.deadline.part(seconds))

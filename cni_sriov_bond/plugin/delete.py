@@ -2,9 +2,10 @@
 
 from cni_sriov_bond.errors import DELEGATE_FAILED, CniError
 from cni_sriov_bond.kernel import netns
-from cni_sriov_bond.plugin import recover, release
+from cni_sriov_bond.plugin import release
 from cni_sriov_bond.plugin.forward import forward
-from cni_sriov_bond.pool import inventory, pool, pools
+from cni_sriov_bond.pool import inventory, pools
+from cni_sriov_bond.pool.pool import Pool
 from cni_sriov_bond.pool.record import Attachment
 
 TYPE_CHECKING = False
@@ -15,9 +16,9 @@ if TYPE_CHECKING:
 
 
 def delete(call: "Call", network: "Network", context: "Context") -> None:
-    """Release the attachment's bond and forward the DEL; without a lease, only the second.
+    """Release the attachment's bond and forward the DEL; without a lease only forward it.
 
-    :raises CniError: reporting every step that failed; the others are done.
+    :raises CniError: reporting every step that failed; the other steps are done.
     """
     attachment = Attachment(network.name, call.container_id, call.ifname)
     lease = pools.find(network.state_dir, attachment, context.deadline)
@@ -26,11 +27,11 @@ def delete(call: "Call", network: "Network", context: "Context") -> None:
         _send_pending_del(network, attachment, context)
         return
     context.log.step(f"found {lease}")
-    target = netns.find(call.netns)
+    namespace = netns.find(call.netns)
     try:
-        outcome = release.release(lease, context, release.DEL, target)
+        outcome = release.release(lease, context, release.DEL, namespace)
         if not outcome.missing and lease.record.delegate is None:
-            # The lease was damaged, or its network had no delegate then; what this config says is the best there is.
+            # The lease is damaged, or its network had no delegate at ADD. The delegate of this config is the best guess.
             outcome.run_step(lambda: forward(call, network, context, "DEL", network.raw))
     finally:
         lease.close()
@@ -38,11 +39,16 @@ def delete(call: "Call", network: "Network", context: "Context") -> None:
 
 
 def _send_pending_del(network: "Network", attachment: Attachment, context: "Context") -> None:
-    """Send the delegate the DEL that an earlier DEL of this attachment could not, as its lease had it.
+    """Send the delegate the DEL that an earlier DEL of this attachment could not send, from what its lease recorded.
 
     :raises CniError: DELEGATE_FAILED when it fails again.
     """
     for name in inventory.directories(network.state_dir):
-        for finding in recover.send_pending_dels(pool.Pool(network.state_dir, name), context, attachment.key):
+        pool = Pool(network.state_dir, name)
+        if not pool.pending.holds(attachment.key):
+            continue
+        from cni_sriov_bond.plugin import recover  # late: most DELs find nothing pending
+
+        for finding in recover.send_pending_dels(pool, context, attachment.key):
             if finding.state == recover.FAILED:
                 raise CniError(DELEGATE_FAILED, f"{attachment} is released, but {finding.message}")

@@ -10,9 +10,9 @@ if TYPE_CHECKING:
 
 
 def forward(call: "Call", network: "Network", context: "Context", verb: str, text: bytes) -> None:
-    """Run the config's delegate for a verb that is not ADD; a network without one has nothing to forward.
+    """Run the network's delegate for a verb that is not ADD; without a delegate do nothing.
 
-    :raises CniError: what the delegate returned; INVALID_CONFIG when it is not installed.
+    :raises CniError: as the delegate returned it; INVALID_CONFIG when it is not installed.
     """
     if not network.delegate:
         return

@@ -1,22 +1,22 @@
-"""Finish what no other process will: interrupted ADDs and DELs, leases of containers that are gone, pending IPAM DELs.
+"""Recovery: finish interrupted ADDs and DELs, release leases of containers that are gone, and send pending IPAM DELs.
 
-Three callers want different leases and the same work: the next ADD (``Interrupted``), an ADD of an empty pool, ``up``, ``down``
-and `sriov-bondctl gc` (``Unused``), and GC (``NotListed``). A bond that another process has locked is left alone.
+Three callers select different leases for the same work: the next ADD (``Interrupted``), an ADD of an empty pool, ``up``,
+``down`` and `sriov-bondctl gc` (``Unused``), and GC (``NotListed``). A bond that another process has locked is left alone.
 """
 
 from cni_sriov_bond import files
 from cni_sriov_bond.errors import POOL_UNUSABLE, TRY_AGAIN_LATER, CniError
 from cni_sriov_bond.plugin import release
-from cni_sriov_bond.pool import pool
 from cni_sriov_bond.pool.lease import INTERRUPTED, READY
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from cni_sriov_bond.plugin.context import Context
     from cni_sriov_bond.pool.lease import Entry, Lease
+    from cni_sriov_bond.pool.pool import Pool
     from cni_sriov_bond.pool.record import Attachment
 
-# How long all delegates together may hold up the next container, and how long one pending DEL may take of it.
+# How long an ADD waits for all recovery together, and the least that one pending DEL gets of it.
 SECONDS = 20.0
 _LEAST_DELEGATE_SECONDS = 3.0
 
@@ -24,9 +24,9 @@ DONE, WAITS, FAILED = "done", "waits", "failed"
 
 
 class Finding:
-    """What was found of one lease or pending DEL, and the result.
+    """The result for one lease or one pending DEL.
 
-    :param owner: the container and interface, "" where they are not known.
+    :param owner: the container and interface, or "" where they are not known.
     :param state: ``DONE``, ``WAITS`` for VFs to return to the host, or ``FAILED``.
     :param code: the CNI error code of a failure, else 0.
     """
@@ -55,13 +55,13 @@ class Interrupted:
     takes_damaged = True
     drops_leftovers = False  # every ADD passes here
 
-    def wants(self, where: pool.Pool, entry: "Entry") -> bool:
-        """Return whether a lease is to be looked at under its lock."""
+    def selects(self, pool: "Pool", entry: "Entry") -> bool:
+        """Return whether to lock a lease and decide by ``releases``."""
         return entry.state != READY
 
     def releases(self, lease: "Lease") -> bool:
-        """Return whether a lease is to be released, now that it is locked and its state certain."""
-        # An ADD may have finished since the leases were listed, and its container lives.
+        """Return whether to release a locked lease."""
+        # The state again: an ADD may have finished since the listing, and its container runs.
         return lease.entry.state != READY or release.is_unused(lease.record)
 
     def enters(self, lease: "Lease") -> bool:
@@ -70,25 +70,26 @@ class Interrupted:
 
 
 class Unused(Interrupted):
-    """The same, and the ready leases whose containers are gone. It reads every lease."""
+    """The leases of ``Interrupted``, and ready leases whose containers are gone. It reads every lease."""
 
     drops_leftovers = True
 
-    def wants(self, where: pool.Pool, entry: "Entry") -> bool:
-        """Return whether a lease is to be looked at under its lock: one that cannot be read is, too."""
-        if super().wants(where, entry):
+    def selects(self, pool: "Pool", entry: "Entry") -> bool:
+        """Return whether to lock a lease and decide by ``releases``; a damaged lease is locked too, and then reconstructed."""
+        if super().selects(pool, entry):
             return True
         try:
-            record = where.read(entry)
+            record = pool.read(entry)
             return record is not None and release.is_unused(record)
         except CniError:
             return True
 
 
 class NotListed:
-    """The leases of one network that are not those of attachments which the runtime lists as live.
+    """The leases of one network whose attachments the runtime does not list as live.
 
-    :param live: (container id, interface name); None when the runtime gave no list. Then only leases whose namespace is gone.
+    :param live: (container id, interface name) of each. None if the runtime sent no list: then only leases whose namespace is
+        gone, and interrupted calls.
     """
 
     takes_damaged = False  # the attachment of a damaged lease is not known
@@ -99,10 +100,10 @@ class NotListed:
         self._live = live
         self._log = context.log
 
-    def wants(self, where: pool.Pool, entry: "Entry") -> bool:
-        """Return whether a lease is to be looked at under its lock."""
+    def selects(self, pool: "Pool", entry: "Entry") -> bool:
+        """Return whether to lock a lease and decide by ``releases``."""
         try:
-            record = where.read(entry)
+            record = pool.read(entry)
         except CniError as damaged:
             self._log.warn(f"left alone: {damaged.msg}")
             return False
@@ -111,7 +112,7 @@ class NotListed:
         return self._live is None or (record.attachment.container_id, record.attachment.ifname) not in self._live
 
     def releases(self, lease: "Lease") -> bool:
-        """Return whether a lease is to be released, now that it is locked and its state certain."""
+        """Return whether to release a locked lease."""
         return self._live is not None or lease.entry.state in INTERRUPTED or not release.has_netns(lease.record)
 
     def enters(self, lease: "Lease") -> bool:
@@ -119,27 +120,28 @@ class NotListed:
         return True
 
 
-def recover(where: pool.Pool, selection: "Interrupted | NotListed", context: "Context") -> list[Finding]:
-    """Send pending DELs and release the selected leases that are not locked; return what was found.
+def recover(pool: "Pool", selection: "Interrupted | NotListed", context: "Context") -> list[Finding]:
+    """Send pending DELs and release the selected leases that are not locked; return the results.
 
     :raises CniError: when the pool's files cannot be read.
     """
-    # In this order: a delegate whose DEL fails in a release below is not asked again at once.
-    findings = send_pending_dels(where, context)
-    for entry in where.entries():
-        if selection.wants(where, entry):
-            finding = _recover_one(where, entry, selection, context)
+    # In this order: a DEL that fails in a release below becomes pending, and must not be sent twice in one recovery.
+    findings = send_pending_dels(pool, context)
+    for entry in pool.entries():
+        if selection.selects(pool, entry):
+            finding = _recover_lease(pool, entry, selection, context)
             if finding:
                 findings.append(finding)
     if selection.drops_leftovers:
-        where.drop_leftovers()
+        pool.drop_leftovers()
     return findings
 
 
-def _recover_one(where: pool.Pool, entry: "Entry", selection: "Interrupted | NotListed", context: "Context") -> Finding | None:
+def _recover_lease(pool: "Pool", entry: "Entry", selection: "Interrupted | NotListed", context: "Context") -> Finding | None:
     """Release a lease if it is not locked and still selected; return None when there is nothing to report."""
     try:
-        lease = where.take(entry, seconds=0, reconstruct=selection.takes_damaged)
+        # Without waiting: a locked bond belongs to a call that runs and finishes its own work.
+        lease = pool.take(entry, seconds=0, reconstruct=selection.takes_damaged)
     except CniError as failed:
         if failed.code != TRY_AGAIN_LATER:
             return _report(_failed(entry.bond, "", failed), context)
@@ -182,12 +184,12 @@ def _release(lease: "Lease", selection: "Interrupted | NotListed", context: "Con
     return Finding(bond, record.owner, DONE, "released")
 
 
-def leased(where: pool.Pool, network: str) -> set[tuple[str, str]]:
+def leased(pool: "Pool", network: str) -> set[tuple[str, str]]:
     """Return the (container id, interface name) of every lease of a network."""
     attachments = set()
-    for entry in where.entries():
+    for entry in pool.entries():
         try:
-            record = where.read(entry)
+            record = pool.read(entry)
         except CniError:
             continue
         if record and record.attachment and record.attachment.network == network:
@@ -198,63 +200,66 @@ def leased(where: pool.Pool, network: str) -> set[tuple[str, str]]:
 # -- pending DELs
 
 
-def send_pending_dels(where: pool.Pool, context: "Context", key: str = "") -> list[Finding]:
-    """Send delegates the DELs that are pending, within the context's deadline, and return the results.
+def send_pending_dels(pool: "Pool", context: "Context", key: str = "") -> list[Finding]:
+    """Send delegates their pending DELs, within the context's deadline, and return the results.
 
-    :param key: only this attachment's, waiting for a process that sends it now. "" for all, unless another process sends them.
-    :raises CniError: TRY_AGAIN_LATER when another process sends that attachment's DEL for too long.
+    :param key: send only this attachment's DEL, and wait for another process that sends DELs now. With "", send all DELs, but
+        none if another process does so.
+    :raises CniError: TRY_AGAIN_LATER when another process has the queue locked for too long.
     """
-    keys = [pending for pending in where.pending.listed() if key in ("", pending)]
+    keys = [pending for pending in pool.pending.listed() if key in ("", pending)]
     if not keys:
         return []
     try:
         with context.deadline.wait("another process to send pending IPAM DELs"):
-            lock = where.pending.lock(context.deadline.left(SECONDS) if key else 0)
+            lock = pool.pending.lock(context.deadline.left(SECONDS) if key else 0)
     except CniError:
         if key:
             raise
         return []
     findings: list[Finding] = []
     try:
-        for place, pending in enumerate(keys):
+        for index, pending in enumerate(keys):
             left = context.deadline.left()
             if not left:
                 break
-            # A share of the time, so that one delegate that hangs is not the only one that is ever asked.
-            share = max(_LEAST_DELEGATE_SECONDS, left / (len(keys) - place))
-            findings.append(_send_pending_del(where, pending, context, min(share, release.RECOVERY.delegate_seconds), lock))
+            # A share of the time: one delegate that hangs must not use up the time of all others, at every recovery again.
+            share = max(_LEAST_DELEGATE_SECONDS, left / (len(keys) - index))
+            findings.append(_send_pending_del(pool, pending, context, min(share, release.RECOVERY.delegate_seconds), lock))
     finally:
         files.unlock(lock)
     return findings
 
 
-def _send_pending_del(where: pool.Pool, key: str, context: "Context", seconds: float, lock: int) -> Finding:
+def _send_pending_del(pool: "Pool", key: str, context: "Context", seconds: float, lock: int) -> Finding:
     bond, owner = "", ""
     try:
-        record = where.pending.read(key)
-        if record is not None:
+        record = pool.pending.read(key)
+        if record is not None:  # None: another process has sent it since the listing
             bond, owner = record.bond.name, record.owner
-            # The delegate gets the lock: should we be killed, no ADD of this attachment starts while it may free addresses.
+            # The delegate inherits the lock: if we are killed, no ADD of this attachment starts while it may free addresses.
             release.send_del(record, context, seconds, lock)
-            where.pending.remove(key)
+            # After the DEL: a process that is killed in between sends it twice, which CNI allows, but never not at all.
+            pool.pending.remove(key)
     except CniError as failed:
         context.log.warn(f"the addresses of {owner or key} may still be reserved: {failed.msg}")
         return Finding(bond, owner, FAILED, f"the IPAM DEL could not be sent: {failed.msg}", failed.code)
     return Finding(bond, owner, DONE, "the pending IPAM DEL is sent")
 
 
-def require_no_pending_del(where: pool.Pool, attachment: "Attachment", context: "Context") -> None:
-    """Send the pending DEL of an attachment, if there is one: sent after a new ADD, it would free that ADD's addresses.
+def require_no_pending_del(pool: "Pool", attachment: "Attachment", context: "Context") -> None:
+    """Send the pending DEL of an attachment, if there is one. Sent after a new ADD, it would free that ADD's addresses.
 
     :raises CniError: TRY_AGAIN_LATER when it fails and the attachment had addresses.
     """
-    for finding in send_pending_dels(where, context, attachment.key):
+    for finding in send_pending_dels(pool, context, attachment.key):
         if finding.state != FAILED:
             continue
-        record = where.pending.read(attachment.key)
+        record = pool.pending.read(attachment.key)
         if record is None or record.addresses is not None:
             raise CniError(
                 TRY_AGAIN_LATER, f"an earlier IPAM DEL of {attachment} is still pending: {finding.message}; try again later"
             )
-        # No address was recorded, so drop the pending DEL. If one was allocated, the delegate will refuse this ADD.
-        where.pending.remove(attachment.key)
+        # No address was recorded, so remove the pending DEL, which may fail for ever. If one was allocated all the same, the
+        # delegate refuses this ADD.
+        pool.pending.remove(attachment.key)

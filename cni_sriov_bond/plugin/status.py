@@ -8,8 +8,8 @@ from cni_sriov_bond.kernel import sriov, sysfs
 from cni_sriov_bond.plugin import release
 from cni_sriov_bond.plugin.acquire import pool_of
 from cni_sriov_bond.plugin.forward import forward
-from cni_sriov_bond.pool import pool, quarantine
 from cni_sriov_bond.pool.lease import ADDING, Entry
+from cni_sriov_bond.pool.pool import Pool
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 def status(call: "Call", network: "Network", context: "Context") -> None:
     """Report whether an ADD could be served now, changing nothing, and forward the STATUS.
 
-    :raises CniError: NOT_AVAILABLE when not; LIMITED_CONNECTIVITY when containers that are attached are affected too.
+    :raises CniError: NOT_AVAILABLE when not; LIMITED_CONNECTIVITY when attached containers are affected too.
     """
     try:
         if network.delegate:
             invoke.find(network.delegate, call.path)
-        require(pool_of(network))
+        _check_pool(pool_of(network))
     except CniError as unable:
         code = unable.code if unable.code == LIMITED_CONNECTIVITY else NOT_AVAILABLE
         raise CniError(code, unable.msg, unable.details) from None
@@ -35,32 +35,33 @@ def status(call: "Call", network: "Network", context: "Context") -> None:
     forward(call, network, context, "STATUS", network.raw)
 
 
-def require(where: pool.Pool) -> None:
-    """See that an ADD would find a bond.
+def _check_pool(pool: Pool) -> None:
+    """Raise an error unless an ADD would get a bond.
 
-    :raises CniError: LIMITED_CONNECTIVITY when containers that are attached suffer too, POOL_UNUSABLE when only new ones do.
+    :raises CniError: LIMITED_CONNECTIVITY when attached containers are affected too, POOL_UNUSABLE when only new ones are.
     """
-    bonds = where.bonds_of_this_boot()
-    _check_files(where)
-    _check_nics(where.name, bonds)
-    _check_free(where, bonds)
+    bonds = pool.bonds_of_this_boot()
+    _check_files(pool)
+    _check_nics(pool.name, bonds)
+    _check_free(pool, bonds)
 
 
-def _check_files(where: pool.Pool) -> None:
-    """See that a lease could be written."""
-    if not os.access(where.leases, os.W_OK):
-        raise CniError(POOL_UNUSABLE, f"{where.leases} is not writable; is its file system read-only?")
-    if os.statvfs(where.leases).f_bavail == 0:
-        raise CniError(POOL_UNUSABLE, f"no space is left on the device of {where.leases}; make room")
+def _check_files(pool: Pool) -> None:
+    """Raise an error unless a lease could be written."""
+    if not os.access(pool.leases, os.W_OK):
+        raise CniError(POOL_UNUSABLE, f"{pool.leases} is not writable; is its file system read-only?")
+    if os.statvfs(pool.leases).f_bavail == 0:
+        raise CniError(POOL_UNUSABLE, f"no space is left on the device of {pool.leases}; free some space")
 
 
 def _check_nics(name: str, bonds: "list[Bond]") -> None:
+    """Raise an error unless all NICs have a network device and one of them has carrier."""
     nics = sorted({port.pf for bond in bonds for port in bond.ports})
     missing = [nic for nic in nics if not sysfs.netdev(nic)]
     if missing:
         raise CniError(
             LIMITED_CONNECTIVITY,
-            f"pool {name}: the NIC at {' and '.join(missing)} has no network device; is it there, and its driver loaded?",
+            f"pool {name}: the NIC at {' and '.join(missing)} has no network device; is it present, and its driver loaded?",
         )
     if not any(sysfs.has_carrier(nic) for nic in nics):
         names = " and ".join(sysfs.netdev(nic) for nic in nics)
@@ -70,26 +71,26 @@ def _check_nics(name: str, bonds: "list[Bond]") -> None:
         host.pf(nic)  # sysfs shows the host's devices also to a process in another network namespace, which cannot use them
 
 
-def _check_free(where: pool.Pool, bonds: "list[Bond]") -> None:
-    """Find one bond that an ADD could have: free with its VFs at home, or leased to what is gone, which ADD takes back."""
-    entries, aside = where.entries(), quarantine.bonds(where.path)
-    taken = {entry.bond for entry in entries}
-    free = [bond for bond in bonds if bond.name not in taken and bond.name not in aside]
+def _check_free(pool: Pool, bonds: "list[Bond]") -> None:
+    """Raise an error unless a bond is free with its VFs in the host, or has a lease that an ADD would release."""
+    entries, quarantined = pool.entries(), pool.quarantined()
+    leased = {entry.bond for entry in entries}
+    free = [bond for bond in bonds if bond.name not in leased and bond.name not in quarantined]
     if any(all(sysfs.netdev(port.pci) for port in bond.ports) for bond in free):
         return
     for entry in entries:
-        if _could_be_taken_back(where, entry):
+        if _is_releasable(pool, entry):
             return
     if free:
-        raise CniError(POOL_UNUSABLE, f"pool {where.name}: the VFs of its {len(free)} free bonds are not in the host")
-    words = f"all {len(bonds)} bonds are leased{' or in quarantine' if aside else ''}"
-    raise CniError(POOL_UNUSABLE, f"pool {where.name} is empty: {words}")
+        raise CniError(POOL_UNUSABLE, f"pool {pool.name}: the VFs of its {len(free)} free bonds are not in the host")
+    state = "leased or in quarantine" if quarantined else "leased"
+    raise CniError(POOL_UNUSABLE, f"pool {pool.name} is empty: all {len(bonds)} bonds are {state}")
 
 
-def _could_be_taken_back(where: pool.Pool, entry: Entry) -> bool:
-    """Tell whether a lease is of what is gone. One that is damaged is no reason to say that the pool cannot serve."""
+def _is_releasable(pool: Pool, entry: Entry) -> bool:
+    """Return whether an ADD would release a lease because no container uses it; a damaged lease counts as used."""
     try:
-        record = where.read(entry) if entry.state != ADDING else None
+        record = pool.read(entry) if entry.state != ADDING else None
     except CniError:
         return False
     return record is not None and release.is_unused(record)

@@ -1,8 +1,8 @@
-"""The IPAM DELs that are still to be sent: the bond is free again, but its delegate could not be asked or failed.
+"""Pending IPAM DELs: the bond is free again, but the delegate could not be run or failed.
 
-Each is the file of the released lease, renamed to the attachment's key, so it holds all that the DEL needs. While it is there
-the addresses may still be reserved. Whoever sends a DEL holds the queue's lock. So does an ADD of the same attachment: a DEL
-that came after it would free its new address.
+Each is the file of the released lease, renamed to the attachment's key, so it holds all that the DEL needs. While it exists
+the addresses may still be reserved. A process that sends a DEL holds the queue's lock. An ADD first sends the pending DEL of
+its own attachment, because a DEL that came after the ADD would free the new address.
 """
 
 from cni_sriov_bond import files
@@ -13,12 +13,12 @@ if TYPE_CHECKING:
     from cni_sriov_bond.pool.record import LeaseRecord
 
 _LOCK = "lock"
-# "owed" is the name that versions before 0.2 used; what they left there is sent from there.
+# Versions before 0.2 used the name "owed"; what they left there is sent from there.
 _DIRECTORIES = (PENDING, "owed")
 
 
 class PendingDels:
-    """The queue of one pool. Making the value reads nothing.
+    """The queue of one pool. Creating the value reads nothing.
 
     :param pool_path: the pool's directory.
     """
@@ -39,7 +39,7 @@ class PendingDels:
     def holds(self, key: str) -> bool:
         """Return whether an attachment has a pending DEL.
 
-        :raises CniError: IO_FAILURE when that cannot be seen.
+        :raises CniError: IO_FAILURE when that cannot be read.
         """
         return any(files.exists(f"{self._path}/{directory}/{key}") for directory in _DIRECTORIES)
 
@@ -63,7 +63,7 @@ class PendingDels:
         return None
 
     def remove(self, key: str) -> None:
-        """Remove a DEL that has been sent; one that is gone is no error.
+        """Remove a DEL that has been sent; one that was removed already is no error.
 
         :raises CniError: IO_FAILURE.
         """

@@ -1,26 +1,41 @@
-"""All pools below a state directory: which there are, and in which one an attachment has its lease."""
+"""All pools below a state directory: which exist, and in which of them an attachment has its lease."""
 
 from cni_sriov_bond import files
 from cni_sriov_bond.deadline import Deadline
+from cni_sriov_bond.errors import POOL_UNUSABLE, CniError
 from cni_sriov_bond.pool import inventory
+from cni_sriov_bond.pool.inventory import Inventory
 from cni_sriov_bond.pool.lease import Lease
 from cni_sriov_bond.pool.pool import Pool
 from cni_sriov_bond.pool.record import Attachment
 
 
 def known(state_dir: str) -> list[str]:
-    """Return the names of all pools of which anything is left: an inventory, or leases and pending DELs without one."""
-    made = inventory.names(state_dir)
-    return [name for name in inventory.directories(state_dir) if name in made or Pool(state_dir, name).is_used()]
+    """Return the names of all pools that have an inventory, or leases or pending DELs without one."""
+    provisioned = inventory.names(state_dir)
+    return [name for name in inventory.directories(state_dir) if name in provisioned or Pool(state_dir, name).is_used()]
+
+
+def inventory_or_none(pool: Pool) -> Inventory | None:
+    """Read the inventory of a pool, or return None where it is missing or damaged, so that ``up`` has to write it again.
+
+    :raises CniError: IO_FAILURE when it cannot be read.
+    """
+    try:
+        return pool.inventory()
+    except CniError as unusable:
+        if unusable.code != POOL_UNUSABLE:
+            raise
+        return None
 
 
 def find(state_dir: str, attachment: Attachment, deadline: Deadline | None = None) -> Lease | None:
-    """Return an attachment's lease, locked, in whichever pool it is; its config may name another one by now.
+    """Return an attachment's lease, locked, from any pool, because its config may name another pool by now.
 
-    A damaged lease is found too: its file's name holds the attachment's key.
+    A damaged lease is returned too: its file's name holds the attachment's key.
 
     :param deadline: until when to wait for the bond's lock; ``files.LOCK_SECONDS`` from now if not given.
-    :raises CniError: TRY_AGAIN_LATER when another process works on the bond for too long.
+    :raises CniError: TRY_AGAIN_LATER when another process has the bond locked for too long.
     """
     deadline = deadline or Deadline(files.LOCK_SECONDS)
     key = attachment.key
@@ -37,7 +52,7 @@ def find(state_dir: str, attachment: Attachment, deadline: Deadline | None = Non
 
 
 def make_directories(pool: Pool) -> None:
-    """Make a pool's directories, for root alone.
+    """Create a pool's directories, for root alone.
 
     :raises CniError: IO_FAILURE.
     """

@@ -1,41 +1,34 @@
-"""Bonds that are not leased to anybody: one file for each below a pool's directory, which holds the reason."""
+"""Quarantined bonds: they are not leased. For each there is a file in the pool's directory that holds the reason.
+
+``Pool.quarantined`` lists them. That needs nothing of this module, which most ADDs do not load.
+"""
 
 from time import time
 
 from cni_sriov_bond import files, jsontext
+from cni_sriov_bond.pool.lease import QUARANTINE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-DIRECTORY = "quarantine"
-
-
-def bonds(pool_path: str) -> list[str]:
-    """Return the names of a pool's bonds in quarantine.
-
-    :raises CniError: IO_FAILURE when it cannot be listed.
-    """
-    return [name for name in files.listed(f"{pool_path}/{DIRECTORY}") if not name.startswith(".")]
-
-
-def holds(pool_path: str, bond: str) -> bool:
-    """Return whether a bond is in quarantine; certain only while the caller has the bond locked."""
-    return files.exists(f"{pool_path}/{DIRECTORY}/{bond}")
-
 
 def add(pool_path: str, bond: str, reason: str) -> None:
-    """Put a bond, which the caller has locked, into quarantine.
+    """Quarantine a bond that the caller has locked.
 
     :raises CniError: IO_FAILURE.
     """
-    files.make_directory(f"{pool_path}/{DIRECTORY}")
-    files.write(f"{pool_path}/{DIRECTORY}", bond, jsontext.dumps({"reason": reason, "since": int(time())}))
+    files.make_directory(f"{pool_path}/{QUARANTINE}")
+    files.write(f"{pool_path}/{QUARANTINE}", bond, jsontext.dumps({"reason": reason, "since": int(time())}))
 
 
 def reasons(pool_path: str) -> dict[str, str]:
-    """Return the reason of each bond in quarantine, by name; a file that cannot be read still keeps its bond there."""
-    return {name: _reason(f"{pool_path}/{DIRECTORY}/{name}") for name in bonds(pool_path)}
+    """Return the reason of each quarantined bond, by name. A bond whose file cannot be read is quarantined too.
+
+    :raises CniError: IO_FAILURE when they cannot be listed.
+    """
+    names = [name for name in files.listed(f"{pool_path}/{QUARANTINE}") if not name.startswith(".")]
+    return {name: _reason(f"{pool_path}/{QUARANTINE}/{name}") for name in names}
 
 
 def _reason(path: str) -> str:
@@ -48,8 +41,8 @@ def _reason(path: str) -> str:
 
 
 def remove(pool_path: str, bond: str) -> None:
-    """Take a bond out of quarantine; one that is not in it is no error.
+    """End the quarantine of a bond; a bond that is not quarantined is no error.
 
     :raises CniError: IO_FAILURE.
     """
-    files.unlink(f"{pool_path}/{DIRECTORY}/{bond}")
+    files.unlink(f"{pool_path}/{QUARANTINE}/{bond}")

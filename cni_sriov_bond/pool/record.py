@@ -1,4 +1,4 @@
-"""The record of a lease: what belongs to which attachment, and all that its release needs.
+"""The record of a lease: which bond belongs to which attachment, and all that its release needs.
 
 This module is the only reader and the only writer of a record's JSON.
 """
@@ -23,7 +23,7 @@ VERSION = 1
 
 
 class Attachment:
-    """What a lease serves: (network name, container id, interface name)."""
+    """What a bond is leased to: (network name, container id, interface name)."""
 
     __slots__ = ("container_id", "ifname", "network")
 
@@ -34,7 +34,7 @@ class Attachment:
 
     @property
     def key(self) -> str:
-        """A hash for file names: the three are foreign strings of any length."""
+        """The hash that names files: the three are foreign strings of any length."""
         return files.digest("\0".join((self.network, self.container_id, self.ifname))).hex()[:32]
 
     @property
@@ -47,7 +47,7 @@ class Attachment:
 
 
 class NetnsIdentity:
-    """Which network namespace a lease was made for: its path, and the device and inode that tell it from a later one there."""
+    """The network namespace that a lease was made for. Its device and inode differ from those of a later one at the path."""
 
     __slots__ = ("dev", "ino", "path")
 
@@ -58,11 +58,11 @@ class NetnsIdentity:
 
 
 class DelegateCall:
-    """The delegate's ADD as it was made: its DEL may have to be sent by a process that has nothing but the lease.
+    """The delegate's ADD: a process that has only the lease may have to send the DEL.
 
     :param kind: the delegate's name, ``ipam.type``.
     :param environ: the CNI_* variables of the ADD.
-    :param config: the network config's own text; bytes that are not UTF-8 are surrogate escapes in it.
+    :param config: the text of the network config; bytes that are not UTF-8 are surrogate escapes in it.
     """
 
     __slots__ = ("config", "environ", "kind")
@@ -74,10 +74,10 @@ class DelegateCall:
 
 
 class Requested:
-    """What the network asks of the bond, as CHECK compares it.
+    """What the network requests of the bond. CHECK compares it with the kernel.
 
-    :param mtu: in bytes; the bond's own one once it is known.
-    :param primary: the PCI address of the port to prefer, or "".
+    :param mtu: in bytes; the bond's own MTU once it is known.
+    :param primary: the PCI address of the preferred port, or "".
     """
 
     __slots__ = ("mtu", "options", "primary", "vf")
@@ -92,17 +92,17 @@ class Requested:
 
 
 class LeaseRecord:
-    """What is known of a leased bond: all that its release needs.
+    """A leased bond and all that its release needs.
 
-    Known from the first writing on: ``pool``, ``bond``, ``attachment``, ``netns``, ``requested``, ``delegate``, ``boot_id``,
+    Set from the first writing on: ``pool``, ``bond``, ``attachment``, ``netns``, ``requested``, ``delegate``, ``boot_id``,
     ``pid`` and ``created`` (seconds since 1970). Optional, because they come later:
 
-    - ``mac`` and ``port_macs`` (by PCI address): what the bond and its ports are given; "" and empty before.
+    - ``mac`` and ``port_macs`` (by PCI address): the MACs for the bond and its ports; empty before.
     - ``before``: each VF's state before the lease, by PCI address. The kernel is not touched while it is empty.
-    - ``addresses``: the delegate's, with prefix length; None until it has answered.
+    - ``addresses``: from the delegate, with prefix length; None until it has answered.
 
-    A record that is reconstructed from a damaged file has ``damage``, the reason, and knows neither attachment, namespace nor
-    delegate; its bond has no ports where the inventory does not know it either. A record is never written with ``damage``.
+    A record that was reconstructed from a damaged file has the reason in ``damage``, and no attachment, namespace or delegate.
+    Its bond has no ports if the inventory does not have it either. A record with ``damage`` is never written.
     """
 
     __slots__ = (
@@ -136,7 +136,7 @@ class LeaseRecord:
 
     @property
     def ports(self) -> "list[Port]":
-        """The ports of the bond; none where they are not known."""
+        """The ports of the bond; empty where they are not known."""
         return self.bond.ports
 
     @property
@@ -181,8 +181,8 @@ class LeaseRecord:
         """Read a record.
 
         :param path: its file, for errors.
-        :raises DamagedLeaseError: when it is not a whole record.
-        :raises CniError: POOL_UNUSABLE when another version of ours wrote it.
+        :raises DamagedLeaseError: when it is not a complete record.
+        :raises CniError: POOL_UNUSABLE when it is of another version.
         """
         try:
             value = jsontext.loads(text)
@@ -193,7 +193,7 @@ class LeaseRecord:
         if value["version"] != VERSION:
             raise CniError(
                 POOL_UNUSABLE,
-                f"the lease {path} is of version {value['version']}, and this sriov-bond knows version {VERSION} alone; "
+                f"the lease {path} is of version {value['version']}, and this sriov-bond knows only version {VERSION}; "
                 "install the sriov-bond that wrote it",
             )
         try:
@@ -208,20 +208,20 @@ class LeaseRecord:
     @classmethod
     def _of(cls, value: "dict[str, Any]") -> "LeaseRecord":
         attachment = Attachment(*(_string(value, name) for name in ("network", "container_id", "ifname")))
-        # Versions before 0.2 wrote the ports only when the VFs had been looked at.
+        # Versions before 0.2 wrote the ports only together with the state of the VFs.
         bond = Bond.from_json(value["ports_of"]) if "ports_of" in value else Bond(_string(value, "bond"), "", [])
         record = cls(value.get("pool", ""), bond, attachment)
         record.boot_id = _string(value, "boot_id")
         record.pid = value.get("pid", 0)
         record.created = int(value["created"])
-        place = value["netns"]
-        record.netns = NetnsIdentity(_string(place, "path"), *map(int, place["id"]))
-        asked = value["asked"]
+        netns = value["netns"]
+        record.netns = NetnsIdentity(_string(netns, "path"), *map(int, netns["id"]))
+        requested = value["asked"]
         record.requested = Requested(
-            dict(asked.get("options") or {}),
-            VfSettings.from_json(asked.get("vf") or {}),
-            asked.get("mtu"),
-            asked.get("primary") or "",
+            dict(requested.get("options") or {}),
+            VfSettings.from_json(requested.get("vf") or {}),
+            requested.get("mtu"),
+            requested.get("primary") or "",
         )
         record.mac = value.get("mac") or ""
         record.port_macs = dict(value.get("macs") or {})
@@ -230,7 +230,7 @@ class LeaseRecord:
             raise ValueError("it has the state of VFs, but not their bond's MAC and ports")
         if "delegate" in value:
             call = value["delegate"]
-            environ = {str(name): str(word) for name, word in call["environ"].items()}
+            environ = {str(name): str(text) for name, text in call["environ"].items()}
             record.delegate = DelegateCall(_string(call, "type"), environ, _string(call, "config"))
         if "ips" in value:
             record.addresses = [str(address) for address in value["ips"]]

@@ -1,4 +1,4 @@
-"""What an ADD reports that finds no free bond: who has the bonds, and which are unusable."""
+"""The message of an ADD that finds no free bond: which containers have the bonds, and which bonds are unusable."""
 
 from cni_sriov_bond.errors import CniError
 from cni_sriov_bond.pool import quarantine
@@ -42,7 +42,7 @@ class Shortage:
         count = f"all {len(bonds)} bonds are leased" if not unusable else f"{len(leased)} of {len(bonds)} bonds are leased"
         rest = f", and {', '.join(unusable[:_MOST_NAMED])} cannot be used (see `sriov-bondctl status`)" if unusable else ""
         empty = f"pool {self._pool} is empty: {count} ({', '.join(owners)}{more}){rest}"
-        return f"{empty}; remove a container or give the pool more VFs"
+        return f"{empty}; remove a container, or raise vfs of the pool in the host file"
 
     def of_bond(self, name: str) -> str:
         """Return why a bond that a deviceID asks for is not free."""
@@ -51,11 +51,11 @@ class Shortage:
         if record:
             state = f"is leased to {_owner(record)}"
         else:
-            state = f"cannot be used: {quarantine.reasons(self._path).get(name, 'its VFs are not there')}"
+            state = f"cannot be used: {quarantine.reasons(self._path).get(name, 'its VFs are not in the host')}"
         return f"bond {name} of pool {self._pool}, which deviceID asks for, {state}; try again later"
 
     def _readable(self, entry: "Entry") -> "LeaseRecord | None":
-        """Read a record for a message, which a damaged record must not replace."""
+        """Read a record for a message; a damaged record must not hide the message."""
         try:
             return self._read(entry)
         except CniError:
@@ -63,7 +63,7 @@ class Shortage:
 
 
 def _owner(record: "LeaseRecord") -> str:
-    """Return the owner of a lease with a container id that is cut."""
+    """Return the owner of a lease, with a long container id cut."""
     if record.attachment is None:
         return "an unknown container"
     container_id = record.attachment.container_id

@@ -346,7 +346,7 @@ def test_a_primary_that_is_no_port_is_told_and_the_bond_is_free_again(plugin: Pl
     with temporary_netns() as container:
         stdin = plugin.config(mode="active-backup", primary="C")
         words = plugin.run("ADD", stdin, CNI_NETNS=container.path).error(INVALID_CONFIG)
-    assert "primary 'C' is no port of bond cbond1; it may be A, B, VF11, VF21" in words
+    assert "primary 'C' is not a port of bond cbond1; it may be A, B, VF11, VF21" in words
 
 
 # -- the namespace (A4, A7, contract 4, 42)

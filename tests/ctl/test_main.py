@@ -9,9 +9,8 @@ from pathlib import Path
 import pytest
 
 from cni_sriov_bond.ctl import links
-from cni_sriov_bond.pool import inventory
 from tests import measured
-from tests.support import REPOSITORY, bond_entry, make_pool
+from tests.support import REPOSITORY, bond_entry, change_inventory, make_pool
 
 pytestmark = pytest.mark.root
 
@@ -60,7 +59,7 @@ def test_status_for_programs_has_what_the_table_has(command: list[str], tmp_path
     """A pool whose NIC is missing: every key is there, and what is not known is null."""
     where = make_pool(tmp_path, "db", 1)
     nic = {"pci": "ffff:01:00.0", "name": "enp1s0", "number": 1, "made_vfs": True, "brought_up": False}
-    inventory.write(where.path, {**where.inventory(), "nics": [nic]})
+    change_inventory(where, nics=[nic])
     done = run(command, tmp_path, "status", "--json")
     assert (done.returncode, done.stderr) == (0, "")
     [pool] = json.loads(done.stdout)["pools"]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from cni_sriov_bond.ctl import provision, provisioned
+from cni_sriov_bond.ctl import provision
 from cni_sriov_bond.ctl.hostfile import PoolPlan
 from cni_sriov_bond.errors import POOL_UNUSABLE, CniError
 from cni_sriov_bond.kernel import sysfs
@@ -14,7 +14,7 @@ from cni_sriov_bond.pool import inventory, pool
 from cni_sriov_bond.pool.lease import READY
 from cni_sriov_bond.pool.record import DelegateCall
 from cni_sriov_bond.ports import Bond
-from tests.support import bond_entry, context, lease, make_pool, program
+from tests.support import bond_entry, change_inventory, context, lease, make_pool, program, read_inventory
 
 QUIET = context(float("inf"), "panic")
 NICS = ("ffff:01:00.0", "ffff:02:00.0")
@@ -38,7 +38,7 @@ def owned(where: pool.Pool, made_vfs: bool = False) -> None:
         {"pci": pci, "name": f"enp{place}s0", "number": place, "made_vfs": made_vfs, "brought_up": False}
         for place, pci in enumerate(NICS, 1)
     ]
-    inventory.write(where.path, {**where.inventory(), "nics": nics})
+    change_inventory(where, nics=nics)
 
 
 def refusal(state: Path, verb: str, name: str) -> str:
@@ -65,12 +65,12 @@ def test_the_pool_of_an_earlier_boot_has_no_nics(tmp_path: Path, devices: Path) 
     """They may be another pool's by now, which its `down` must not take the VFs from."""
     where = make_pool(tmp_path, "db")
     owned(where, made_vfs=True)
-    inventory.write(where.path, {**where.inventory(), "boot_id": "another"})
+    change_inventory(where, boot_id="another")
     (devices / NICS[0] / "sriov_numvfs").write_text("7\n")
     provision.down(str(tmp_path), "db", QUIET)
     assert (devices / NICS[0] / "sriov_numvfs").read_text() == "7\n"
     owned(make_pool(tmp_path, "db"))
-    inventory.write(where.path, {**where.inventory(), "boot_id": "another"})
+    change_inventory(where, boot_id="another")
     (devices / NICS[1] / "sriov_totalvfs").write_text("0\n")
     assert "enp2s0 offers 0" in refusal(tmp_path, "up", "web")
 
@@ -86,7 +86,7 @@ def test_a_pool_with_pending_ipam_dels_stays(tmp_path: Path, devices: Path) -> N
     assert "pool db cannot be removed while IPAM DELs are pending: 1; `sriov-bondctl gc db` sends them" in refusal(
         tmp_path / "state", "down", "db"
     )
-    assert where.inventory()["bonds"]
+    assert where.bonds()
     program(tmp_path, "ipam", "exit 0")
     provision.down(str(tmp_path / "state"), "db", QUIET)
     assert not Path(where.path).exists()
@@ -120,8 +120,10 @@ def test_a_down_that_died_can_be_repeated(tmp_path: Path, devices: Path) -> None
     """What it had to do is kept, and until then nobody is given a bond of the pool."""
     where = make_pool(tmp_path, "db")
     owned(where)
-    inventory.write(where.path, {**where.inventory(), inventory.LEAVING: True})
-    with pytest.raises(CniError, match="pool db is half taken away; run `sriov-bondctl down db` again") as refused:
+    change_inventory(where, leaving=True)
+    with pytest.raises(
+        CniError, match="the removal of pool db was interrupted; run `sriov-bondctl down db` again, or `up`"
+    ) as refused:
         lease(where)
     assert refused.value.code == POOL_UNUSABLE
     provision.down(str(tmp_path), "db", QUIET)
@@ -157,7 +159,7 @@ def test_vfs_are_not_replaced_under_a_lease(tmp_path: Path, devices: Path) -> No
 def test_an_inventory_without_its_parts_is_one_of_another_version(tmp_path: Path, devices: Path) -> None:
     """What `down` has to undo cannot be known then; the answer is a sentence, and `up` writes it anew."""
     where = make_pool(tmp_path, "db")
-    inventory.write(where.path, {**where.inventory(), "nics": [{"pci": NICS[0]}]})
+    change_inventory(where, nics=[{"pci": NICS[0]}])
     assert f"the inventory {where.path}/pool.json is not one of this version; run `sriov-bondctl up`" in refusal(
         tmp_path, "down", "db"
     )
@@ -167,6 +169,8 @@ def test_an_inventory_is_written_as_it_was_read(tmp_path: Path) -> None:
     """The file's form stays, so that an earlier version of ours reads it too."""
     where = make_pool(tmp_path, "db")
     owned(where, made_vfs=True)
-    for more in ({}, {inventory.LEAVING: True}):
-        inventory.write(where.path, {**where.inventory(), **more})
-        assert provisioned.read(where).to_json() == where.inventory()
+    for more in ({}, {"leaving": True}):
+        change_inventory(where, **more)
+        document = read_inventory(where)
+        inventory.write(where.path, where.inventory())
+        assert read_inventory(where) == document

@@ -16,9 +16,10 @@ from cni_sriov_bond import files
 from cni_sriov_bond.kernel.netlink import Netlink
 from cni_sriov_bond.kernel.netns import Entered, Temporary
 from cni_sriov_bond.pool import inventory, pool, pools
+from cni_sriov_bond.pool.inventory import Inventory
 from cni_sriov_bond.pool.lease import READY
 from cni_sriov_bond.pool.record import Attachment, DelegateCall, NetnsIdentity, Requested
-from cni_sriov_bond.ports import VfSettings
+from cni_sriov_bond.ports import Bond, VfSettings
 from tests import oracle
 from tests.fuzz import samples
 from tests.support import bond_entry
@@ -173,8 +174,8 @@ def _fill_pool(world: str, box: list[int]) -> None:
     target = pool.Pool(samples.STATE, "db")
     pools.make_directories(target)
     bonds = [bond_entry(number) for number in range(1, _FREE_BOND + (world != "full"))]
-    content = {"version": 1, "pool": "db", "boot_id": files.boot_id(), "nics": [], "bonds": bonds}
-    inventory.write(target.path, content)
+    made = Inventory("db", files.boot_id(), [], [Bond.from_json(bond) for bond in bonds])
+    inventory.write(target.path, made)
     existing = NetnsIdentity(samples.BOX, *box)
     holders = [("net1", "c1", NetnsIdentity("/run/netns/gone", 4, 1)), ("net2", "c2", existing)]
     if world == "full":

@@ -18,9 +18,9 @@ MOST_INSTRUCTIONS = 90_000_000
 ROUNDS = 5
 PARTS = {
     "claim": ("validated", "leased"),
-    "kernel": ("made the bond", "moved", "brought", "set addresses"),
-    "delegate": ("asked",),
-    "carrier and gateway": ("waited", "watches"),
+    "kernel": ("created the bond", "moved", "brought", "set addresses"),
+    "delegate": ("ran",),
+    "carrier and gateway": ("waited", "monitors"),
     "record": ("recorded",),
 }
 CALL = "CNI_CONTAINERID=c1 CNI_NETNS=/run/netns/c1 CNI_PATH=/opt/cni/bin"

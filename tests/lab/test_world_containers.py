@@ -130,9 +130,9 @@ def test_a_vf_in_a_nested_namespace(product: Product, gone: bool, state: str) ->
             if gone:
                 product.guest.sh("ip netns del c1")
             answer = product.call("DEL", network(), "c1", "" if gone else path).succeeded()
-            assert f"bond cbond1 of pool db is {state}: VF11 still to come home" in answer.result.stderr
+            assert f"bond cbond1 of pool db is {state}: VF11 not yet in the host" in answer.result.stderr
             assert product.states()[0] == state
-            assert "cbond1 of c1 eth0: waits for VF11 to come home" in product.ctl("gc").stdout
+            assert "cbond1 of c1 eth0: waits for VF11 to return to the host" in product.ctl("gc").stdout
             with product.attached(network(ipam=None), "c2"):
                 assert product.states()[:2] == [state, "ready"]
         product.wait_free("the release to be finished")

@@ -28,7 +28,7 @@ def _lease_file(product: Product, container: str) -> str:
 DAMAGE = {
     "c1": (": > {path}", "is damaged"),
     "c2": ("truncate -s 100 {path}", "is damaged"),
-    "c3": ('sed -i \'s/"version": *1/"version": 2/\' {path}', "is of version 2, and this sriov-bond knows version 1 alone"),
+    "c3": ('sed -i \'s/"version": *1/"version": 2/\' {path}', "is of version 2, and this sriov-bond knows only version 1"),
     "c4": ("rm {path}; mkdir {path}", "is a directory; remove it"),
 }
 
@@ -74,7 +74,7 @@ def test_a_damaged_lease_whose_container_is_gone(product: Product) -> None:
             product.wait_home(1)
             said = product.ctl(*command, check=False)
             if command == ["gc"]:
-                assert "cbond1: given back, but whose it was and its delegate are not known: the lease" in said.stdout
+                assert "cbond1: released, but its container and its IPAM plugin are not known: the lease" in said.stdout
             assert product.all_free()
             product.call("DEL", network(), "c1", path).succeeded()
 
@@ -164,7 +164,7 @@ def test_a_lost_or_damaged_inventory_under_leases(product: Product) -> None:
         for container, path in zip(("c1", "c2"), paths, strict=False):
             answer = product.call("ADD", network(), container, path).succeeded()
         for spoil, words in (
-            (f"rm {POOL_FILE}", "the inventory of pool db is lost, though {} leased; run `sriov-bondctl up` to write it anew"),
+            (f"rm {POOL_FILE}", "the inventory of pool db is lost, though {} leased; run `sriov-bondctl up` to write it again"),
             (f"echo '{{' > {POOL_FILE}", f"the inventory {POOL_FILE} is damaged"),
         ):
             guest.sh(spoil)
@@ -246,7 +246,7 @@ def test_a_delegate_that_is_gone_at_del(product: Product) -> None:
         assert product.all_free()
         assert "the addresses of 3 released bonds may still be reserved" in product.ctl("status").stdout
         collected = product.ctl("gc", check=False)
-        assert (collected.status, collected.stdout.count("its delegate could not be told: failed to find plugin 'leaves'")) == (
+        assert (collected.status, collected.stdout.count("the IPAM DEL could not be sent: failed to find plugin 'leaves'")) == (
             1,
             3,
         )
@@ -259,7 +259,7 @@ def test_a_delegate_that_is_gone_at_del(product: Product) -> None:
         product.guest.sh(f"mv {program} /run/leaves")
         end("c2", paths[1])
         product.guest.sh(f"mv /run/leaves {program}")
-        assert "its delegate is told" in product.ctl("gc").stdout
+        assert "the pending IPAM DEL is sent" in product.ctl("gc").stdout
         assert "nothing to finish" in product.ctl("gc").stdout
 
 
@@ -272,7 +272,7 @@ def test_a_delegate_that_fails_or_hangs_at_del(product: Product) -> None:
         words = "the IPAM plugin fails failed with status 3 at DEL: the disk is on fire"
         product.call("DEL", config, "c1", path).failed(102, words)
         with product.attached(network(), "c2") as (answer,):
-            assert f"the addresses of c1 eth0 may be reserved still: {words}" in answer.result.stderr
+            assert f"the addresses of c1 eth0 may still be reserved: {words}" in answer.result.stderr
         assert product.status()["pending"] == 1
     hangs = '[ "$CNI_COMMAND" != DEL ] || exec sleep 100'
     with product.netns("c3") as (path,), _delegate(product, "hangs", hangs):
@@ -284,7 +284,7 @@ def test_a_delegate_that_fails_or_hangs_at_del(product: Product) -> None:
         assert "the IPAM plugin hangs did not answer within 10 s at DEL and was killed" in said.stdout
         assert product.all_free()
     with _delegate(product, "fails"), _delegate(product, "hangs"):
-        assert product.ctl("gc").stdout.count("its delegate is told") == 2
+        assert product.ctl("gc").stdout.count("the pending IPAM DEL is sent") == 2
 
 
 def test_gc_settles_what_is_owed(product: Product) -> None:

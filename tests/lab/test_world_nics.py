@@ -100,7 +100,7 @@ def test_the_vf_driver_goes_and_comes(product: Product) -> None:
             product.call("ADD", network(), "c2", other).failed(104, words)
             product.call("STATUS", STATUS, "", ifname="").failed(50, "the VFs of its 6 free bonds are not in the host")
             answer = product.call("DEL", network(), "c1", path).succeeded()
-            assert "bond cbond1 of pool db is releasing: VF11, VF21 still to come home" in answer.result.stderr
+            assert "bond cbond1 of pool db is releasing: VF11, VF21 not yet in the host" in answer.result.stderr
             assert product.states()[:2] == ["releasing", "broken"]
         finally:
             product.guest.sh("modprobe igbvf; udevadm settle; sriov-bondctl up")
@@ -121,7 +121,7 @@ def test_a_nic_goes_from_the_bus_and_comes_back(product: Product) -> None:
             assert "enp1s0  0000:01:00.0  missing" in product.ctl("status").stdout
             _ping(product, "c2")
             answer = product.call("DEL", network(), "c1", path).succeeded()
-            assert "there is no VF at 0000:01:10.0 any more, so nothing of VF11 is put back" in answer.result.stderr
+            assert "there is no VF at 0000:01:10.0 any more, so nothing of VF11 is restored" in answer.result.stderr
             assert product.states().count("ready") == 1
         finally:
             guest.sh("echo 1 > /sys/bus/pci/rescan; udevadm settle", timeout=120)
@@ -136,7 +136,7 @@ def test_an_add_while_a_nic_is_down_uses_the_other(product: Product) -> None:
     try:
         for mode in ("active-backup", "balance-xor"):
             with product.attached(network(mode=mode), "c1") as (answer,):
-                assert "cbond1 begins with a dead path: enp1s0 is down; run `ip link set enp1s0 up`" in answer.result.stderr
+                assert "cbond1 starts with one path down: enp1s0 is down; run `ip link set enp1s0 up`" in answer.result.stderr
                 _ping(product, "c1")
     finally:
         product.guest.sh(f"ip link set enp1s0 up; {RELOAD}")
@@ -149,8 +149,8 @@ def test_an_add_without_a_cable_uses_the_other(lab: "Lab", product: Product, mod
     try:
         wait_until(lambda: lab.guest.read("/sys/class/net/enp1s0/carrier") == "0\n", "enp1s0 to lose its carrier", 20)
         with product.attached(network(mode=mode), "c1") as (answer,):
-            assert "cbond1 begins with a dead path: enp1s0 has no carrier; look at its cable" in answer.result.stderr
-            assert "no gateway answers" not in answer.result.stderr
+            assert "cbond1 starts with one path down: enp1s0 has no carrier; look at its cable" in answer.result.stderr
+            assert "no gateway answered" not in answer.result.stderr
             _ping(product, "c1")
             lab.cable("A", plugged=True)
             wait_until(lambda: _ports_up(product) == 2, "the other port to be back", 30)

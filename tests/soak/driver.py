@@ -198,7 +198,7 @@ class Driver:
     def begin_quarantine(self) -> None:
         """Quarantine a free bond."""
         name = self._random.choice(self._names)
-        if len(quarantine.bonds(self._target.path)) > len(self._names) // 3:
+        if len(self._target.quarantined()) > len(self._names) // 3:
             return
         lock = self._target.lock_free_bond(name)
         if lock is None:
@@ -212,7 +212,7 @@ class Driver:
 
     def end_quarantine(self) -> None:
         """Remove all bonds from quarantine."""
-        for name in quarantine.bonds(self._target.path):
+        for name in self._target.quarantined():
             lock = self._target.lock_bond(name)
             self._oracle.begin_work(name)
             self._oracle.end_quarantine(name)

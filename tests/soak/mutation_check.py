@@ -73,11 +73,11 @@ MUTATIONS = (
     Mutation(
         "a state changed in two steps",
         "pool/lease.py",
-        '            os.rename(f"{self._leases}/{self.entry.file}", to)\n',
+        '            os.rename(f"{self._leases}/{self.entry.file}", path)\n',
         '            with open(f"{self._leases}/{self.entry.file}") as file:\n'
         "                text = file.read()\n"
         '            os.unlink(f"{self._leases}/{self.entry.file}")\n'
-        '            with open(to, "w") as file:\n'
+        '            with open(path, "w") as file:\n'
         "                file.write(text)\n",
         ("is lost", "damaged", "cannot be read"),
     ),
@@ -98,8 +98,8 @@ MUTATIONS = (
     Mutation(
         "leftovers deleted without a lock",
         "pool/pool.py",
-        "                held = self._try_bond(bond)\n",
-        f"                held = {_NO_LOCK}\n",
+        "                lock = self._try_bond(bond)\n",
+        f"                lock = {_NO_LOCK}\n",
         ("No such file or directory",),
     ),
     Mutation(
@@ -114,7 +114,7 @@ MUTATIONS = (
     Mutation(
         "quarantine not checked again",
         "pool/pool.py",
-        "if quarantine.holds(self.path, bond.name):",
+        'if files.exists(f"{self.path}/{QUARANTINE}/{bond.name}"):',
         "if False:",
         ("in quarantine",),
         bonds=3,

@@ -20,8 +20,10 @@ from cni_sriov_bond.log import Log
 from cni_sriov_bond.plugin import recover, release
 from cni_sriov_bond.plugin.context import Context
 from cni_sriov_bond.pool import inventory, pool, pools, quarantine
+from cni_sriov_bond.pool.inventory import Inventory
 from cni_sriov_bond.pool.lease import PENDING, Lease
 from cni_sriov_bond.pool.record import Attachment, NetnsIdentity, Requested
+from cni_sriov_bond.ports import Bond
 from tests.soak.counters import Counters
 from tests.soak.driver import Driver
 from tests.soak.ownership_oracle import OwnershipOracle
@@ -67,7 +69,7 @@ def make(target: pool.Pool, size: int) -> None:
         }
         for number in range(1, size + 1)
     ]
-    inventory.write(target.path, {"version": 1, "pool": NAME, "boot_id": files.boot_id(), "nics": [], "bonds": bonds})
+    inventory.write(target.path, Inventory(NAME, files.boot_id(), [], [Bond.from_json(bond) for bond in bonds]))
 
 
 class Workload:
@@ -159,7 +161,7 @@ class Workload:
 def finish(target: pool.Pool) -> dict[str, list[str]]:
     """Release everything as GC, DEL and an operator would; return the bonds that can be leased then, and failures."""
     context = Context(Log(), Deadline(600), Delegates(os.environ))
-    for name in quarantine.bonds(target.path):
+    for name in target.quarantined():
         quarantine.remove(target.path, name)
     findings = recover.recover(target, recover.Unused(), context)
     for entry in target.entries():
