@@ -20,7 +20,7 @@ MOST_LOST = 24
 def _lost_while(
     product: Product, fail: "Callable[[], None]", restore: "Callable[[], None]", names: tuple[str, ...] = ("c1",)
 ) -> list[int]:
-    """Ping for 6 s, with a failure from 1 s after the start to 2 s before the end; return how many answers each misses."""
+    """Ping for 6 s, with a failure from 1 s to 4 s after the start; return the missing answers of each container."""
     command = "ip netns exec {} ping -n -i {} -c {} -W 1 {}"
     pings = [product.guest.spawn(command.format(name, INTERVAL, COUNT, PEER), timeout=60) for name in names]
     for ping in pings:
