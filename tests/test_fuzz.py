@@ -140,8 +140,8 @@ def parts(value: Any, level: int = 0) -> list[tuple[int, Any]]:
 def is_comparable(value: Any) -> bool:
     """Return whether jsonschema can judge a value: it takes 1.0 for an integer, and fails on deep nesting."""
     values = parts(value)
-    whole = [part for _, part in values if isinstance(part, float) and part.is_integer()]
-    return not whole and len(values) < 2000 and max(level for level, _ in values) < 30
+    integral = [part for _, part in values if isinstance(part, float) and part.is_integer()]
+    return not integral and len(values) < 2000 and max(level for level, _ in values) < 30
 
 
 def test_a_mutated_config_is_judged_as_by_jsonschema() -> None:

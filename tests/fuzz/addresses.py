@@ -29,7 +29,7 @@ class Range:
         self.last = _ip(value["rangeend"]) if value.get("rangeend") else last
         default = None if small else self.net[1]
         self.gateway = _ip(value["gateway"]) if value.get("gateway") else default
-        self._excluded = [ip_network(one, strict=False) for one in value.get("exclude") or ()]
+        self._excluded = [ip_network(network, strict=False) for network in value.get("exclude") or ()]
 
     def allows(self, address: Ip) -> bool:
         """Return whether an address may be allocated, without regard to gateways."""

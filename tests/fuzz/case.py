@@ -105,9 +105,11 @@ def _config(dice: random.Random, program: str, verb: str) -> dict[str, object]:
         value = samples.addresses(dice)
     value["cniVersion"] = samples.version(dice, verb)
     if verb == "GC" and dice.random() < 0.9:
-        kept = [{"containerID": one, "ifname": "eth0"} for one in ("c1", "c2", "c3", "x") if dice.random() < 0.5]
+        valid = [
+            {"containerID": container_id, "ifname": "eth0"} for container_id in ("c1", "c2", "c3", "x") if dice.random() < 0.5
+        ]
         value[dice.choice((samples.VALID, samples.VALID, "cni.dev/attachments"))] = dice.choice(
-            (kept, kept, None, values.value(dice))
+            (valid, valid, None, values.value(dice))
         )
     if dice.random() < (0.95 if verb == "CHECK" else 0.3):
         before = samples.result(str(samples.version(dice, verb)))

@@ -157,12 +157,14 @@ def _script(steps: "Iterable[tuple[str, str, str]]", live: str = "") -> str:
 def test_each_violation_is_named(product: Product) -> None:
     """Nothing is reported after it is undone."""
     product.guest.sh(f"{CHECKER} baseline /run/baseline.json; {CHECKER} check /run/baseline.json")
-    said = product.guest.sh(_script(VIOLATIONS.values()), timeout=240)
-    answers = said.stdout.split("---\n")
-    assert answers[-2:] == ["", ""], "nothing is left of what was undone, and nothing else was said"
+    output = product.guest.sh(_script(VIOLATIONS.values()), timeout=240)
+    answers = output.stdout.split("---\n")
+    assert answers[-2:] == ["", ""], "each change is undone, and nothing else is reported"
     del answers[-2:]
     missed = {
-        what: answer for (what, (_, words, _)), answer in zip(VIOLATIONS.items(), answers, strict=True) if words not in answer
+        violation: answer
+        for (violation, (_, words, _)), answer in zip(VIOLATIONS.items(), answers, strict=True)
+        if words not in answer
     }
     assert missed == {}
 
@@ -222,11 +224,11 @@ def test_live_attachments_are_no_violation_until_something_is_wrong_with_them(pr
         unknown = product.guest.run(f"{CHECKER} check /run/baseline.json --live /run/more.json").stdout
         assert "lease: none for the live container never eth0 of db" in unknown
         assert "attachment: the namespace /run/netns/never of never eth0 does not exist" in unknown
-        said = product.guest.sh(_script(steps, "--live /run/live.json"), timeout=120)
-        found = said.stdout.split("---\n")
-        assert found[-2:] == ["", ""], "nothing is left of what was undone, and nothing else was said"
-        del found[-2:]
-        missed = {words: answer for (_, words, _), answer in zip(steps, found, strict=True) if words not in answer}
+        output = product.guest.sh(_script(steps, "--live /run/live.json"), timeout=120)
+        reports = output.stdout.split("---\n")
+        assert reports[-2:] == ["", ""], "each change is undone, and nothing else is reported"
+        del reports[-2:]
+        missed = {words: answer for (_, words, _), answer in zip(steps, reports, strict=True) if words not in answer}
         assert missed == {}
 
 

@@ -70,8 +70,8 @@ def test_nerdctl_kill_hup_leaves_a_living_container_its_network(product: Product
     with conflist(product, network(capabilities={"ips": True})):
         with box(product) as container, box(product) as thief:
             request = {**wanted, "ID": CID, "NetNS": container.netns}
-            found = succeeded(call(product, "nerdctl", "create-runtime", **request))["Interfaces"]["eth0"]
-            assert (addresses(found), found["Mac"]) == (["10.100.0.77", "fd00:100::77"], wanted["MAC"])
+            interface = succeeded(call(product, "nerdctl", "create-runtime", **request))["Interfaces"]["eth0"]
+            assert (addresses(interface), interface["Mac"]) == (["10.100.0.77", "fd00:100::77"], wanted["MAC"])
             succeeded(call(product, "nerdctl", "post-stop", **request))
             assert product.states().count("draining") == 1
             assert container.pings(PEER, PEER6) == 4
@@ -85,8 +85,8 @@ def test_nerdctl_kill_hup_leaves_a_living_container_its_network(product: Product
             product.wait_free()
         with box(product) as container:
             request["NetNS"] = container.netns
-            found = succeeded(call(product, "nerdctl", "create-runtime", **request))["Interfaces"]["eth0"]
-            assert addresses(found) == ["10.100.0.77", "fd00:100::77"]
+            interface = succeeded(call(product, "nerdctl", "create-runtime", **request))["Interfaces"]["eth0"]
+            assert addresses(interface) == ["10.100.0.77", "fd00:100::77"]
             assert container.pings(PEER) == 2
         succeeded(call(product, "nerdctl", "post-stop", **request))
         product.wait_free()
@@ -127,9 +127,9 @@ def test_containerd_runs_a_pod(product: Product) -> None:
         request: dict[str, Any] = {"ID": "ab" * 32, "NetNS": path, "Hostname": "db-0", "BinDir": Recorder.folder}
         request |= {"Ports": PORTS, "Annotations": {"example.com/team": "db"}}
         succeeded(call(product, "containerd", "status", **request))
-        found = succeeded(call(product, "containerd", "run-pod", **request))["Interfaces"]
-        assert len(addresses(found["eth0"])) == 2
-        assert (found["eth0"]["Sandbox"], addresses(found["lo"])[0]) == (path, "127.0.0.1")
+        interfaces = succeeded(call(product, "containerd", "run-pod", **request))["Interfaces"]
+        assert len(addresses(interfaces["eth0"])) == 2
+        assert (interfaces["eth0"]["Sandbox"], addresses(interfaces["lo"])[0]) == (path, "127.0.0.1")
         assert product.pings("pod", PEER) == 3
         succeeded(call(product, "containerd", "stop-pod", **request))
         succeeded(call(product, "containerd", "stop-pod", **{**request, "NetNS": ""}))
@@ -138,10 +138,10 @@ def test_containerd_runs_a_pod(product: Product) -> None:
         assert {word.partition("=")[0] for word in calls[1].pairs} == {
             *("IgnoreUnknown", "K8S_POD_NAMESPACE", "K8S_POD_NAME", "K8S_POD_INFRA_CONTAINER_ID", "K8S_POD_UID"),
         }
-        told = calls[1].config["runtimeConfig"]
-        assert set(told) == set(known)
-        assert (told["portMappings"], told["dns"]["Servers"]) == (PORTS, ["10.96.0.10"])
-        assert told["io.kubernetes.cri.pod-annotations"] == request["Annotations"]
+        runtime_config = calls[1].config["runtimeConfig"]
+        assert set(runtime_config) == set(known)
+        assert (runtime_config["portMappings"], runtime_config["dns"]["Servers"]) == (PORTS, ["10.96.0.10"])
+        assert runtime_config["io.kubernetes.cri.pod-annotations"] == request["Annotations"]
 
 
 def test_containerd_refuses_a_pod_without_addresses_and_it_is_taken_back(product: Product) -> None:

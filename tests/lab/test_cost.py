@@ -87,20 +87,20 @@ def test_add_and_del_beside_two_host_device_and_host_local(product: Product) -> 
 
 
 def _times(race: "Result") -> dict[tuple[str, str], float]:
-    found: dict[tuple[str, str], list[float]] = {}
+    times: dict[tuple[str, str], list[float]] = {}
     for line in race.stdout.splitlines():
-        who, verb, microseconds = line.split()
-        found.setdefault((who, verb), []).append(int(microseconds) / 1000)
-    assert {len(values) for values in found.values()} == {ROUNDS}, race.stdout
-    return {key: statistics.median(values) for key, values in found.items()}
+        plugins, verb, microseconds = line.split()
+        times.setdefault((plugins, verb), []).append(int(microseconds) / 1000)
+    assert {len(values) for values in times.values()} == {ROUNDS}, race.stdout
+    return {key: statistics.median(values) for key, values in times.items()}
 
 
 def _parts(log: str) -> dict[str, float]:
     """Return the median time of each part of ADD, from the plugin's debug log."""
     adds = [part.split("\nDEL\n")[0] for part in log.split("ADD\n")[1:]]
-    found = {}
+    medians = {}
     for part, words in PARTS.items():
         steps = "|".join(words)
         sums = [sum(map(float, re.findall(rf"debug: (?:{steps})[^\n]*\(([0-9.]+) ms\)", add))) for add in adds]
-        found[part] = statistics.median(sums)
-    return found
+        medians[part] = statistics.median(sums)
+    return medians

@@ -44,7 +44,7 @@ SETTINGS = (("off", "on"), ("on", "off"), ("off", "off"), ("on", "on"))
 
 
 def _leased(product: Product) -> dict[str, Any]:
-    (bond,) = (one for one in product.status()["bonds"] if one["state"] == "ready")
+    (bond,) = (bond for bond in product.status()["bonds"] if bond["state"] == "ready")
     found: dict[str, Any] = bond
     return found
 
@@ -75,7 +75,11 @@ def test_every_option_is_on_the_bond_and_checked(product: Product) -> None:
             # sysfs has no file for IPv6 targets; CHECK compares them below.
             expected.pop("ns_ip6_target", None)
             shown = _shown(product)
-            wrong = {key: shown.get(key) for key, asked in expected.items() if not _is(key, asked, shown.get(key) or "nothing")}
+            wrong = {
+                key: shown.get(key)
+                for key, requested in expected.items()
+                if not _is(key, requested, shown.get(key) or "nothing")
+            }
             assert wrong == {}, mode
             checked = {**config, "prevResult": answer.document}
             product.call("CHECK", checked, "c1", "/run/netns/c1").succeeded()
@@ -141,12 +145,12 @@ def test_dns_is_the_configs_else_the_delegates(product: Product) -> None:
     ipam = {**network()["ipam"], "resolvConf": path}
     product.guest.write(path, "nameserver 10.100.0.2\nsearch a.b\n")
     try:
-        for own, told in (
+        for own, expected in (
             (None, {"nameservers": ["10.100.0.2"], "search": ["a.b"]}),
             ({"nameservers": ["10.100.0.3"]}, {"nameservers": ["10.100.0.3"]}),
         ):
             with product.attached(network(ipam=ipam, dns=own), "c1") as (answer,):
-                assert answer.document["dns"] == told
+                assert answer.document["dns"] == expected
     finally:
         product.guest.sh(f"rm -f {path}")
 
@@ -192,14 +196,14 @@ def test_which_modes_work_on_this_nic(product: Product, whole_table: bool) -> No
         in_brief = SETTINGS[: 2 if (mode, fail_over) in SWAPS else 1]
         for trust, spoofchk in SETTINGS if whole_table else in_brief:
             config = network(mode=mode, failOverMac=fail_over, trust=trust, spoofchk=spoofchk, miimon=100)
-            said, before, after = _try(product, config)
-            row = f"| {mode} | {fail_over} | {trust} | {spoofchk} | {said} | {before} | {after} |"
+            outcome, before, after = _try(product, config)
+            row = f"| {mode} | {fail_over} | {trust} | {spoofchk} | {outcome} | {before} | {after} |"
             print(row)
             if (mode, fail_over) in SWAPS and trust == "off":
-                as_it_should = "which NICs allow only to trusted VFs" in said
+                expected = "which NICs allow only to trusted VFs" in outcome
             else:
-                as_it_should = said == "done" and before == 3 and (after == 3 or (mode, fail_over) in NOT_BY_ITSELF)
-            wrong += [] if as_it_should else [row]
+                expected = outcome == "done" and before == 3 and (after == 3 or (mode, fail_over) in NOT_BY_ITSELF)
+            wrong += [] if expected else [row]
     assert wrong == []
 
 

@@ -61,15 +61,15 @@ def began(product: Product, config: dict[str, Any], container: str, verb: str = 
     """Start a call and wait until its delegate waits; return it with the process ids of plugin and delegate."""
     call = product.begin(verb, config, container, f"/run/netns/{container}")
     path = f"{TOLD}/{container}"
-    told = wait_until(lambda: product.guest.tree(TOLD).get(path, b"").split(), f"the delegate of {container} to sleep", 60)
-    plugin, delegate = map(int, told)
+    pids = wait_until(lambda: product.guest.tree(TOLD).get(path, b"").split(), f"the delegate of {container} to sleep", 60)
+    plugin, delegate = map(int, pids)
     return call, plugin, delegate
 
 
 def lease_files(product: Product) -> dict[str, bytes]:
     """Return the leases by bond and state."""
-    found = product.guest.tree(f"{STATE_DIR}/db/leases")
-    return {re.sub(r"\.[0-9a-f]{32}\.", ".", path.rpartition("/")[2]): content for path, content in found.items()}
+    files = product.guest.tree(f"{STATE_DIR}/db/leases")
+    return {re.sub(r"\.[0-9a-f]{32}\.", ".", path.rpartition("/")[2]): content for path, content in files.items()}
 
 
 @pytest.mark.timeout(600)
@@ -183,11 +183,11 @@ def test_two_dels_at_once_both_succeed(product: Product, sleepy: "Guest") -> Non
         assert product.links("c1") == ["lo"]
 
 
-def waits_for_bond(guest: "Guest", who: str) -> None:
+def waits_for_bond(guest: "Guest", caller: str) -> None:
     """Wait until a second plugin has opened the lock of the first bond."""
     lock = "/var/lib/cni/sriov-bond/db/bonds/cbond1"
     opened = f"for pid in $(pgrep -x sriov-bond); do ls -l /proc/$pid/fd 2>/dev/null | grep -c {lock} || true; done"
-    wait_until(lambda: len(re.findall("1", guest.sh(opened).stdout)) == 2, f"{who} to wait for the bond", 30)
+    wait_until(lambda: len(re.findall("1", guest.sh(opened).stdout)) == 2, f"{caller} to wait for the bond", 30)
 
 
 def test_a_late_del_does_not_touch_the_bonds_new_owner(product: Product) -> None:
