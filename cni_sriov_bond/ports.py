@@ -12,19 +12,19 @@ if TYPE_CHECKING:
 class Port:
     """One VF of a bond.
 
-    :param pci: its PCI address, by which it is known.
+    :param address: its PCI address, which identifies it: its name changes.
     :param name: its name in the host.
-    :param pf: the PCI address of its PF.
-    :param vf: its number at its PF, from 0: the N of ``virtfnN``.
+    :param pf_address: the PCI address of its PF.
+    :param vf_index: its number at its PF, from 0: the N of ``virtfnN``.
     """
 
-    __slots__ = ("name", "pci", "pf", "vf")
+    __slots__ = ("address", "name", "pf_address", "vf_index")
 
-    def __init__(self, pci: str, name: str, pf: str, vf: int) -> None:
-        self.pci = pci
+    def __init__(self, address: str, name: str, pf_address: str, vf_index: int) -> None:
+        self.address = address
         self.name = name
-        self.pf = pf
-        self.vf = vf
+        self.pf_address = pf_address
+        self.vf_index = vf_index
 
 
 class Bond:
@@ -48,7 +48,7 @@ class Bond:
 
     def to_json(self) -> "dict[str, object]":
         """Return the form that an inventory or a lease has on disk."""
-        ports = [{"pci": port.pci, "name": port.name, "pf": port.pf, "vf": port.vf} for port in self.ports]
+        ports = [{"pci": port.address, "name": port.name, "pf": port.pf_address, "vf": port.vf_index} for port in self.ports]
         return {"name": self.name, "mac": self.mac, "ports": ports}
 
 

@@ -101,7 +101,7 @@ def test_an_add_with_everything_slow_is_answered_in_time(slow: pool.Pool, tmp_pa
 def test_a_del_with_everything_slow_is_answered_in_time(slow: pool.Pool, tmp_path: Path) -> None:
     """Its VFs do not return, and then its delegate hangs: the bond stays leased, and the sentence names what was slow."""
     for port in slow.bonds()[0].ports:
-        (tmp_path / "pci" / port.pci / "net").mkdir(parents=True)  # there, with its device in another namespace
+        (tmp_path / "pci" / port.address / "net").mkdir(parents=True)  # there, with its device in another namespace
     delegate = DelegateCall("hangs", {"CNI_PATH": str(tmp_path / "bin")}, "{}")
     taken = lease(slow, "c5", delegate=delegate, before={"x": vf_state()}, mac="02:00:00:00:00:01")
     taken.save(READY)

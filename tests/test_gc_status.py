@@ -199,7 +199,7 @@ def machine(plugin: Plugin, tmp_path: Path) -> "Iterator[Machine]":
         made.device(f"ffff:0{nic}:00.0", f"enp{nic}s0")
     for bond in where.bonds():
         for port in bond.ports:
-            made.device(port.pci, port.name, None)
+            made.device(port.address, port.name, None)
     yield made
 
 
@@ -256,7 +256,7 @@ def test_status_of_an_empty_pool(machine: Machine) -> None:
     taken.close()
     assert machine.status().status == 0
     [free] = [bond for bond in where.bonds() if bond.name == entry.bond]
-    shutil.rmtree(machine.tree / free.ports[0].pci)
+    shutil.rmtree(machine.tree / free.ports[0].address)
     assert "the VFs of its 1 free bonds are not in the host" in machine.status().error(NOT_AVAILABLE, "1.1.0")
 
 

@@ -65,7 +65,7 @@ def test_a_record_of_the_first_version_is_read_whole() -> None:
     assert (record.netns.path, record.netns.dev, record.netns.ino) == ("/run/netns/c1", 4, 4026532000)
     assert (record.requested.options, record.requested.mtu) == (OLD["asked"]["options"], 1500)
     assert record.requested.vf.to_json() == OLD["asked"]["vf"]
-    assert [port.pci for port in record.ports] == [PCI, "ffff:02:10.1"]
+    assert [port.address for port in record.ports] == [PCI, "ffff:02:10.1"]
     assert (record.mac, record.port_macs, record.addresses) == (OLD["mac"], OLD["macs"], ["10.0.0.7/24"])
     assert (record.before[PCI].mtu, record.before[PCI].settings.spoofchk, record.before[PCI].settings.trust) == (1500, 1, None)
     assert (record.delegate.kind, record.delegate.config) == ("host-local", '{"a":"\udcff"}')
@@ -117,7 +117,7 @@ def test_a_value_of_the_wrong_type_is_damage_or_harmless(key: str, value: object
     assert isinstance(json.loads(record.to_json()), dict)
     types: list[tuple[object, type]] = [(record.owner, str), (record.created, int), (record.bond, Bond)]
     types += [(state, VfState) for state in record.before.values()]
-    types += [(port.pci, str) for port in record.ports]
+    types += [(port.address, str) for port in record.ports]
     assert [value for value, kind in types if not isinstance(value, kind)] == []
 
 

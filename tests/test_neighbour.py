@@ -90,9 +90,9 @@ def test_the_checksum_of_icmpv6_is_right(last: str) -> None:
         assert sum_of_words(pseudo + packet[40:]) == 0xFFFF
 
 
-def wire_of(where: TemporaryNetns, name: str) -> "contextlib.closing[arp_nd.Wire]":
+def wire_of(where: TemporaryNetns, name: str) -> "contextlib.closing[arp_nd.RawSocket]":
     with Entered(where.netns):
-        return contextlib.closing(arp_nd.Wire(name, where.show(name).get("address")))
+        return contextlib.closing(arp_nd.RawSocket(name, where.show(name).get("address")))
 
 
 def give(where: TemporaryNetns, name: str, ip: str) -> None:

@@ -50,11 +50,11 @@ def test_a_device_is_made_to_hear_only_what_is_for_it(flag: int) -> None:
     """Promiscuity and all multicast are seen and ended, and its being up is left alone."""
     with temporary_netns() as where:
         index = device(where, "d0", "bridge").index
-        assert not shown(where, "d0").nosy
+        assert not shown(where, "d0").promisc_or_allmulti
         where.theirs.link("set", index=index, flags=flag | IFF_UP, change=flag | IFF_UP)
-        assert shown(where, "d0").nosy
-        where.ours.make_quiet(shown(where, "d0"))
-        assert (shown(where, "d0").nosy, shown(where, "d0").up) == (False, True)
+        assert shown(where, "d0").promisc_or_allmulti
+        where.ours.clear_promisc(shown(where, "d0"))
+        assert (shown(where, "d0").promisc_or_allmulti, shown(where, "d0").up) == (False, True)
 
 
 def test_a_device_that_is_not_there_is_none() -> None:

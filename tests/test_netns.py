@@ -67,7 +67,7 @@ def test_what_is_no_path_is_not_found(path: str) -> None:
 def test_our_own_namespace_is_refused() -> None:
     """The namespace that we run in is told to be it, whatever path leads there (A7)."""
     for path in (OWN, f"/proc/{os.getpid()}/ns/net", "/proc/thread-self/ns/net"):
-        assert "is the namespace that the plugin itself runs in" in refusal(path)
+        assert "is the namespace of the plugin itself" in refusal(path)
 
 
 def test_refusing_leaves_no_descriptor_open(tmp_path: Path) -> None:

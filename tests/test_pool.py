@@ -638,7 +638,7 @@ def test_a_damaged_lease_is_found_with_what_the_inventory_says(tmp_path: Path, k
     assert found is not None
     found.close()
     [bond] = where.bonds()
-    assert [port.pci for port in found.record.ports] == [port.pci for port in bond.ports]
+    assert [port.address for port in found.record.ports] == [port.address for port in bond.ports]
     assert str(path) in found.record.damage
 
 

@@ -48,7 +48,7 @@ def bond_attributes(options: dict[str, Any]) -> tuple[str, Any]:
 LINK_REQUESTS: dict[str, tuple[bytes, tuple[int, int], dict[str, int], Attributes]] = {
     "up": (rtnetlink.link_body(3, up=True), SET, {"index": 3, "flags": 1, "change": 1}, []),
     "down": (rtnetlink.link_body(3, up=False), SET, {"index": 3, "change": 1}, []),
-    "quiet": (rtnetlink.quiet_body(3), SET, {"index": 3, "change": 0x300}, []),
+    "quiet": (rtnetlink.clear_promisc_body(3), SET, {"index": 3, "change": 0x300}, []),
     "delete": (rtnetlink.link_body(77), (rtnetlink.RTM_DELLINK, rtnetlink.NLM_ACK), {"index": 77}, []),
     "rename": (
         rtnetlink.link_body(3, rtnetlink.text(rtnetlink.IFLA_IFNAME, "VF163")),

@@ -289,8 +289,8 @@ def _with_all_vfs(bonds: list[Bond], target: Pool, log: Log) -> list[Bond]:
     lost: dict[str, str] = {}
     for bond in bonds:
         for port in bond.ports:
-            if bond.name not in lost and not sysfs.netdev(port.pci):
-                lost[bond.name] = f"{port.name} (the VF at {port.pci}) is not in the host: {sysfs.absence(port.pci)}"
+            if bond.name not in lost and not sysfs.netdev(port.address):
+                lost[bond.name] = f"{port.name} (the VF at {port.address}) is not in the host: {sysfs.absence(port.address)}"
     if bonds and len(lost) == len(bonds):
         raise CniError(POOL_UNUSABLE, f"pool {target.name}: {next(iter(lost.values()))}")
     for name, reason in lost.items():
@@ -315,7 +315,7 @@ def _end_quarantine(bonds: list[Bond], target: Pool) -> bool:
 def _away(target: Pool) -> set[str]:
     """Return the PCI addresses of the VFs that leases hold."""
     before = pools.inventory_or_none(target)
-    ports = {bond.name: {port.pci for port in bond.ports} for bond in before.bonds} if before else {}
+    ports = {bond.name: {port.address for port in bond.ports} for bond in before.bonds} if before else {}
     away: set[str] = set()
     for entry in target.entries():
         try:
@@ -324,7 +324,7 @@ def _away(target: Pool) -> set[str]:
             record = None
         # From the lease where it has them: the inventory may be lost, or another one by now.
         if record and record.ports:
-            away |= {port.pci for port in record.ports}
+            away |= {port.address for port in record.ports}
         else:
             away |= ports.get(entry.bond, set())
     return away

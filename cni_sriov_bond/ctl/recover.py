@@ -109,7 +109,7 @@ def _reset(target: Pool, bond: Bond) -> None:
         if host.netdev(port) is None:
             raise CniError(
                 POOL_UNUSABLE,
-                f"bond {bond.name} of pool {target.name} cannot be used yet: {port.name} at {port.pci} is not in the host: "
-                f"{sysfs.absence(port.pci)}",
+                f"bond {bond.name} of pool {target.name} cannot be used yet: {port.name} at {port.address} is not in the host: "
+                f"{sysfs.absence(port.address)}",
             )
     host.reset(bond.ports, bond.mac)

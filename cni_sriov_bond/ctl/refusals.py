@@ -86,14 +86,14 @@ def refuse_other_bonds(target: Pool, bonds: list[Bond]) -> None:
 
     :raises CniError: POOL_UNUSABLE.
     """
-    addresses = {bond.name: [port.pci for port in bond.ports] for bond in bonds}
+    addresses = {bond.name: [port.address for port in bond.ports] for bond in bonds}
     for entry in target.entries():
         try:
             record = target.read(entry)
         except CniError:
             continue
         if record and record.ports:
-            leased = [port.pci for port in record.ports]
+            leased = [port.address for port in record.ports]
             if leased != addresses.get(entry.bond):
                 refuse_leases(target, f"the bonds of pool {target.name} cannot be named or paired differently")
 

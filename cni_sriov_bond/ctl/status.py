@@ -106,7 +106,9 @@ def finish(state_dir: str, name: str, context: Context) -> None:
 
 
 def _bond(target: Pool, bond: Bond, entry: Entry | None, quarantined: str | None) -> BondStatus:
-    ports = [PortStatus(port.pci, port.name, port.pf, port.vf, sysfs.netdev(port.pci)) for port in bond.ports]
+    ports = [
+        PortStatus(port.address, port.name, port.pf_address, port.vf_index, sysfs.netdev(port.address)) for port in bond.ports
+    ]
     status = BondStatus(bond.name, bond.mac, FREE, ports)
     if entry is None and quarantined is not None:
         return status._replace(state=QUARANTINED, problem=quarantined)

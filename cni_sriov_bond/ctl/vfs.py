@@ -74,7 +74,7 @@ def _rename(host: sriov.Host, wrong: list[tuple[Port, Link]], report: Report) ->
             if link.up:
                 host.netlink.set_up(link, False)
             host.netlink.move(link, netns.fd, "a temporary namespace", "vf%d")
-        names = {port.pci: port.name for port, _ in wrong}
+        names = {port.address: port.name for port, _ in wrong}
         moved = [link for link in inside.links() if link.parent in names]
         # Before the first moves out: an altname that exists in the host would make its move fail.
         for link in moved:

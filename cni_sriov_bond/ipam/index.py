@@ -1,4 +1,4 @@
-"""What is looked up of a network's reservations without reading them all: who owns what, and which addresses are taken.
+"""An index of a network's reservations, so that they need not all be read: the addresses of an owner, and which are allocated.
 
 On disk, below the data directory::
 
@@ -6,7 +6,7 @@ On disk, below the data directory::
     .sriov-bond/NAME/owners/KEY   the addresses of one attachment, a line each; KEY is a hash of it
     .sriov-bond/NAME/taken/F-N    one bit for each of the N-th 32768 addresses of family F, set when it is taken
 
-The reservations themselves are the truth. The index is true while the directory that holds them has the time of change that we
+The reservations themselves are the truth. The index is valid while the directory that holds them has the time of change that we
 gave it: whatever else changes the directory (host-local, an operator, one of us that was killed at its work) gives it
 another, and so does a reboot. Then the index is made anew. So it need not be written in any careful order, nor synced.
 Looking for a free address reads 4 KiB for each 32768 that are taken without a gap, however many there are.
@@ -31,12 +31,12 @@ _BYTES = _CHUNK // 8
 
 
 def key(container_id: str, ifname: str) -> str:
-    """Give the name of an owner's file."""
+    """Return the name of an owner's file."""
     return files.digest(f"{container_id}\0{ifname}").hex()[:32]
 
 
 class Index:
-    """The index of one network. Making the value reads nothing."""
+    """The index of one network. Creating the value reads nothing."""
 
     __slots__ = ("_root", "_subject")
 
@@ -45,12 +45,12 @@ class Index:
         self._subject = subject
 
     def is_true(self) -> bool:
-        """Tell whether nothing but us has changed the reservations since ``sign``."""
+        """Return whether no other program has changed the reservations since ``sign``."""
         expected = f"{files.boot_id()} {os.stat(self._subject).st_mtime_ns}\n"
         return _read(f"{self._root}/state") == expected.encode()
 
     def sign(self) -> None:
-        """Say that the index is true now: the last thing that is done under the lock.
+        """Mark the index as valid: the last step under the lock.
 
         The stamp has a nanosecond that the kernel's clock for files, which ticks every few milliseconds, does not show.
         """
@@ -62,7 +62,7 @@ class Index:
         _write(f"{self._root}/state", f"{files.boot_id()} {stamp}\n".encode())
 
     def remake(self, reservations: "Iterable[tuple[Ip, str, str]]") -> None:
-        """Make the index anew from all reservations: address, the same as text, and the owner's key."""
+        """Rebuild the index from all reservations: address, the same as text, and the owner's key."""
         files.unlink(f"{self._root}/state")
         parent = self._root.rpartition("/")[0]
         for path in (parent, self._root, f"{self._root}/owners", f"{self._root}/taken"):
@@ -87,7 +87,7 @@ class Index:
     def owned(self, owner: str) -> list[str]:
         """Return the addresses of an owner, as text.
 
-        :raises CniError: IO_FAILURE, also when somebody else wrote the file.
+        :raises CniError: IO_FAILURE, also when another program wrote the file.
         """
         path = f"{self._root}/owners/{owner}"
         texts = _read(path).decode("utf-8", "replace").split()
@@ -106,7 +106,7 @@ class Index:
             files.unlink(f"{self._root}/owners/{owner}")
 
     def mark(self, address: "Ip", taken: bool) -> None:
-        """Remember an address as taken or free."""
+        """Record an address as allocated or free."""
         family, value = address
         place, bit = (value % _CHUNK) // 8, 1 << value % 8
         fd = _open(f"{self._root}/taken/{family}-{value >> _SHIFT:x}", os.O_RDWR | os.O_CREAT)
@@ -119,7 +119,7 @@ class Index:
             os.close(fd)
 
     def first_free(self, family: int, begin: int, end: int) -> int | None:
-        """Give the first address from ``begin`` to ``end`` that is not taken."""
+        """Return the first free address from ``begin`` to ``end``, or None."""
         while begin <= end:
             last = min(end, begin | _CHUNK - 1)
             bits = int.from_bytes(_read(f"{self._root}/taken/{family}-{begin >> _SHIFT:x}"), "little")
@@ -138,7 +138,7 @@ def _open(path: str, flags: int) -> int:
 
 
 def _read(path: str) -> bytes:
-    """Read a file of ours, which is small; nothing where there is none."""
+    """Read a file of ours, which is small; return nothing when there is none."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:
@@ -155,7 +155,7 @@ def _read(path: str) -> bytes:
 
 
 def overwrite(path: str, text: str) -> None:
-    """Write a file in place: its old or its new text is there at any time, the new one with zeros behind it for a moment.
+    """Write a file in place: at any time it has its old or its new text, the new one followed by zeros for a moment.
 
     Replacing it, by rename or after cutting it to nothing, would make ext4 start its disk: 0.5 ms against 0.01.
 

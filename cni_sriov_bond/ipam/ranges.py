@@ -88,15 +88,15 @@ class Range:
         self.spans = spans
 
     def holds(self, address: "Ip") -> bool:
-        """Tell whether an address belongs to the range, be it free to give or not."""
+        """Return whether an address belongs to the range, whether it may be allocated or not."""
         return address[0] == self.family and self.first <= address[1] <= self.last
 
     def gives(self, address: "Ip") -> bool:
-        """Tell whether an address may be given."""
+        """Return whether an address may be allocated."""
         return address[0] == self.family and any(begin <= address[1] <= end for begin, end in self.spans)
 
     def overlaps(self, other: "Range") -> bool:
-        """Tell whether an address belongs to both."""
+        """Return whether an address belongs to both ranges."""
         return self.family == other.family and self.first <= other.last and other.first <= self.last
 
     def __str__(self) -> str:
@@ -161,7 +161,7 @@ class RangeSet:
         return self.ranges[0].family
 
     def mistakes(self) -> list[str]:
-        """Say which ranges do not go together."""
+        """Return which ranges exclude each other."""
         first = self.ranges[0]
         found = [
             f"{first.subnet} and {one.subnet} are of two families" for one in self.ranges[1:] if one.family != first.family

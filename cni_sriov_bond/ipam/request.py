@@ -47,7 +47,7 @@ class Request:
         self.others: dict[str, list[ranges.Range]] = {}
 
     def holds(self, address: "Ip") -> bool:
-        """Tell whether an address belongs to a range of any VLAN."""
+        """Return whether an address belongs to a range of any VLAN."""
         inside = any(one.range_of(address) for one in self.sets)
         return inside or any(one.holds(address) for members in self.others.values() for one in members)
 

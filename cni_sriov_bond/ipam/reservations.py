@@ -1,4 +1,6 @@
-"""The reservations of one network, in host-local's own files (its disk/backend.go), so that either may follow the other.
+"""The reservations of one network, in host-local's own files (its disk/backend.go).
+
+So a network can change from one plugin to the other.
 
 On disk, in DATADIR/NAME::
 
@@ -27,7 +29,7 @@ _LAST = "last_reserved_ip."
 
 
 class Owner:
-    """Whose an address is; ``ifname`` is empty where an old host-local did not write it."""
+    """The owner of an address; ``ifname`` is empty when an old host-local wrote the file, which did not store it."""
 
     __slots__ = ("container_id", "ifname")
 
@@ -37,12 +39,12 @@ class Owner:
 
     @property
     def content(self) -> str:
-        """What its files hold."""
+        """The content of its reservation files."""
         return f"{self.container_id}\r\n{self.ifname}"
 
     @property
     def key(self) -> str:
-        """What it has in the index."""
+        """Its key in the index."""
         return index.key(self.container_id, self.ifname)
 
     def __str__(self) -> str:
@@ -65,7 +67,7 @@ class Reservations:
         os.close(self._lock)
 
     def make_ready(self) -> None:
-        """Have the index true, and no file without an owner.
+        """Make the index valid, and delete files without an owner.
 
         :raises CniError: IO_FAILURE.
         """
@@ -74,7 +76,7 @@ class Reservations:
             self._index.sign()
 
     def all(self) -> "Iterator[tuple[addresses.Ip, str, Owner]]":
-        """Give every reservation: the address, its file's name and the owner; delete those that have none."""
+        """Yield every reservation: the address, its file's name and the owner; delete those without an owner."""
         for file in os.listdir(self.path):
             try:
                 address = addresses.to_number(file)
@@ -87,7 +89,7 @@ class Reservations:
                 files.unlink(f"{self.path}/{file}")
 
     def owner(self, text: str) -> Owner | None:
-        """Give whose an address is, or None when it is nobody's."""
+        """Return the owner of an address, or None when it has none."""
         try:
             with open(f"{self.path}/{text}", encoding="utf-8", errors="surrogateescape", newline="") as file:
                 words = file.read().strip()
@@ -99,19 +101,19 @@ class Reservations:
         return Owner(container_id, ifname) if words else None
 
     def of(self, who: Owner) -> list[str]:
-        """Give an attachment's addresses, as text; those that an old host-local gave to its container if it has none."""
+        """Return an attachment's addresses as text; if it has none, those that an old host-local stored for its container."""
         return self._index.owned(who.key) or self._index.owned(Owner(who.container_id, "").key)
 
     def full(self, one: ranges.RangeSet) -> bool:
-        """Tell whether every address of a set is taken."""
+        """Return whether every address of a set is allocated."""
         return self._next(one, None) is None
 
     def give(self, who: Owner, request: "Request") -> "list[tuple[ranges.Range, str]]":
-        """Reserve an address of each set for an attachment, all or none; give each with its range.
+        """Allocate an address of each set to an attachment, all or none; return each with its range.
 
         The last given address moves on even when a later set fails, as host-local has it.
 
-        :raises CniError: ADDRESS_REFUSED for a second ADD and for an address that cannot be had, TRY_AGAIN_LATER when a
+        :raises CniError: ADDRESS_REFUSED for a second ADD and for an address that is not available, TRY_AGAIN_LATER when a
             set has none left, IO_FAILURE.
         """
         for text in self.of(who):
@@ -159,7 +161,7 @@ class Reservations:
             raise CniError(ADDRESS_REFUSED, f"failed to allocate all requested IPs: {told}")
 
     def _fixed(self, one: ranges.RangeSet, wanted: "addresses.Ip") -> ranges.Range:
-        """Give the range of an address that was asked for and can be had."""
+        """Return the range of an address that was requested and is available."""
         text = addresses.to_text(wanted)
         member = one.range_of(wanted)
         if member is None or not member.gives(wanted):
@@ -179,7 +181,7 @@ class Reservations:
         return None
 
     def _last(self, one: ranges.RangeSet) -> "addresses.Ip | None":
-        """Give the address that was given last; as to host-local, what cannot be read is none."""
+        """Return the address that was allocated last; as in host-local, a file that cannot be read is none."""
         try:
             with open(f"{self.path}/{_LAST}{one.key}", encoding="utf-8") as file:
                 return addresses.to_number(file.read().rstrip("\0"))
@@ -195,7 +197,7 @@ class Reservations:
         try:
             fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         except OSError as failed:
-            raise CniError(IO_FAILURE, f"cannot make the reservation {path}: {failed.strerror}") from None
+            raise CniError(IO_FAILURE, f"cannot create the reservation {path}: {failed.strerror}") from None
         try:
             data = who.content.encode("utf-8", "surrogateescape")
             if os.write(fd, data) < len(data):
@@ -207,7 +209,7 @@ class Reservations:
             os.close(fd)
 
     def free(self, who: Owner, only: "Collection[str] | None" = None) -> None:
-        """Free an attachment's addresses, and nobody else's; an index that cannot be written is no hindrance.
+        """Free an attachment's addresses, and no others; an index that cannot be written is no error.
 
         :param only: those to free, as text, where the others stay.
         :raises CniError: IO_FAILURE.
@@ -234,10 +236,10 @@ class Reservations:
             self._index.own(key, [text for text in have if text not in texts])
             self._index.sign()
         except CniError:
-            pass  # the directory has changed without a signature, so nobody believes the index
+            pass  # the directory has changed and its stamp has not, so the next call rebuilds the index
 
     def free_all_but(self, valid: set[tuple[str, str]]) -> None:
-        """Free the addresses of all who are not listed.
+        """Free the addresses of all attachments that are not listed.
 
         :param valid: container ids and interface names.
         :raises CniError: IO_FAILURE listing what could not be freed; the rest is.
@@ -257,7 +259,7 @@ class Reservations:
 
 
 def locked(data_dir: str, name: str, make: bool) -> Reservations | None:
-    """Lock a network's reservations; None where there are none and none shall be made.
+    """Lock a network's reservations; return None when there are none and ``make`` is false.
 
     :raises CniError: INVALID_CONFIG for a data directory that is no absolute path, IO_FAILURE, TRY_AGAIN_LATER when the lock
         cannot be had.

@@ -75,7 +75,7 @@ def _free(call: "Call", only: list[str] | None) -> None:
 
 
 def check(call: "Call") -> None:
-    """See that the attachment has what it was given.
+    """Check that the attachment has the addresses that it was given.
 
     :raises CniError: CHECK_DIFFERS when it has no address, or prevResult one of our sets that is not its own.
     """
@@ -133,7 +133,7 @@ def status(call: "Call") -> None:
 
 
 def _can_make(path: str) -> None:
-    """See that a directory can be made, without making it."""
+    """Check that a directory can be created, without creating it."""
     while path:
         path = path.rpartition("/")[0]
         try:

@@ -20,7 +20,7 @@ _TARGETS = {rtnetlink.AF_INET: "arp_ip_target", rtnetlink.AF_INET6: "ns_ip6_targ
 
 
 def put(inside: "Netlink", target: Netns, link: Link, answer: "Result") -> list[str]:
-    """Give a device that is up its addresses and routes, and return which routes another device has.
+    """Set addresses and routes on a device that is up, and return which routes another device has.
 
     Of two networks with a default route the first one's is used, as with the kernel's own tools.
 
@@ -42,7 +42,7 @@ def put(inside: "Netlink", target: Netns, link: Link, answer: "Result") -> list[
 
 
 def _owner(inside: "Netlink", new: NewRoute) -> str:
-    """Give the name of what has a route to the same network when the new one's device has none, or ""."""
+    """Return the name of the device that has a route to the same network while the new route's has none, or ""."""
     wanted = (new.family, new.dst if new.prefix else b"", new.prefix, new.table or RT_TABLE_MAIN)
     have = [found.index for found in inside.routes() if (found.family, found.dst, found.prefix, found.table) == wanted]
     if not have or new.index in have:
@@ -53,7 +53,7 @@ def _owner(inside: "Netlink", new: NewRoute) -> str:
 
 
 def _allow_ipv6(target: Netns, ifname: str) -> None:
-    """Let the bond have IPv6 and keep its addresses when it goes down, as the reference plugins do (ipam_linux.go)."""
+    """Enable IPv6 on the bond, and keep its addresses when it goes down, as the reference plugins do (ipam_linux.go)."""
     with Entered(target):
         for key, value in (("disable_ipv6", "0"), ("keep_addr_on_down", "1")):
             try:
@@ -78,9 +78,9 @@ def _route(index: int, route: "Route", ips: "list[IpConfig]") -> NewRoute:
 
 
 def announce(target: Netns, ifname: str, mac: str, ips: "list[IpConfig]") -> None:
-    """Tell the neighbours of every address: ARP announcement and unsolicited neighbour advertisement."""
+    """Announce every address to the neighbours: ARP announcement and unsolicited neighbour advertisement."""
     with Entered(target):
-        line = arp_nd.Wire(ifname, mac)
+        line = arp_nd.RawSocket(ifname, mac)
     for ip in ips:
         line.announce(ip.address.family, ip.address.ip)
     line.close()
@@ -94,7 +94,7 @@ def answering(
     if not questions:
         return {}
     with Entered(target):
-        line = arp_nd.Wire(ifname, mac)
+        line = arp_nd.RawSocket(ifname, mac)
     heard = line.answered(questions, seconds, _GATEWAY_EVERY)
     line.close()
     targets: dict[str, list[str]] = {}
@@ -107,7 +107,7 @@ def answering(
 def differences(inside: "Netlink", link: Link, ips: "list[IpConfig]", routes: "list[Route]") -> list[str]:
     """Return which addresses and routes of a result a device has not; others that it has are nobody's business."""
     have = {(present.family, present.ip, present.prefix) for present in inside.addresses() if present.index == link.index}
-    missing = [f"{link.name} has not the address {ip.address.text}" for ip in ips if ip.address.key not in have]
+    missing = [f"{link.name} does not have the address {ip.address.text}" for ip in ips if ip.address.key not in have]
     known = {(present.family, present.dst, present.prefix) for present in inside.routes()}
     for route in routes:
         to = route.dst

@@ -1,6 +1,7 @@
-"""What a new address says to its neighbours, and whether a gateway answers: ARP and neighbour discovery, by hand.
+"""Announce a new address to its neighbours, and ask a gateway whether it answers: ARP and neighbour discovery.
 
-Raw frames, because the kernel announces an address only when a device comes up with it, and ours get theirs after.
+Raw frames: the kernel announces an address only when a device with that address comes up (net/ipv4/devinet.c, inetdev_event),
+and our bonds get theirs when they are up.
 Frames: RFC 826 and RFC 5227 (ARP announcement), RFC 4861 4.3 and 4.4 (neighbour solicitation and advertisement).
 """
 
@@ -38,7 +39,7 @@ def _icmpv6(mac: bytes, source: bytes, to: bytes, body: bytes) -> bytes:
 
 
 def announcement(family: int, mac: str, ip: bytes) -> bytes:
-    """Give the frame that tells everybody on the link who has an address now."""
+    """Return the frame that announces on the link who has an address now."""
     raw = mac_bytes(mac)
     if family == AF_INET:
         return _arp(raw, ip, ip)
@@ -48,7 +49,7 @@ def announcement(family: int, mac: str, ip: bytes) -> bytes:
 
 
 def question(family: int, mac: str, source: bytes, target: bytes) -> bytes:
-    """Give the frame that asks who has an address."""
+    """Return the frame that asks who has an address."""
     raw = mac_bytes(mac)
     if family == AF_INET:
         return _arp(raw, source, target)
@@ -64,8 +65,8 @@ def _answers(frame: bytes, family: int, target: bytes) -> bool:
     return frame[12:14] == b"\x86\xdd" and frame[54:55] == bytes([_ADVERTISEMENT]) and frame[62:78] == target
 
 
-class Wire:
-    """A raw socket on one device; make it inside the device's namespace."""
+class RawSocket:
+    """A raw socket on one device; create it in the device's namespace."""
 
     def __init__(self, ifname: str, mac: str) -> None:
         self.mac = mac
@@ -81,32 +82,32 @@ class Wire:
         try:
             self._socket.send(announcement(family, self.mac, ip))
         except OSError:
-            pass  # ENETDOWN, ENOBUFS: nobody is told, as with any lost broadcast
+            pass  # ENETDOWN, ENOBUFS: as if the broadcast was lost
 
     def answered(self, questions: "list[tuple[int, bytes, bytes]]", seconds: float, every: float) -> set[bytes]:
-        """Ask for each (family, source, target), again and again, and give the targets that answered in time."""
+        """Ask for each (family, source, target) repeatedly, and return the targets that answered in time."""
         waiting = {target: (family, source) for family, source, target in questions}
-        found: set[bytes] = set()
+        answered: set[bytes] = set()
         deadline = monotonic() + seconds
         while waiting and monotonic() < deadline:
             for target, (family, source) in waiting.items():
                 try:
                     self._socket.send(question(family, self.mac, source, target))
                 except OSError:
-                    pass  # as above; asked again below
-            found |= self._listen(waiting, min(deadline, monotonic() + every))
-        return found
+                    pass  # as above; the next round asks again
+            answered |= self._listen(waiting, min(deadline, monotonic() + every))
+        return answered
 
     def _listen(self, waiting: "dict[bytes, tuple[int, bytes]]", until: float) -> set[bytes]:
-        found = set()
+        answered = set()
         while waiting and (left := until - monotonic()) > 0:
             self._socket.settimeout(left)
             try:
                 frame = self._socket.recv(256)
             except OSError:
-                break  # the time is over, or the device went down
+                break  # timeout, or the device went down
             for target, (family, _) in list(waiting.items()):
                 if _answers(frame, family, target):
-                    found.add(target)
+                    answered.add(target)
                     del waiting[target]
-        return found
+        return answered

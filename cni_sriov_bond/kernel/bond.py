@@ -60,13 +60,13 @@ def make(inside: "Netlink", name: str, mac: str, options: "BondOptions") -> Link
         raise
     link = inside.link(name)
     if link is None:
-        raise CniError(NAME_TAKEN, f"the bond {name} vanished from {inside.where} while it was made")
+        raise CniError(NAME_TAKEN, f"the bond {name} vanished from {inside.namespace} while it was made")
     return link
 
 
 def ports(inside: "Netlink", wanted: "list[Port]") -> "dict[str, Link]":
-    """Give the VFs that are in a namespace, by PCI address, whatever they are called and ported to there."""
-    addresses = {port.pci for port in wanted}
+    """Return the VFs that are in a namespace, by PCI address, whatever their names are there."""
+    addresses = {port.address for port in wanted}
     return {link.parent: link for link in inside.links() if link.parent in addresses}
 
 
@@ -134,7 +134,7 @@ def _port_differences(bond: Link, members: "list[Link]", wanted: "list[str]") ->
 
 
 def wants_path(asked: "BondOptions", choice: str, drivers: list[str]) -> bool:
-    """Tell whether the bond should watch its path rather than its carrier.
+    """Return whether the bond should monitor its path rather than its carrier.
 
     :param asked: the bond options of the config; explicit ``miimon`` or ``arp_interval`` win over any choice.
     :param choice: ``mii``, ``arp`` or ``auto``: carrier where every VF's driver passes its PF's cable on, else the path.

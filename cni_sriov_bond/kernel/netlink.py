@@ -1,6 +1,6 @@
-"""The plugin's only door to rtnetlink: typed verbs on links, VFs, addresses and routes, in one network namespace.
+"""The plugin's only rtnetlink socket: typed calls on links, VFs, addresses and routes of one network namespace.
 
-A socket stays in the namespace in which it was made, whatever the thread does later: open it inside, use it anywhere.
+A socket belongs to the namespace in which it was created, whatever the thread does later (net/core/sock.c, sk_alloc).
 """
 
 import posix as os  # os itself costs an ADD 4 million instructions
@@ -13,22 +13,22 @@ from cni_sriov_bond.errors import KernelError
 from cni_sriov_bond.kernel import rtnetlink
 from cni_sriov_bond.kernel.objects import Address, Link, NewRoute, Route
 
-# uapi/linux/netlink.h: the kernel's own sentence in an error, and no echo of what we asked.
+# uapi/linux/netlink.h: extended acknowledgements, and no copy of the request in an error.
 _SOL_NETLINK, _CAP_ACK, _EXT_ACK = 270, 10, 11
-_ERROR_SENTENCE = 1
-_TORN_DUMPS = 5
+_NLMSGERR_ATTR_MSG = 1
+_INTERRUPTED_DUMPS = 5
 _CARRIER_POLL = 0.01
 
 
 class Netlink:
     """One rtnetlink socket.
 
-    :param where: the words for this namespace in errors, e.g. "the host" or "/run/netns/c1".
-    :raises OSError: when no socket can be made.
+    :param namespace: what errors call this namespace, e.g. "the host" or "/run/netns/c1".
+    :raises OSError: when no socket can be created.
     """
 
-    def __init__(self, where: str = "the host") -> None:
-        self.where = where
+    def __init__(self, namespace: str = "the host") -> None:
+        self.namespace = namespace
         self._socket = Socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, 0)
         self._socket.setsockopt(_SOL_NETLINK, _CAP_ACK, 1)
         self._socket.setsockopt(_SOL_NETLINK, _EXT_ACK, 1)
@@ -42,7 +42,7 @@ class Netlink:
     # -- links
 
     def link(self, name: str = "", index: int = 0, vfs: bool = False) -> Link | None:
-        """Give one device, with its VFs if asked, or None where there is no such device."""
+        """Return one device, with its VFs if ``vfs``, or None when there is no such device."""
         try:
             bodies = self._ask(rtnetlink.RTM_GETLINK, 0, rtnetlink.get_link_body(index, name, vfs), f"show {name or index}")
         except KernelError as refused:
@@ -52,16 +52,16 @@ class Netlink:
         return rtnetlink.parse_link(bodies[0])
 
     def links(self) -> list[Link]:
-        """Give every device of the namespace, without VFs."""
+        """Return every device of the namespace, without VFs."""
         return [rtnetlink.parse_link(body) for body in self._dump(rtnetlink.RTM_GETLINK, rtnetlink.get_link_body())]
 
     def add_bond(self, name: str, mac: str, options: bytes) -> None:
-        """Make a bond, down, under this name and MAC.
+        """Create a bond, down, with this name and MAC.
 
         :raises KernelError: EEXIST when the name is taken, EINVAL for options that do not go together.
         """
         flags = rtnetlink.NLM_CREATE | rtnetlink.NLM_EXCL | rtnetlink.NLM_ACK
-        self._ask(rtnetlink.RTM_NEWLINK, flags, rtnetlink.bond_body(name, mac, options), f"make the bond {name}")
+        self._ask(rtnetlink.RTM_NEWLINK, flags, rtnetlink.bond_body(name, mac, options), f"create the bond {name}")
 
     def change_bond(self, index: int, options: bytes, action: str) -> None:
         """Change options of a bond."""
@@ -79,9 +79,9 @@ class Netlink:
         """Bring a device up or down."""
         self._set(rtnetlink.link_body(link.index, up=up), f"bring {link.name} {'up' if up else 'down'}")
 
-    def make_quiet(self, link: Link) -> None:
-        """End what was asked of a device by its flags: to be promiscuous, or to hear all multicast."""
-        self._set(rtnetlink.quiet_body(link.index), f"end the promiscuity of {link.name}")
+    def clear_promisc(self, link: Link) -> None:
+        """Clear IFF_PROMISC and IFF_ALLMULTI."""
+        self._set(rtnetlink.clear_promisc_body(link.index), f"clear the promiscuous mode of {link.name}")
 
     def set_mtu(self, link: Link, mtu: int) -> None:
         """Set the MTU, in bytes."""
@@ -97,9 +97,9 @@ class Netlink:
         self._set(rtnetlink.link_body(link.index, rtnetlink.text(rtnetlink.IFLA_IFNAME, name)), f"rename {link.name} to {name}")
 
     def set_port(self, port: Link, bond: Link | None) -> None:
-        """Make a device a port of a bond, or of none."""
+        """Make a device a port of a bond, or of no bond."""
         index = bond.index if bond else 0
-        action = f"add {port.name} to the bond {bond.name}" if bond else f"take {port.name} out of its bond"
+        action = f"add {port.name} to the bond {bond.name}" if bond else f"remove {port.name} from its bond"
         self._set(rtnetlink.link_body(port.index, rtnetlink.u32(rtnetlink.IFLA_MASTER, index)), action)
 
     def move(self, link: Link, netns_fd: int, to: str, name: str = "") -> None:
@@ -113,11 +113,11 @@ class Netlink:
         self._set(rtnetlink.link_body(link.index, *parts), f"move {link.name} to {to}")
 
     def drop_altnames(self, link: Link) -> None:
-        """Take every alternative name off a device."""
+        """Remove every alternative name of a device."""
         for name in link.altnames:
             body = rtnetlink.drop_altname_body(link.index, name)
             try:
-                self._ask(rtnetlink.RTM_DELLINKPROP, rtnetlink.NLM_ACK, body, f"drop the name {name}")
+                self._ask(rtnetlink.RTM_DELLINKPROP, rtnetlink.NLM_ACK, body, f"remove the alternative name {name}")
             except KernelError as refused:
                 if refused.errno != ENOENT:
                     raise
@@ -126,12 +126,12 @@ class Netlink:
         """Change one setting of a VF through its PF.
 
         :param setting: what ``rtnetlink.vf_mac`` and its like give.
-        :param what: the words for it in an error, e.g. "the VLAN 100".
+        :param what: the setting as an error names it, e.g. "the VLAN 100".
         """
         self._set(rtnetlink.vf_body(pf.index, setting), f"set {what} on VF {vf} through {pf.name}")
 
     def wait_for_carrier(self, name: str, seconds: float) -> bool:
-        """Wait until a device has carrier and tell whether it got it in time."""
+        """Wait until a device has carrier, and return whether it got it in time."""
         deadline = monotonic() + seconds
         link = self.link(name)
         while link is not None and not link.carrier:
@@ -143,25 +143,25 @@ class Netlink:
 
     # -- addresses and routes
 
-    def add_address(self, link: Link, family: int, ip: bytes, prefix: int, words: str) -> None:
-        """Add an IP address; ``words`` is the address for an error."""
+    def add_address(self, link: Link, family: int, ip: bytes, prefix: int, text: str) -> None:
+        """Add an IP address; ``text`` is the address as an error names it."""
         body = rtnetlink.address_body(link.index, family, ip, prefix)
         flags = rtnetlink.NLM_CREATE | rtnetlink.NLM_EXCL | rtnetlink.NLM_ACK
-        self._ask(rtnetlink.RTM_NEWADDR, flags, body, f"add the address {words} to {link.name}")
+        self._ask(rtnetlink.RTM_NEWADDR, flags, body, f"add the address {text} to {link.name}")
 
     def addresses(self) -> list[Address]:
-        """Give every IP address of the namespace."""
+        """Return every IP address of the namespace."""
         bodies = self._dump(rtnetlink.RTM_GETADDR, rtnetlink.dump_body(rtnetlink.RTM_GETADDR))
         return [rtnetlink.parse_address(body) for body in bodies]
 
-    def add_route(self, route: NewRoute, words: str) -> bool:
-        """Add a route, and tell whether it was; one to the same network there already is no error.
+    def add_route(self, route: NewRoute, text: str) -> bool:
+        """Add a route, and return whether it was added; an existing route to the same network is no error.
 
-        :param words: the route for an error.
+        :param text: the route as an error names it.
         """
         flags = rtnetlink.NLM_CREATE | rtnetlink.NLM_EXCL | rtnetlink.NLM_ACK
         try:
-            self._ask(rtnetlink.RTM_NEWROUTE, flags, rtnetlink.route_body(route), f"add the route {words}")
+            self._ask(rtnetlink.RTM_NEWROUTE, flags, rtnetlink.route_body(route), f"add the route {text}")
         except KernelError as refused:
             if refused.errno != EEXIST:
                 raise
@@ -169,7 +169,7 @@ class Netlink:
         return True
 
     def routes(self) -> list[Route]:
-        """Give every route of the namespace, all tables."""
+        """Return every route of the namespace, of all tables."""
         bodies = self._dump(rtnetlink.RTM_GETROUTE, rtnetlink.dump_body(rtnetlink.RTM_GETROUTE))
         return [rtnetlink.parse_route(body) for body in bodies]
 
@@ -179,41 +179,41 @@ class Netlink:
         self._ask(rtnetlink.RTM_SETLINK, rtnetlink.NLM_ACK, body, action)
 
     def _dump(self, kind: int, body: bytes) -> list[bytes]:
-        """Dump, again when the kernel says that the list changed under it (NLM_F_DUMP_INTR)."""
-        for _ in range(_TORN_DUMPS):
+        """Dump; repeat when the list changed meanwhile, since entries may be missing then (NLM_F_DUMP_INTR)."""
+        for _ in range(_INTERRUPTED_DUMPS):
             try:
                 return self._ask(kind, rtnetlink.NLM_DUMP, body, "list")
-            except KernelError as torn:
-                if torn.errno != EINTR:
+            except KernelError as interrupted:
+                if interrupted.errno != EINTR:
                     raise
         return self._ask(kind, rtnetlink.NLM_DUMP, body, "list")
 
     def _ask(self, kind: int, flags: int, body: bytes, action: str) -> list[bytes]:
-        """Send one request and give the bodies of its answer.
+        """Send one request and return the bodies of its answer.
 
-        :raises KernelError: with the errno of its answer, or of the socket where there can be none.
+        :raises KernelError: with the errno of the answer, or of the socket when there is no answer.
         """
         self._sequence += 1
         try:
             self._socket.send(rtnetlink.message(kind, flags, body, self._sequence))
             return self._answer(flags, action)
         except OSError as failed:
-            raise KernelError(failed.errno or 0, f"cannot {action} in {self.where}: {failed.strerror or failed}") from None
+            raise KernelError(failed.errno or 0, f"cannot {action} in {self.namespace}: {failed.strerror or failed}") from None
 
     def _answer(self, flags: int, action: str) -> list[bytes]:
         answer: list[bytes] = []
-        torn = False
+        interrupted = False
         while True:
             for reply, reply_flags, sequence, part in rtnetlink.messages(self._receive()):
                 if sequence != self._sequence:
                     continue
-                torn = torn or bool(reply_flags & rtnetlink.NLM_DUMP_INTR)
+                interrupted = interrupted or bool(reply_flags & rtnetlink.NLM_DUMP_INTR)
                 if reply == 2:
                     self._check(part, action)
                     return answer
                 if reply == 3:
-                    if torn:
-                        raise KernelError(EINTR, f"the list changed while it was read in {self.where}")
+                    if interrupted:
+                        raise KernelError(EINTR, f"the list changed while it was read in {self.namespace}")
                     return answer
                 answer.append(part)
                 if not flags & (rtnetlink.NLM_DUMP | rtnetlink.NLM_ACK):
@@ -222,11 +222,13 @@ class Netlink:
     def _check(self, error: bytes, action: str) -> None:
         number = -int.from_bytes(error[:4], "little", signed=True)
         if number:
-            sentence = dict(rtnetlink.attributes(error, 20)).get(_ERROR_SENTENCE, b"").rstrip(b"\0").decode("utf-8", "replace")
-            reason = f"{os.strerror(number)} ({sentence})" if sentence else os.strerror(number)
-            raise KernelError(number, f"cannot {action} in {self.where}: {reason}")
+            message = (
+                dict(rtnetlink.attributes(error, 20)).get(_NLMSGERR_ATTR_MSG, b"").rstrip(b"\0").decode("utf-8", "replace")
+            )
+            reason = f"{os.strerror(number)} ({message})" if message else os.strerror(number)
+            raise KernelError(number, f"cannot {action} in {self.namespace}: {reason}")
 
     def _receive(self) -> bytes:
-        """Read one datagram whole: its size is asked first, because a PF with many VFs is larger than any guess."""
+        """Read one datagram. Its size is requested first: a PF with many VFs is larger than any fixed buffer."""
         size = self._socket.recv_into(bytearray(1), 1, MSG_PEEK | MSG_TRUNC)
         return self._socket.recv(max(size, 4096))

@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 _CLONE_NEWNET = 0x40000000
 _NS_GET_NSTYPE = 0xB703  # ioctl_ns(2)
 _OWN = "/proc/self/ns/net"
-_CANNOT_LOOK = (EIO, EMFILE, ENFILE, ENOMEM)
+_CANNOT_OPEN = (EIO, EMFILE, ENFILE, ENOMEM)
 
 
 class Netns:
-    """An open namespace; device and inode tell it from every other while it lives."""
+    """An open namespace; device and inode identify it as long as it exists."""
 
     __slots__ = ("dev", "fd", "ino", "path")
 
@@ -30,7 +30,7 @@ class Netns:
         self.ino = status.st_ino
 
     def same(self, other: "Netns") -> bool:
-        """Tell whether two values are one namespace."""
+        """Return whether two values are the same namespace."""
         return (self.dev, self.ino) == (other.dev, other.ino)
 
     def close(self) -> None:
@@ -39,24 +39,24 @@ class Netns:
 
 
 def own() -> Netns:
-    """Give the namespace that this process runs in."""
+    """Return the namespace of this process."""
     return Netns(_OWN, os.open(_OWN, os.O_RDONLY | os.O_CLOEXEC))
 
 
 def find(path: str) -> Netns | None:
-    """Give the namespace at a path, or None where there is none: no path, or a file of another kind.
+    """Return the namespace at a path, or None when there is none: no path, or a file of another kind.
 
     Not only a missing path: after ``docker rm -f`` an ordinary file stays there for a while.
 
-    :raises CniError: IO_FAILURE when the system cannot look, which does not mean that there is none.
+    :raises CniError: IO_FAILURE when the path cannot be opened, which does not mean that there is none.
     """
     if not path:
         return None
     try:
-        # O_NONBLOCK: a FIFO at that path must not stop us.
+        # O_NONBLOCK: opening a FIFO at that path would block.
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError as failed:
-        if failed.errno in _CANNOT_LOOK:
+        if failed.errno in _CANNOT_OPEN:
             raise CniError(IO_FAILURE, f"cannot open the namespace {path!r}: {failed.strerror}") from None
         return None
     except ValueError:
@@ -65,13 +65,13 @@ def find(path: str) -> Netns | None:
         if ioctl(fd, _NS_GET_NSTYPE) == _CLONE_NEWNET:
             return Netns(path, fd)
     except OSError:
-        pass  # ENOTTY: the kernel says that this file is no namespace
+        pass  # ENOTTY: the file is not a namespace
     os.close(fd)
     return None
 
 
 def require(path: str) -> Netns:
-    """Give the namespace at a path.
+    """Return the namespace at a path.
 
     :raises CniError: INVALID_NETNS when there is none, it is no network namespace, or it is our own.
     """
@@ -91,9 +91,7 @@ def require(path: str) -> Netns:
     here.close()
     if mine:
         found.close()
-        raise CniError(
-            INVALID_NETNS, f"CNI_NETNS {path!r} is the namespace that the plugin itself runs in; give the container's"
-        )
+        raise CniError(INVALID_NETNS, f"CNI_NETNS {path!r} is the namespace of the plugin itself; pass the container's")
     return found
 
 
@@ -104,7 +102,7 @@ def open_netlink(namespace: Netns) -> Netlink:
 
 
 class Entered:
-    """``with Entered(netns):`` runs the block inside a namespace and comes back however the block ends."""
+    """``with Entered(netns):`` runs the block in a namespace and returns to the old one however the block ends."""
 
     __slots__ = ("_back", "_target")
 
@@ -124,9 +122,10 @@ class Entered:
 
 
 class Temporary:
-    """``with Temporary() as netns:`` is a new namespace that nobody else sees; the block runs in the old one.
+    """``with Temporary() as netns:`` is a new namespace that no other process sees; the block runs in the old one.
 
-    What is left in it when the process dies goes home by itself: the kernel moves NICs to the initial namespace.
+    When the process ends, the kernel moves NICs that are left in it to the initial namespace (net/core/dev.c,
+    default_device_exit_net).
     """
 
     __slots__ = ("_netns",)
@@ -153,7 +152,7 @@ def _call(function: str, *arguments: int) -> None:
     """Call a function of the C library.
 
     ``os.setns`` came with Python 3.12. ``_ctypes`` alone makes the call without the 2 ms that importing ``ctypes``
-    costs, but cannot give errno, so a failed call is made once more through ``ctypes`` to learn the reason.
+    costs, but does not return errno. So a failed call is made once more through ``ctypes`` for the reason.
     """
     import _ctypes  # late: its 700,000 instructions are for calls that enter a namespace
 

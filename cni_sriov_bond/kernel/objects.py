@@ -7,17 +7,30 @@ RT_TABLE_MAIN, RT_SCOPE_LINK = 254, 253
 
 
 class Link:
-    """A network device as one RTM_NEWLINK tells it."""
+    """A network device as one RTM_NEWLINK reports it."""
 
     __slots__ = (
-        "altnames", "bond_data", "carrier", "index", "kind", "lower", "mac", "master",
-        "mtu", "name", "nosy", "parent", "perm_mac", "up", "vfs",
+        "altnames",
+        "bond_data",
+        "carrier",
+        "index",
+        "kind",
+        "lower",
+        "mac",
+        "master",
+        "mtu",
+        "name",
+        "parent",
+        "perm_mac",
+        "promisc_or_allmulti",
+        "up",
+        "vfs",
     )  # fmt: skip
 
     def __init__(self, index: int, flags: int) -> None:
         self.index = index
         self.up = bool(flags & IFF_UP)
-        self.nosy = bool(flags & (IFF_PROMISC | IFF_ALLMULTI))
+        self.promisc_or_allmulti = bool(flags & (IFF_PROMISC | IFF_ALLMULTI))
         self.name = ""
         self.mac = ""
         self.perm_mac = ""
@@ -26,7 +39,7 @@ class Link:
         self.lower = 0  # the device that a VLAN or macvlan is on, -1 for one in another netns
         self.carrier = False
         self.kind = ""
-        self.parent = ""  # PCI address; Linux 5.14 and later tell it in any netns
+        self.parent = ""  # PCI address; Linux 5.14 and later report it in any netns
         self.altnames: list[str] = []
         self.bond_data: dict[int, bytes] = {}
         self.vfs: dict[int, Vf] = {}

@@ -38,55 +38,55 @@ AF_INET, AF_INET6 = 2, 10
 
 
 def attribute(kind: int, value: bytes) -> bytes:
-    """Give one attribute, padded to four bytes as the next one needs it."""
+    """Return one attribute, padded to four bytes: the next one must begin there (NLA_ALIGNTO)."""
     size = 4 + len(value)
     return struct.pack("=HH", size, kind) + value + b"\0" * (-size % 4)
 
 
 def nest(kind: int, *parts: bytes) -> bytes:
-    """Give an attribute that holds others."""
+    """Return an attribute that contains others."""
     return attribute(kind, b"".join(parts))
 
 
 def text(kind: int, value: str) -> bytes:
-    """Give a zero-ended string attribute."""
+    """Return a string attribute, which ends with a zero byte."""
     return attribute(kind, value.encode() + b"\0")
 
 
 def u32(kind: int, value: int) -> bytes:
-    """Give a 32-bit attribute."""
+    """Return a 32-bit attribute."""
     return attribute(kind, struct.pack("=I", value))
 
 
 def mac_bytes(mac: str) -> bytes:
-    """Give the six (or more) bytes of a colon-separated address."""
+    """Return the six (or more) bytes of a colon-separated address."""
     return bytes.fromhex(mac.replace(":", ""))
 
 
 def mac_text(raw: bytes) -> str:
-    """Give bytes as a colon-separated address."""
+    """Return bytes as a colon-separated address."""
     return raw.hex(":")
 
 
 def message(kind: int, flags: int, body: bytes, sequence: int) -> bytes:
-    """Give a whole netlink message with its header."""
+    """Return a netlink message with its header."""
     return struct.pack("=IHHII", 16 + len(body), kind, flags | NLM_REQUEST, sequence, 0) + body
 
 
 def link_body(index: int, *parts: bytes, up: bool | None = None) -> bytes:
-    """Give an ifinfomsg and attributes; ``up`` None leaves the device's state alone."""
+    """Return an ifinfomsg and attributes; with ``up`` None the request does not change the administrative state."""
     flags = IFF_UP if up else 0
     change = 0 if up is None else IFF_UP
     return struct.pack("=BxHiII", 0, 0, index, flags, change) + b"".join(parts)
 
 
-def quiet_body(index: int) -> bytes:
-    """Have a device hear only what is for it: neither promiscuous nor all multicast."""
+def clear_promisc_body(index: int) -> bytes:
+    """Clear IFF_PROMISC and IFF_ALLMULTI."""
     return struct.pack("=BxHiII", 0, 0, index, 0, IFF_PROMISC | IFF_ALLMULTI)
 
 
 def get_link_body(index: int = 0, name: str = "", vfs: bool = False) -> bytes:
-    """Ask for one device by index or name; with ``vfs``, its VFs without their counters.
+    """Request one device by index or name; with ``vfs``, its VFs without their counters.
 
     One PF at a time: a dump with every PF's VFs outgrows a message at about 220 VFs, and the kernel cuts it silently.
     """
@@ -96,18 +96,18 @@ def get_link_body(index: int = 0, name: str = "", vfs: bool = False) -> bytes:
 
 
 def bond_body(name: str, mac: str, options: bytes) -> bytes:
-    """Make a bond; ``options`` are IFLA_BOND_* attributes."""
+    """Create a bond; ``options`` are IFLA_BOND_* attributes."""
     info = nest(IFLA_LINKINFO, text(IFLA_INFO_KIND, "bond"), nest(IFLA_INFO_DATA, options))
     return link_body(0, text(IFLA_IFNAME, name), attribute(IFLA_ADDRESS, mac_bytes(mac)), info)
 
 
 def bond_change_body(index: int, options: bytes) -> bytes:
-    """Change options of a bond that is there."""
+    """Change options of an existing bond."""
     return link_body(index, nest(IFLA_LINKINFO, text(IFLA_INFO_KIND, "bond"), nest(IFLA_INFO_DATA, options)))
 
 
 def drop_altname_body(index: int, name: str) -> bytes:
-    """Take an alternative name off a device."""
+    """Remove an alternative name from a device."""
     return link_body(index, nest(IFLA_PROP_LIST | NESTED, text(IFLA_ALT_IFNAME, name)))
 
 
@@ -135,9 +135,9 @@ def vf_number(kind: int, vf: int, value: int) -> bytes:
     return attribute(kind, struct.pack("=II", vf, value))
 
 
-def vf_rate(vf: int, least: int, most: int) -> bytes:
+def vf_rate(vf: int, minimum: int, maximum: int) -> bytes:
     """Set the transmit rates, in Mbit/s, 0 for none."""
-    return attribute(VF_RATE, struct.pack("=III", vf, least, most))
+    return attribute(VF_RATE, struct.pack("=III", vf, minimum, maximum))
 
 
 def address_body(index: int, family: int, ip: bytes, prefix: int) -> bytes:
@@ -176,7 +176,7 @@ def route_body(route: NewRoute) -> bytes:
 
 
 def dump_body(kind: int, family: int = 0) -> bytes:
-    """Ask for all addresses or routes of a family (0 is both)."""
+    """Request all addresses or routes of a family (0 is both)."""
     layout = {RTM_GETLINK: "=BxHiII", RTM_GETADDR: "=BBBBI"}.get(kind, "=BBBBBBBBI")
     return struct.pack(layout, family, *[0] * (len(layout.replace("x", "")) - 2))
 
@@ -228,7 +228,7 @@ def _read_lower(link: Link, value: bytes) -> None:
 
 
 def _read_lower_netns(link: Link, value: bytes) -> None:
-    link.lower = -1  # its index is of that netns, and says nothing here
+    link.lower = -1  # IFLA_LINK is an index of that netns, and means nothing in this one
 
 
 def _read_properties(link: Link, value: bytes) -> None:
@@ -269,7 +269,7 @@ _READERS: "dict[int, Callable[[Link, bytes], None]]" = {
 
 
 def parse_vf(data: bytes) -> Vf:
-    """Read one IFLA_VF_INFO. A driver says -1 for what it does not know (rtnetlink.c, rtnl_fill_vfinfo)."""
+    """Read one IFLA_VF_INFO. A driver reports -1 for what it does not know (rtnetlink.c, rtnl_fill_vfinfo)."""
     vf = Vf(0)
     settings = vf.settings
     for kind, value in attributes(data):

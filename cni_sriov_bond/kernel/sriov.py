@@ -31,14 +31,14 @@ _RETURN_POLL = 0.02
 
 
 class Host:
-    """The host's side of the VFs: one netlink socket, and each PF asked once until something is changed."""
+    """The host's side of the VFs: one netlink socket, and each PF read once until something is changed."""
 
     def __init__(self) -> None:
         self.netlink = Netlink()
         self._pfs: dict[str, Link] = {}
 
     def pf(self, pci: str, fresh: bool = False) -> Link:
-        """Give a PF with all its VFs' settings.
+        """Return a PF with all its VFs' settings.
 
         :raises CniError: POOL_UNUSABLE when it is gone.
         """
@@ -46,7 +46,7 @@ class Host:
             name = sysfs.netdev(pci)
             link = self.netlink.link(name, vfs=True) if name else None
             if link is None:
-                # A rootless runtime's hooks run in a namespace of their own.
+                # The hooks of a rootless runtime run in another network namespace.
                 raise CniError(
                     POOL_UNUSABLE,
                     f"the NIC at {pci} has no network device here; is its driver loaded, and does the runtime run in the "
@@ -56,21 +56,21 @@ class Host:
         return self._pfs[pci]
 
     def vf(self, port: "Port", fresh: bool = False) -> Vf:
-        """Give a VF's settings as its PF tells them.
+        """Return a VF's settings as its PF reports them.
 
         :raises CniError: POOL_UNUSABLE when the PF has no such VF.
         """
-        pf = self.pf(port.pf, fresh)
-        if port.vf not in pf.vfs:
+        pf = self.pf(port.pf_address, fresh)
+        if port.vf_index not in pf.vfs:
             raise CniError(
                 POOL_UNUSABLE,
-                f"{pf.name} has no VF {port.vf}, which is {port.name} of the pool; run `sriov-bondctl up`",
+                f"{pf.name} has no VF {port.vf_index}, which is {port.name} of the pool; run `sriov-bondctl up`",
             )
-        return pf.vfs[port.vf]
+        return pf.vfs[port.vf_index]
 
     def netdev(self, port: "Port") -> Link | None:
-        """Give a VF's network device, or None while it is not in the host."""
-        name = sysfs.netdev(port.pci)
+        """Return a VF's network device, or None while it is not in the host."""
+        name = sysfs.netdev(port.address)
         return self.netlink.link(name) if name else None
 
     def state(self, port: "Port") -> VfState:
@@ -82,7 +82,7 @@ class Host:
         if link is None:
             raise CniError(
                 POOL_UNUSABLE,
-                f"{port.name} (VF {port.vf} at {port.pci}) is not in the host: {sysfs.absence(port.pci)}",
+                f"{port.name} (VF {port.vf_index} at {port.address}) is not in the host: {sysfs.absence(port.address)}",
             )
         vf = self.vf(port)
         return VfState(link.mtu, link.mac, vf.mac or "", vf.settings)
@@ -102,46 +102,47 @@ class Host:
         :raises KernelError: when the kernel refuses one, naming it.
         :raises CniError: POOL_UNUSABLE when the kernel took a setting and shows another.
         """
-        pf, vf = self.pf(port.pf), self.vf(port)
+        pf, vf = self.pf(port.pf_address), self.vf(port)
         differing = wanted.differing(vf.settings)
         if not differing:
             return
-        for setting, words in _requests(port.vf, vf.settings, wanted, differing):
-            self.netlink.set_vf(pf, port.vf, setting, words)
+        for setting, words in _requests(port.vf_index, vf.settings, wanted, differing):
+            self.netlink.set_vf(pf, port.vf_index, setting, words)
         # Drivers have accepted a VLAN and not set it, so what the PF shows is what counts.
         left = wanted.differing(self.vf(port, fresh=True).settings)
         if left:
             raise CniError(
                 POOL_UNUSABLE,
-                f"{pf.name} took {', '.join(f'{name} {wanted.get(name)}' for name in left)} for VF {port.vf} but does not show "
-                "it; its driver does not support this",
+                f"{pf.name} accepted {', '.join(f'{name} {wanted.get(name)}' for name in left)} for VF {port.vf_index} but "
+                "does not show it; its driver does not support this",
             )
 
     def set_macs(self, port: "Port", link: Link, mac: str) -> None:
-        """Give a VF one MAC, its own and the PF's for it (the admin MAC).
+        """Set one MAC on a VF: its own (effective) one and the PF's for it (the admin MAC).
 
-        igb refuses a VF's own change once the PF has set an address, unless the VF is trusted; an admin MAC of zero takes the
-        PF's claim back. So: claim off, own address, claim on. Drivers that refuse the VF's first word get the PF's first.
+        igb refuses a VF's own change once the PF has set an admin MAC, unless the VF is trusted (igb_main.c,
+        igb_set_vf_mac_filter and igb_rcv_msg_from_vf). An admin MAC of zero ends that. So the order is: admin MAC zero,
+        effective MAC, admin MAC. A driver that refuses the VF's own change at first gets the admin MAC first.
 
         :raises KernelError: when no order works.
         """
-        pf, vf = self.pf(port.pf), self.vf(port)
+        pf, vf = self.pf(port.pf_address), self.vf(port)
         if link.mac == mac and vf.mac == mac:
             return
         own_refused = False
         if link.mac != mac:
             if vf.mac not in (None, NO_MAC):
-                self._try(lambda: self._set_admin_mac(pf, port.vf, NO_MAC))
+                self._try(lambda: self._set_admin_mac(pf, port.vf_index, NO_MAC))
             own_refused = not self._try(lambda: self.netlink.set_mac(link, mac))
-        self._set_admin_mac(pf, port.vf, mac)
+        self._set_admin_mac(pf, port.vf_index, mac)
         if own_refused:
             self.netlink.set_mac(link, mac)
-        self._pfs.pop(port.pf, None)
+        self._pfs.pop(port.pf_address, None)
 
     def set_admin_mac(self, port: "Port", mac: str) -> None:
         """Set the PF's MAC for a VF alone."""
-        self._set_admin_mac(self.pf(port.pf), port.vf, mac)
-        self._pfs.pop(port.pf, None)
+        self._set_admin_mac(self.pf(port.pf_address), port.vf_index, mac)
+        self._pfs.pop(port.pf_address, None)
 
     def _set_admin_mac(self, pf: Link, vf: int, mac: str) -> None:
         self.netlink.set_vf(pf, vf, rtnetlink.vf_mac(vf, mac), f"the MAC {mac}")
@@ -162,13 +163,13 @@ class Host:
         """
         link = self.netdev(port)
         if link is None:
-            raise CniError(POOL_UNUSABLE, f"{port.name} at {port.pci} is not in the host")
+            raise CniError(POOL_UNUSABLE, f"{port.name} at {port.address} is not in the host")
         if link.master:
             self.netlink.set_port(link, None)
         if link.up:
             self.netlink.set_up(link, False)
-        if link.nosy:
-            self.netlink.make_quiet(link)
+        if link.promisc_or_allmulti:
+            self.netlink.clear_promisc(link)
         link = self.name(port, link)
         if link.mtu != before.mtu:
             self.netlink.set_mtu(link, before.mtu)
@@ -190,12 +191,12 @@ class Host:
 
     def differences(self, port: "Port", wanted: VfSettings, mac: str | None) -> list[str]:
         """Return which of a VF's settings are not as wanted, and its MAC if it is not ``mac``, as its PF shows them."""
-        pf, vf = self.pf(port.pf), self.vf(port)
+        pf, vf = self.pf(port.pf_address), self.vf(port)
         differing = [(name, vf.settings.get(name), wanted.get(name)) for name in wanted.differing(vf.settings)]
         shown = [(name, str(present), str(value)) for name, present, value in differing]
         if mac is not None and vf.mac != mac:
             shown.append(("mac", str(vf.mac), mac))
-        return [f"VF {port.vf} of {pf.name} has {name} {present}, not {value}" for name, present, value in shown]
+        return [f"VF {port.vf_index} of {pf.name} has {name} {present}, not {value}" for name, present, value in shown]
 
     def name(self, port: "Port", link: Link | None = None) -> Link:
         """Rename a VF that is down to the pool's name for it, if that is free, and drop its altnames; return its device then.
@@ -207,50 +208,50 @@ class Host:
             self._rename(link, port.name)
             link = self.netdev(port)
         if link is None:
-            raise CniError(POOL_UNUSABLE, f"{port.name} at {port.pci} is not in the host")
+            raise CniError(POOL_UNUSABLE, f"{port.name} at {port.address} is not in the host")
         return link
 
     def _rename(self, link: Link, name: str) -> None:
-        """Rename a VF that is down and drop its altnames, inside a namespace of our own.
+        """Rename a VF that is down and drop its altnames, in a namespace of our own.
 
-        Not in the host: udev and NetworkManager see a rename there and race us for the device. Where the name is taken in
-        the host by now, the VF keeps a free one and stays in use: it is known by its PCI address.
+        Not in the host: udev and NetworkManager see a rename there and may rename or configure the device at the same
+        moment. When the name is taken in the host, the VF gets a free one: it is known by its PCI address.
         """
         with Temporary() as netns:
             self.netlink.move(link, netns.fd, "a temporary namespace")
             with Entered(netns):
-                inside = Netlink("a temporary namespace")
+                container = Netlink("a temporary namespace")
             try:
-                moved = next((other for other in inside.links() if other.parent == link.parent), None)
+                moved = next((other for other in container.links() if other.parent == link.parent), None)
                 if moved is not None:
-                    move_out(inside, moved, name)
+                    move_out(container, moved, name)
             finally:
-                inside.close()
+                container.close()
 
 
-def move_out(inside: Netlink, link: Link, name: str) -> None:
-    """Send a device from the namespace of ``inside`` to this process's, down, under its host name, without altnames.
+def move_out(container: Netlink, link: Link, name: str) -> None:
+    """Move a device from the namespace of ``container`` to this process's: down, with its host name, without altnames.
 
-    A name that the host has given to another device meanwhile is no reason to lose the VF: it then takes a free one.
+    When another device of the host has that name by now, the VF gets a free one: it is known by its PCI address.
     """
     if link.up:
-        inside.set_up(link, False)
-    inside.drop_altnames(link)
+        container.set_up(link, False)
+    container.drop_altnames(link)
     host = own()
     try:
         if link.name != name:
             try:
-                inside.set_name(link, name)
+                container.set_name(link, name)
                 link.name = name
             except KernelError as refused:
                 if refused.errno != EEXIST:
                     raise
         try:
-            inside.move(link, host.fd, "the host")
+            container.move(link, host.fd, "the host")
         except KernelError as refused:
             if refused.errno != EEXIST:
                 raise
-            inside.move(link, host.fd, "the host", "vf%d")
+            container.move(link, host.fd, "the host", "vf%d")
     finally:
         host.close()
 
@@ -262,7 +263,7 @@ def wait_for_vfs(ports: "list[Port]", deadline: "Deadline") -> "list[Port]":
     """
     with deadline.wait(f"{' and '.join(port.name for port in ports)} to return to the host"):
         while True:
-            missing = [port for port in ports if not sysfs.netdev(port.pci)]
+            missing = [port for port in ports if not sysfs.netdev(port.address)]
             if not missing or not deadline.left():
                 return missing
             sleep(_RETURN_POLL)
@@ -275,19 +276,19 @@ def _requests(number: int, present: VfSettings, wanted: VfSettings, differing: l
         wish = wanted.get(name)
         return wish if wish is not None else present.get(name) or 0
 
-    found = []
+    requests = []
     if {"vlan", "vlan_qos", "vlan_proto"} & set(differing):
         proto = value("vlan_proto") or _VLAN_8021Q
         words = f"the VLAN {value('vlan')} (priority {value('vlan_qos')}, protocol {proto:#06x})"
-        found.append((rtnetlink.vf_vlan(number, value("vlan"), value("vlan_qos"), proto), words))
+        requests.append((rtnetlink.vf_vlan(number, value("vlan"), value("vlan_qos"), proto), words))
     for name, kind, words in (
         ("trust", rtnetlink.VF_TRUST, "trust"),
         ("spoofchk", rtnetlink.VF_SPOOFCHK, "spoof check"),
         ("link_state", rtnetlink.VF_LINK_STATE, "link state"),
     ):
         if name in differing:
-            found.append((rtnetlink.vf_number(kind, number, value(name)), f"{words} {value(name)}"))
+            requests.append((rtnetlink.vf_number(kind, number, value(name)), f"{words} {value(name)}"))
     if {"min_tx_rate", "max_tx_rate"} & set(differing):
         least, most = value("min_tx_rate"), value("max_tx_rate")
-        found.append((rtnetlink.vf_rate(number, least, most), f"the rates {least} to {most} Mbit/s"))
-    return found
+        requests.append((rtnetlink.vf_rate(number, least, most), f"the rates {least} to {most} Mbit/s"))
+    return requests

@@ -14,54 +14,54 @@ PCI_DEVICES = "/sys/bus/pci/devices"
 
 
 def netdev(pci: str) -> str:
-    """Give the name of a PCI device's netdev in this process's namespace, or "" where it has none there.
+    """Return the name of a PCI device's netdev in this process's namespace, or "" when it has none there.
 
     A listing of ``/sys/bus/pci/devices/X/net`` shows only devices of the namespace that sysfs was mounted in, which
-    is how we see that a VF is home.
+    is how we see that a VF is in the host.
 
-    :raises CniError: IO_FAILURE when it cannot be looked at, which does not mean that it has none.
+    :raises CniError: IO_FAILURE when sysfs cannot be read, which does not mean that it has none.
     """
     try:
-        found = os.listdir(f"{PCI_DEVICES}/{pci}/net")
+        names = os.listdir(f"{PCI_DEVICES}/{pci}/net")
     except OSError as failed:
         if failed.errno in (ENOENT, ENOTDIR, ENODEV):
             return ""
         raise CniError(IO_FAILURE, f"cannot see where {pci} is: {failed.strerror}") from None
-    return found[0] if found else ""
+    return names[0] if names else ""
 
 
 def exists(pci: str) -> bool:
-    """Tell whether there is such a PCI device, with or without a driver.
+    """Return whether there is such a PCI device, with or without a driver.
 
-    :raises CniError: IO_FAILURE when it cannot be looked at.
+    :raises CniError: IO_FAILURE when sysfs cannot be read.
     """
     return files.exists(f"{PCI_DEVICES}/{pci}")
 
 
 def is_vf(port: "Port") -> bool:
-    """Tell whether the PF has its VF where the inventory says: another number of VFs may put them elsewhere on the bus.
+    """Return whether the PF's VF is where the inventory has it: with another number of VFs it may be elsewhere on the bus.
 
-    Where sysfs does not say, the PF's own answer about its VFs tells what is wrong.
+    When sysfs does not say, True: the later request to the PF fails then, and its error is more precise.
     """
     try:
-        return os.readlink(f"{PCI_DEVICES}/{port.pf}/virtfn{port.vf}").rpartition("/")[2] == port.pci
+        return os.readlink(f"{PCI_DEVICES}/{port.pf_address}/virtfn{port.vf_index}").rpartition("/")[2] == port.address
     except OSError:
         return True
 
 
 def absence(pci: str) -> str:
-    """Say why a VF has no network device in the host, and what to do."""
+    """Return why a VF has no network device in the host, and what to do."""
     if not exists(pci):
         return "it is not on the PCI bus; run `sriov-bondctl up`"
     if files.exists(f"{PCI_DEVICES}/{pci}/net"):
-        return f"its driver {driver(pci)} has it in another network namespace; it comes home when that one ends"
+        return f"its driver {driver(pci)} has it in another network namespace; the kernel returns it when that namespace ends"
     if not driver(pci):
         return "it has no driver; load the VF driver, or bind this VF to it"
-    return f"its driver {driver(pci)} makes no network device; bind this VF to its network driver"
+    return f"its driver {driver(pci)} creates no network device; bind this VF to its network driver"
 
 
 def has_carrier(pci: str) -> bool:
-    """Tell whether a PCI device's netdev is up and has carrier; a device that is down does not say (EINVAL)."""
+    """Return whether a PCI device's netdev is up and has carrier; reading it of a device that is down fails (EINVAL)."""
     try:
         with open(f"{PCI_DEVICES}/{pci}/net/{netdev(pci)}/carrier", encoding="ascii") as file:
             return file.read(1) == "1"
@@ -70,7 +70,7 @@ def has_carrier(pci: str) -> bool:
 
 
 def driver(pci: str) -> str:
-    """Give the name of the driver that a PCI device is bound to, or ""."""
+    """Return the name of the driver that a PCI device is bound to, or ""."""
     try:
         return os.readlink(f"{PCI_DEVICES}/{pci}/driver").rpartition("/")[2]
     except OSError:

@@ -185,15 +185,16 @@ def _record_state(lease: "Lease", network: "Network", log: "Log") -> None:
         state = host.state(port)
         # Restore the pool's MACs, not the present ones: a crash may have left others on the VF.
         state.mac = state.admin_mac = bond.mac
-        record.before[port.pci] = state
+        record.before[port.address] = state
     lease.save(ADDING)
 
 
 def _check_pf(host: sriov.Host, port: "Port", bond: "Bond", network: "Network", log: "Log") -> None:
-    pf = host.pf(port.pf)
+    pf = host.pf(port.pf_address)
     if not sysfs.is_vf(port):
         raise CniError(
-            POOL_UNUSABLE, f"VF {port.vf} of {pf.name} is not at {port.pci}, its address in the pool; run `sriov-bondctl up`"
+            POOL_UNUSABLE,
+            f"VF {port.vf_index} of {pf.name} is not at {port.address}, its address in the pool; run `sriov-bondctl up`",
         )
     if not (pf.up and pf.carrier):
         cause = "has no carrier; look at its cable and switch" if pf.up else f"is down; run `ip link set {pf.name} up`"
@@ -212,10 +213,10 @@ def _port_macs(network: "Network", bond: "Bond") -> dict[str, str]:
     The MAC of a second port is derived from the bond's, so it is the same at every ADD.
     """
     mac = network.mac or bond.mac
-    macs = {port.pci: mac for port in bond.ports}
+    macs = {port.address: mac for port in bond.ports}
     if swaps_macs(network.bond):
         for number, port in enumerate(bond.ports[1:], 2):
-            macs[port.pci] = inventory.stable_mac(f"sriov-bond {mac} port {number}")
+            macs[port.address] = inventory.stable_mac(f"sriov-bond {mac} port {number}")
     return macs
 
 
@@ -223,8 +224,8 @@ def _primary(network: "Network", bond: "Bond") -> str:
     """Return the PCI address of the preferred port, or "". "A" is the port on the pool's first NIC, "B" on its second."""
     if not network.primary:
         return ""
-    names = {"ABCDEFGH"[index]: port.pci for index, port in enumerate(bond.ports[:8])}
-    names |= {port.name: port.pci for port in bond.ports}
+    names = {"ABCDEFGH"[index]: port.address for index, port in enumerate(bond.ports[:8])}
+    names |= {port.name: port.address for port in bond.ports}
     if network.primary not in names:
         raise CniError(
             INVALID_CONFIG, f"primary {network.primary!r} is not a port of bond {bond.name}; it may be {', '.join(names)}"

@@ -142,7 +142,7 @@ def _create(call: "Call", network: "Network", site: _Site, log: "Log") -> None:
         _move_in(host, port, network, site)
     log.step("moved the VFs in")
     ports = bonds.ports(site.container, site.ports)
-    members = [ports[port.pci] for port in site.ports if port.pci in ports]
+    members = [ports[port.address] for port in site.ports if port.address in ports]
     if len(members) != len(site.ports):
         raise CniError(POOL_UNUSABLE, f"a VF of {site.lease} did not arrive in {call.netns}; try again")
     try:
@@ -161,15 +161,15 @@ def _move_in(host: sriov.Host, port: "Port", network: "Network", site: _Site) ->
     """
     link = host.netdev(port)
     if link is None:
-        raise CniError(POOL_UNUSABLE, f"{port.name} at {port.pci} disappeared from the host during the ADD; try again")
+        raise CniError(POOL_UNUSABLE, f"{port.name} at {port.address} disappeared from the host during the ADD; try again")
     if link.up:
         host.netlink.set_up(link, False)
-    if link.nosy:
-        host.netlink.make_quiet(link)
+    if link.promisc_or_allmulti:
+        host.netlink.clear_promisc(link)
     host.netlink.drop_altnames(link)  # an altname that exists in the target netns makes the move fail
     host.apply(port, network.vf)
     # After the settings: trust, which is one of them, decides whether the VF may change its own MAC.
-    host.set_macs(port, link, site.lease.record.port_macs[port.pci])
+    host.set_macs(port, link, site.lease.record.port_macs[port.address])
     name = port.name if link.name != port.name else ""
     host.netlink.move(link, site.namespace.fd, f"the container's namespace {site.namespace.path}", name)
 
@@ -218,7 +218,7 @@ def _choose_monitor(call: "Call", network: "Network", site: _Site, ipam_result: 
 
     With a gateway that never answers, the path monitor would take all ports down.
     """
-    drivers = [sysfs.driver(port.pci) for port in site.ports]
+    drivers = [sysfs.driver(port.address) for port in site.ports]
     if not bonds.wants_path(network.bond, network.link_monitor, drivers):
         return
     link = site.container.link(call.ifname)

@@ -57,7 +57,7 @@ def _differences(call: "Call", lease: "Lease", before: "Result") -> list[str]:
     # From the result, not from the lease: a later plugin of the chain may have given the bond, and so its ports, another MAC.
     mac = str(ours.get("mac", "")).lower()
     requested = record.requested
-    addresses = [port.pci for port in ports]
+    addresses = [port.address for port in ports]
     expected = bonds.Expected(call.ifname, mac, requested.mtu, addresses, requested.options, requested.primary)
     differences = bonds.differences(link, container.links(), expected)
     if link is not None:

@@ -165,10 +165,10 @@ def _restore_vfs(outcome: Outcome, lease: "Lease", context: "Context", seconds: 
     record = lease.record
     ports = []
     for port in record.ports:
-        if sysfs.exists(port.pci):
+        if sysfs.exists(port.address):
             ports.append(port)
         else:
-            context.log.warn(f"{lease}: there is no VF at {port.pci} any more, so nothing of {port.name} is restored")
+            context.log.warn(f"{lease}: there is no VF at {port.address} any more, so nothing of {port.name} is restored")
     if namespace is not None:
         # Before the kernel is changed: only this state allows recovery to enter the namespace, if we are killed in it.
         outcome.run_step(lambda: lease.mark(RELEASING))
@@ -182,13 +182,13 @@ def _restore_vfs(outcome: Outcome, lease: "Lease", context: "Context", seconds: 
         outcome.run_step(_restore, host, port, record)
     for port in ports:
         # Again: the kernel may have returned one VF under the name of the other, so the first could not get its name.
-        if sysfs.netdev(port.pci) not in ("", port.name):
+        if sysfs.netdev(port.address) not in ("", port.name):
             outcome.run_step(host.name, port)
     context.log.step("restored the VFs")
 
 
 def _restore(host: sriov.Host, port: "Port", record: "LeaseRecord") -> None:
-    host.restore(port, record.before.get(port.pci) or host.default_state(port, record.mac))
+    host.restore(port, record.before.get(port.address) or host.default_state(port, record.mac))
 
 
 def _remove_bond(namespace: "Netns", record: "LeaseRecord", ports: "list[Port]") -> None:
@@ -201,7 +201,7 @@ def _remove_bond(namespace: "Netns", record: "LeaseRecord", ports: "list[Port]")
     container = netns.open_netlink(namespace)
     try:
         links = container.links()
-        vfs = [link for link in links if link.parent in {port.pci for port in ports}]
+        vfs = [link for link in links if link.parent in {port.address for port in ports}]
         for link in links:
             # A VLAN or macvlan that the container put on a VF would stay on it, and receive the next container's traffic.
             if link.lower in {vf.index for vf in vfs}:
@@ -211,7 +211,7 @@ def _remove_bond(namespace: "Netns", record: "LeaseRecord", ports: "list[Port]")
                 # The bond before its ports, which it releases. If the ports were removed one by one and we were killed in
                 # between, nothing would show that the bond without ports is ours.
                 container.delete_link(link)
-        names = {port.pci: port.name for port in ports}
+        names = {port.address: port.name for port in ports}
         for link in vfs:
             # Read again: deleting the bond has changed the link, and the container may have renamed it.
             present = container.link(index=link.index)
@@ -306,4 +306,6 @@ def is_unused(record: "LeaseRecord") -> bool:
     if record.boot_id != files.boot_id():
         return True
     # The VFs of an ADD that has not read their state yet are in the host too.
-    return bool(record.before or record.damage) and bool(record.ports) and all(sysfs.netdev(port.pci) for port in record.ports)
+    return (
+        bool(record.before or record.damage) and bool(record.ports) and all(sysfs.netdev(port.address) for port in record.ports)
+    )

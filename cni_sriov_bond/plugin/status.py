@@ -56,7 +56,7 @@ def _check_files(pool: Pool) -> None:
 
 def _check_nics(name: str, bonds: "list[Bond]") -> None:
     """Raise an error unless all NICs have a network device and one of them has carrier."""
-    nics = sorted({port.pf for bond in bonds for port in bond.ports})
+    nics = sorted({port.pf_address for bond in bonds for port in bond.ports})
     missing = [nic for nic in nics if not sysfs.netdev(nic)]
     if missing:
         raise CniError(
@@ -76,7 +76,7 @@ def _check_free(pool: Pool, bonds: "list[Bond]") -> None:
     entries, quarantined = pool.entries(), pool.quarantined()
     leased = {entry.bond for entry in entries}
     free = [bond for bond in bonds if bond.name not in leased and bond.name not in quarantined]
-    if any(all(sysfs.netdev(port.pci) for port in bond.ports) for bond in free):
+    if any(all(sysfs.netdev(port.address) for port in bond.ports) for bond in free):
         return
     for entry in entries:
         if _is_releasable(pool, entry):

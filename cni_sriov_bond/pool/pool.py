@@ -282,7 +282,7 @@ class Pool:
 
     def _of_device(self, device: str) -> "list[Bond]":
         for bond in self.bonds_of_this_boot():
-            if device == bond.name or device.lower() in [port.pci for port in bond.ports]:
+            if device == bond.name or device.lower() in [port.address for port in bond.ports]:
                 return [bond]
         raise CniError(
             INVALID_CONFIG,

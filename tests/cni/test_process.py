@@ -363,7 +363,7 @@ def test_what_is_no_container_is_refused(plugin: Plugin, state: Path, tmp_path: 
     path = paths.get(kind, str(tmp_path / kind))
     words = plugin.run("ADD", CNI_NETNS=path).error(INVALID_NETNS)
     assert f"CNI_NETNS {path!r}" in words
-    said = {"missing": "does not exist", "own": "is the namespace that the plugin itself runs in"}
+    said = {"missing": "does not exist", "own": "is the namespace of the plugin itself"}
     assert said.get(kind, "is not a network namespace") in words
 
 

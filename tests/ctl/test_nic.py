@@ -162,9 +162,9 @@ def test_why_a_vf_is_not_in_the_host(devices: Path) -> None:
     device = add_device(devices, pci)
     assert sysfs.absence(pci) == "it has no driver; load the VF driver, or bind this VF to it"
     (device / "driver").symlink_to("../../bus/pci/drivers/vfio-pci")
-    assert sysfs.absence(pci) == "its driver vfio-pci makes no network device; bind this VF to its network driver"
+    assert sysfs.absence(pci) == "its driver vfio-pci creates no network device; bind this VF to its network driver"
     (device / "net").mkdir()
-    assert sysfs.absence(pci) == "its driver vfio-pci has it in another network namespace; it comes home when that one ends"
+    assert sysfs.absence(pci) == "its driver vfio-pci has it in another network namespace; the kernel returns it when that namespace ends"
 
 
 @pytest.mark.parametrize("written", ["01:00.0", "0000:01:00.0", "0000:01:00.0".upper()])

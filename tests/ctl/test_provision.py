@@ -101,7 +101,7 @@ def test_a_vf_that_somebody_else_has_is_not_pulled_out(tmp_path: Path, devices: 
     (devices / vf / "driver").symlink_to("../../../bus/pci/drivers/vfio-pci")
     (devices / NICS[0] / "virtfn0").symlink_to(f"../{vf}")
     (devices / NICS[0] / "sriov_numvfs").write_text("1\n")
-    assert f"the VF at {vf} is in use: its driver vfio-pci makes no network device" in refusal(tmp_path, "down", "db")
+    assert f"the VF at {vf} is in use: its driver vfio-pci creates no network device" in refusal(tmp_path, "down", "db")
     assert where.bonds_of_this_boot()
 
 
@@ -133,7 +133,7 @@ def test_a_down_that_died_can_be_repeated(tmp_path: Path, devices: Path) -> None
 def test_a_vf_is_known_by_its_place_on_the_nic(devices: Path) -> None:
     """With another number of VFs the same address may be another VF, whose VLAN would be set on the wrong one."""
     port = Bond.from_json(bond_entry(1)).ports[0]
-    (devices / NICS[0] / "virtfn0").symlink_to(f"../{port.pci}")
+    (devices / NICS[0] / "virtfn0").symlink_to(f"../{port.address}")
     assert sysfs.is_vf(port)
     (devices / NICS[0] / "virtfn0").unlink()
     (devices / NICS[0] / "virtfn0").symlink_to("../ffff:01:10.7")

@@ -187,7 +187,7 @@ def _fill_pool(world: str, box: list[int]) -> None:
         delegate = DelegateCall("odd", environ, config)
         lease = target.acquire(Attachment(network, container_id, "eth0"), netns, requested, delegate)
         lease.record.mac = "02:00:00:00:00:01"
-        lease.record.port_macs = {port.pci: lease.record.mac for port in lease.record.ports}
+        lease.record.port_macs = {port.address: lease.record.mac for port in lease.record.ports}
         lease.save(READY)
         lease.close()
     if world == "damaged":

@@ -178,7 +178,7 @@ SPOIL = {
     "spoof check": ("ip link set enp1s0 vf {vf} spoofchk off", "VF {vf} of enp1s0 has spoofchk 0, not 1"),
     "trust": ("ip link set enp2s0 vf {vf} trust on", "VF {vf} of enp2s0 has trust 1, not 0"),
     "route": ("ip -n c1 route del 10.9.0.0/16", "the container has no route to 10.9.0.0/16"),
-    "address": ("ip -n c1 addr del {ip} dev eth0", "eth0 has not the address {ip}"),
+    "address": ("ip -n c1 addr del {ip} dev eth0", "eth0 does not have the address {ip}"),
     "MAC of the bond": ("ip -n c1 link set eth0 address 02:00:00:00:00:78", "eth0 has the MAC 02:00:00:00:00:78, not {mac}"),
     "MTU": ("ip -n c1 link set eth0 mtu 1300", "eth0 has the MTU 1300, not 1500"),
     "down": ("ip -n c1 link set eth0 down", "eth0 is down"),
