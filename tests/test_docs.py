@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from cni_sriov_bond import errors
 from tests import ipam_reference, reference
+from tests.fuzz import verdict
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -22,6 +24,13 @@ def test_the_option_table_is_the_schema_s() -> None:
 def test_the_delegates_option_table_is_its_schema_s() -> None:
     """Correct it with ``python -m tests.ipam_reference``."""
     assert ipam_reference.table() in ipam_reference.PATH.read_text(encoding="utf-8")
+
+
+def test_the_documents_have_the_codes_of_the_program() -> None:
+    """The codes from 100 on, except 199, which is a bug; those below are the specification's. The fuzz relies on it."""
+    codes = {value for key, value in vars(errors).items() if key.isupper() and type(value) is int and 100 <= value < 199}
+    assert {code for code in verdict.CODES["sriov-bond"] if code >= 100} == codes
+    assert {103, 105} <= verdict.CODES["sriov-bond-ipam"]
 
 
 DOCUMENTS = sorted((*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")))

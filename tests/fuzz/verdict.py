@@ -25,11 +25,9 @@ _INTERNAL = re.compile(r"Traceback|<class|\bobject has no attribute|NoneType|cod
 
 def documented(program: str) -> set[int]:
     """Return the error codes that are documented for a program."""
-    if program == IPAM:
-        table = (DOCS / "ipam.md").read_text("utf-8").partition("## Errors")[2].partition("\n## ")[0]
-        return {int(code) for code in re.findall(r"^\| (\d+) \|", table, re.MULTILINE)} | {1, 6}
-    text = (DOCS / "operations.md").read_text("utf-8").partition("## Error codes")[2].partition("\n## ")[0]
-    return {int(code) for code in re.findall(r"\b(1\d\d): ", text)} - {199} | _CNIS
+    page, chapter, others = ("ipam.md", "## Errors", {1, 6}) if program == IPAM else ("operations.md", "## Error codes", _CNIS)
+    text = (DOCS / page).read_text("utf-8").partition(f"{chapter}\n")[2].partition("\n## ")[0]
+    return {int(code) for code in re.findall(r"^\| (\d+) \|", text, re.MULTILINE)} - {199} | others
 
 
 CODES = {program: documented(program) for program in ("sriov-bond", IPAM)}
