@@ -1,7 +1,7 @@
 """Rtnetlink on the wire: the dozen requests that we make as bytes, and the replies as values. No I/O.
 
 Attribute numbers are those of the kernel's uapi headers (if_link.h, if_addr.h, rtnetlink.h). Every encoder here is
-compared byte for byte with pyroute2 by tests/test_wire.py.
+compared byte for byte with pyroute2 by tests/kernel/test_rtnetlink.py.
 """
 
 import _struct as struct

@@ -164,7 +164,10 @@ def test_why_a_vf_is_not_in_the_host(devices: Path) -> None:
     (device / "driver").symlink_to("../../bus/pci/drivers/vfio-pci")
     assert sysfs.absence(pci) == "its driver vfio-pci creates no network device; bind this VF to its network driver"
     (device / "net").mkdir()
-    assert sysfs.absence(pci) == "its driver vfio-pci has it in another network namespace; the kernel returns it when that namespace ends"
+    assert (
+        sysfs.absence(pci)
+        == "its driver vfio-pci has it in another network namespace; the kernel returns it when that namespace ends"
+    )
 
 
 @pytest.mark.parametrize("written", ["01:00.0", "0000:01:00.0", "0000:01:00.0".upper()])

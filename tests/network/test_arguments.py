@@ -9,7 +9,7 @@ from cni_sriov_bond.cni.call import Call, parse_call
 from cni_sriov_bond.errors import INVALID_CONFIG, INVALID_ENVIRONMENT, CniError
 from cni_sriov_bond.ipam import request
 from cni_sriov_bond.network import arguments, config
-from tests import ipam
+from tests.ipam import calls
 from tests.network.configs import network, requested
 
 # CNI_ARGS, keys of the config, and the VLAN that both choose; None where the plugin refuses the ADD.
@@ -46,7 +46,7 @@ TABLE: list[tuple[str, dict[str, Any], int | None]] = [
 def call(args: str, keys: dict[str, Any]) -> Call:
     subnets = {"subnets": [{"subnet": "10.0.0.0/24"}]}
     value = {"cniVersion": "1.0.0", "name": "net1", "type": "sriov-bond", "ipam": {"type": "x", **subnets}, **keys}
-    return parse_call(ipam.environment("ADD", "c1", "eth0", args), lambda: json.dumps(value).encode())
+    return parse_call(calls.environment("ADD", "c1", "eth0", args), lambda: json.dumps(value).encode())
 
 
 @pytest.mark.parametrize(("args", "keys", "vlan"), TABLE)

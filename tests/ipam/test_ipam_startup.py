@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.ipam import environment, network
+from tests.ipam.calls import environment, network
 from tests.support import REPOSITORY
 from tests.test_startup import LEAN, OURS
 

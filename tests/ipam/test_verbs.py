@@ -30,7 +30,7 @@ from cni_sriov_bond.errors import (
 )
 from cni_sriov_bond.ipam import index
 from cni_sriov_bond.ipam.schema import IPAM, NETWORK
-from tests import ipam
+from tests.ipam import calls
 from tests.support import REPOSITORY
 
 V4, V6 = "10.1.0.0/24", "fd00:1::/64"
@@ -45,7 +45,7 @@ def names(paths: Iterator[Path]) -> list[str]:
 
 def given(data: Path, number: int, **config: Any) -> list[str]:
     """Give the addresses of so many attachments, without prefix length."""
-    answers = [ipam.call("ADD", ipam.network(data, **config), f"c{one}") for one in range(number)]
+    answers = [calls.call("ADD", calls.network(data, **config), f"c{one}") for one in range(number)]
     assert {one.code for one in answers} <= {0, TRY_AGAIN_LATER}
     return [ip.partition("/")[0] for one in answers for ip in one.ips]
 
@@ -75,7 +75,7 @@ def test_network_broadcast_and_gateway_are_never_given(tmp_path: Path, subnet: s
 def test_subnets_of_two_and_of_one(tmp_path: Path, subnet: str, config: dict[str, str], expected: list[str]) -> None:
     """/31 (RFC 3021), /127 (RFC 6164), /32 and /128 have neither an address of their own nor a gateway unless it is said."""
     assert given(tmp_path, 3, subnet=subnet, **config) == expected
-    answer = ipam.call("ADD", ipam.network(tmp_path, "other", subnet=subnet, **config))
+    answer = calls.call("ADD", calls.network(tmp_path, "other", subnet=subnet, **config))
     assert answer.document["ips"][0].get("gateway") == config.get("gateway")
 
 
@@ -83,26 +83,26 @@ def test_what_is_excluded_is_not_given(tmp_path: Path) -> None:
     """Neither in turn nor on request; single addresses, networks, and what is outside of the range."""
     config: dict[str, Any] = {"subnet": "10.1.0.0/28", "exclude": ["10.1.0.4/30", "10.1.0.9", "10.1.0.14", "fd00::/8"]}
     assert given(tmp_path, 20, **config) == [f"10.1.0.{one}" for one in (2, 3, 8, 10, 11, 12, 13)]
-    assert ipam.call("ADD", ipam.network(tmp_path, "other", **config), args="IP=10.1.0.5").code == ADDRESS_REFUSED
+    assert calls.call("ADD", calls.network(tmp_path, "other", **config), args="IP=10.1.0.5").code == ADDRESS_REFUSED
 
 
 def test_a_freed_address_is_given_last(tmp_path: Path) -> None:
     """Next comes what was not given for the longest time, so that caches of neighbours forget."""
-    value = ipam.network(tmp_path, subnet="10.1.0.0/29")
-    assert ipam.call("ADD", value, "a").ips == ["10.1.0.2/29"]
+    value = calls.network(tmp_path, subnet="10.1.0.0/29")
+    assert calls.call("ADD", value, "a").ips == ["10.1.0.2/29"]
     for expected in (3, 4, 5, 6, 3):
-        assert ipam.call("ADD", value, "b").ips == [f"10.1.0.{expected}/29"]
-        ipam.call("DEL", value, "b")
-    ipam.call("DEL", value, "a")
-    assert [ipam.call("ADD", value, cid).ips for cid in "cdef"] == [[f"10.1.0.{number}/29"] for number in (4, 5, 6, 2)]
+        assert calls.call("ADD", value, "b").ips == [f"10.1.0.{expected}/29"]
+        calls.call("DEL", value, "b")
+    calls.call("DEL", value, "a")
+    assert [calls.call("ADD", value, cid).ips for cid in "cdef"] == [[f"10.1.0.{number}/29"] for number in (4, 5, 6, 2)]
 
 
 def test_a_whole_ipv6_range_and_the_runtimes_address_in_it(tmp_path: Path) -> None:
     """2^120 addresses are no more work than two; far ones may be asked for, and the next is behind them."""
-    value = ipam.network(tmp_path, subnet="fd00::/8")
-    assert ipam.call("ADD", value, "a").ips == ["fd00::2/8"]
-    assert ipam.call("ADD", value, "b", args="IP=fdff:ffff::ffff").ips == ["fdff:ffff::ffff/8"]
-    assert ipam.call("ADD", value, "c").ips == ["fdff:ffff::1:0/8"]
+    value = calls.network(tmp_path, subnet="fd00::/8")
+    assert calls.call("ADD", value, "a").ips == ["fd00::2/8"]
+    assert calls.call("ADD", value, "b", args="IP=fdff:ffff::ffff").ips == ["fdff:ffff::ffff/8"]
+    assert calls.call("ADD", value, "c").ips == ["fdff:ffff::1:0/8"]
 
 
 # -- owners
@@ -110,43 +110,43 @@ def test_a_whole_ipv6_range_and_the_runtimes_address_in_it(tmp_path: Path) -> No
 
 def test_an_address_is_its_attachments_alone(tmp_path: Path) -> None:
     """Other interfaces, containers and networks have their own; each DEL frees only its own, and again frees nothing."""
-    value, other = ipam.network(tmp_path, subnet=V4), ipam.network(tmp_path, "net2", subnet=V4)
-    assert ipam.call("ADD", value, "a", "eth0").ips == ["10.1.0.2/24"]
-    assert ipam.call("ADD", value, "a", "net1").ips == ["10.1.0.3/24"]
-    assert ipam.call("ADD", other, "a", "eth0").ips == ["10.1.0.2/24"]
+    value, other = calls.network(tmp_path, subnet=V4), calls.network(tmp_path, "net2", subnet=V4)
+    assert calls.call("ADD", value, "a", "eth0").ips == ["10.1.0.2/24"]
+    assert calls.call("ADD", value, "a", "net1").ips == ["10.1.0.3/24"]
+    assert calls.call("ADD", other, "a", "eth0").ips == ["10.1.0.2/24"]
     for _ in range(2):
-        assert ipam.call("DEL", value, "a", "eth0").code == 0
-        assert ipam.call("DEL", value, "nobody", "eth0").code == 0
-    assert ipam.reserved(tmp_path) == {"10.1.0.3": "a\r\nnet1"}
-    assert ipam.reserved(tmp_path, "net2") == {"10.1.0.2": "a\r\neth0"}
+        assert calls.call("DEL", value, "a", "eth0").code == 0
+        assert calls.call("DEL", value, "nobody", "eth0").code == 0
+    assert calls.reserved(tmp_path) == {"10.1.0.3": "a\r\nnet1"}
+    assert calls.reserved(tmp_path, "net2") == {"10.1.0.2": "a\r\neth0"}
 
 
 def test_a_late_del_does_not_free_the_next_owners_address(tmp_path: Path) -> None:
     """The address has a new owner; the old one's second DEL is for nothing."""
-    value = ipam.network(tmp_path, subnet="10.1.0.0/30")
-    assert ipam.call("ADD", value, "old").ips == ["10.1.0.2/30"]
-    ipam.call("DEL", value, "old")
-    assert ipam.call("ADD", value, "new").ips == ["10.1.0.2/30"]
-    ipam.call("DEL", value, "old")
-    assert ipam.reserved(tmp_path) == {"10.1.0.2": "new\r\neth0"}
+    value = calls.network(tmp_path, subnet="10.1.0.0/30")
+    assert calls.call("ADD", value, "old").ips == ["10.1.0.2/30"]
+    calls.call("DEL", value, "old")
+    assert calls.call("ADD", value, "new").ips == ["10.1.0.2/30"]
+    calls.call("DEL", value, "old")
+    assert calls.reserved(tmp_path) == {"10.1.0.2": "new\r\neth0"}
 
 
 def test_a_second_add_is_refused_and_harms_nothing(tmp_path: Path) -> None:
     """Whatever it asks for, the first address stays as it is (A3)."""
-    value = ipam.network(tmp_path, ranges=[[{"subnet": V4}], [{"subnet": V6}]])
-    ipam.call("ADD", value)
-    before = ipam.reserved(tmp_path)
+    value = calls.network(tmp_path, ranges=[[{"subnet": V4}], [{"subnet": V6}]])
+    calls.call("ADD", value)
+    before = calls.reserved(tmp_path)
     for args in ("", "IP=10.1.0.77", "IP=10.1.0.2"):
-        refused = ipam.call("ADD", value, args=args)
+        refused = calls.call("ADD", value, args=args)
         assert (refused.code, "10.1.0.2 has been allocated to container c1" in refused.said) == (ADDRESS_REFUSED, True)
-    assert ipam.reserved(tmp_path) == before
+    assert calls.reserved(tmp_path) == before
 
 
 def test_a_failed_add_keeps_nothing(tmp_path: Path) -> None:
     """When the second family has none left, the first one's address is not kept (A5)."""
-    value = ipam.network(tmp_path, ranges=[[{"subnet": V4}], [{"subnet": "fd00::/126", "rangeEnd": "fd00::2"}]])
-    assert ipam.call("ADD", value, "a").code == 0
-    failed = ipam.call("ADD", value, "b")
+    value = calls.network(tmp_path, ranges=[[{"subnet": V4}], [{"subnet": "fd00::/126", "rangeEnd": "fd00::2"}]])
+    assert calls.call("ADD", value, "a").code == 0
+    failed = calls.call("ADD", value, "b")
     assert (failed.code, failed.said) == (
         TRY_AGAIN_LATER,
         "no IP addresses available in range set fd00::1-fd00::2 of network 'net1'",
@@ -160,13 +160,13 @@ def test_del_needs_no_config_that_is_right(tmp_path: Path) -> None:
     """Ranges may have gone wrong, gone away or moved since the ADD (D10)."""
     later: list[dict[str, Any]] = [{}, {"subnet": "bad"}, {"subnet": "10.99.0.0/24"}, {"ranges": 5}]
     for number, changed in enumerate(later):
-        ipam.call("ADD", ipam.network(tmp_path, subnet=V4), f"c{number}")
-        assert ipam.call("DEL", ipam.network(tmp_path, **changed), f"c{number}").code == 0
-    assert ipam.reserved(tmp_path) == {}
+        calls.call("ADD", calls.network(tmp_path, subnet=V4), f"c{number}")
+        assert calls.call("DEL", calls.network(tmp_path, **changed), f"c{number}").code == 0
+    assert calls.reserved(tmp_path) == {}
 
 
 def test_del_of_what_never_was_makes_nothing(tmp_path: Path) -> None:
-    assert ipam.call("DEL", ipam.network(tmp_path / "none", subnet=V4)).code == 0
+    assert calls.call("DEL", calls.network(tmp_path / "none", subnet=V4)).code == 0
     assert list(tmp_path.iterdir()) == []
 
 
@@ -176,7 +176,7 @@ def test_del_of_what_never_was_makes_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize("channel", ["CNI_ARGS", "args", "runtimeConfig", "mixed"])
 def test_fixed_addresses_of_both_families(tmp_path: Path, channel: str) -> None:
     """Each channel gives them; CNI_ARGS has place for one, and the other comes in turn or through another channel."""
-    value = ipam.network(tmp_path, ranges=[[{"subnet": V4}], [{"subnet": V6}]])
+    value = calls.network(tmp_path, ranges=[[{"subnet": V4}], [{"subnet": V6}]])
     wanted = ["10.1.0.50", "fd00:1::50"]
     args = "IP=10.1.0.50" if channel in ("CNI_ARGS", "mixed") else ""
     if channel == "args":
@@ -186,7 +186,7 @@ def test_fixed_addresses_of_both_families(tmp_path: Path, channel: str) -> None:
     if channel == "mixed":
         value["runtimeConfig"] = {"ips": [wanted[1], "10.1.0.50"]}
     second = "fd00:1::2" if channel == "CNI_ARGS" else wanted[1]
-    assert ipam.process("ADD", value, args=args).ips == [f"{wanted[0]}/24", f"{second}/64"]
+    assert calls.process("ADD", value, args=args).ips == [f"{wanted[0]}/24", f"{second}/64"]
 
 
 @pytest.mark.parametrize(
@@ -204,11 +204,11 @@ def test_fixed_addresses_of_both_families(tmp_path: Path, channel: str) -> None:
 )
 def test_fixed_addresses_that_cannot_be_had(tmp_path: Path, address: str, words: str) -> None:
     """Each refusal says why, and nothing is reserved."""
-    value = ipam.network(tmp_path, subnet=V4)
-    ipam.call("ADD", value, "a")
-    refused = ipam.call("ADD", value, "b", args=f"IP={address}")
+    value = calls.network(tmp_path, subnet=V4)
+    calls.call("ADD", value, "a")
+    refused = calls.call("ADD", value, "b", args=f"IP={address}")
     assert (refused.code, refused.said[: len(words)]) == (ADDRESS_REFUSED, words)
-    assert ipam.reserved(tmp_path) == {"10.1.0.2": "a\r\neth0"}
+    assert calls.reserved(tmp_path) == {"10.1.0.2": "a\r\neth0"}
 
 
 # -- VLANs
@@ -224,7 +224,7 @@ SUBNETS = [
 
 
 def on_vlan(data: Path, vlan: int | None, **more: Any) -> dict[str, Any]:
-    value = ipam.network(data, subnets=SUBNETS, routes=[{"dst": "0.0.0.0/0"}])
+    value = calls.network(data, subnets=SUBNETS, routes=[{"dst": "0.0.0.0/0"}])
     return {**value, **({} if vlan is None else {"vlan": vlan}), **more}
 
 
@@ -239,44 +239,44 @@ def on_vlan(data: Path, vlan: int | None, **more: Any) -> dict[str, Any]:
 )
 def test_an_attachment_gets_an_address_of_its_vlan(tmp_path: Path, vlan: int | None, expected: list[str]) -> None:
     """One address of each family of its VLAN, with that subnet's routes; no VLAN and 0 are those without."""
-    answer = ipam.process("ADD", on_vlan(tmp_path, vlan))
+    answer = calls.process("ADD", on_vlan(tmp_path, vlan))
     assert answer.ips == expected
     assert answer.document["routes"] == [{"dst": "0.0.0.0/0"}, *([{"dst": "10.0.0.0/8"}] if vlan == 100 else [])]
 
 
 def test_an_address_of_another_vlan_is_refused(tmp_path: Path) -> None:
-    refused = ipam.call("ADD", on_vlan(tmp_path, 100), args="IP=10.200.0.7")
+    refused = calls.call("ADD", on_vlan(tmp_path, 100), args="IP=10.200.0.7")
     assert refused.code == ADDRESS_REFUSED
     assert refused.said == (
         "failed to allocate all requested IPs: 10.200.0.7; it is of VLAN 200, and the attachment is on VLAN 100"
     )
-    assert ipam.call("ADD", on_vlan(tmp_path, 200), args="IP=10.200.0.7").ips == ["10.200.0.7/24"]
+    assert calls.call("ADD", on_vlan(tmp_path, 200), args="IP=10.200.0.7").ips == ["10.200.0.7/24"]
 
 
 def test_a_vlan_without_a_subnet_is_refused(tmp_path: Path) -> None:
-    refused = ipam.call("ADD", on_vlan(tmp_path, 300))
+    refused = calls.call("ADD", on_vlan(tmp_path, 300))
     assert (refused.code, "none of VLAN 300" in refused.said) == (INVALID_CONFIG, True)
-    assert ipam.call("STATUS", on_vlan(tmp_path, 300)).code == 0
+    assert calls.call("STATUS", on_vlan(tmp_path, 300)).code == 0
 
 
 def test_an_argument_chooses_the_vlan_only_where_the_plugin_lets_it(tmp_path: Path) -> None:
     """It counts for our plugin, when the network has vlanAllowed, which the plugin has held it against."""
     allowed = on_vlan(tmp_path, 100, type="sriov-bond", vlanAllowed=[0, "100-200"])
-    assert ipam.call("ADD", allowed, "a", args="VLAN=200").ips == ["10.200.0.1/24"]
+    assert calls.call("ADD", allowed, "a", args="VLAN=200").ips == ["10.200.0.1/24"]
     before = {"prevResult": {"ips": [{"address": "10.200.0.1/24"}]}}
-    assert ipam.call("CHECK", {**allowed, **before}, "a").code == 0
-    assert ipam.call("ADD", {**allowed, "args": {"cni": {"vlan": 0}}}, "b", args="VLAN=200").ips == ["10.0.0.2/24"]
-    assert ipam.call("CHECK", {**allowed, **before}, "b").code == CHECK_DIFFERS
+    assert calls.call("CHECK", {**allowed, **before}, "a").code == 0
+    assert calls.call("ADD", {**allowed, "args": {"cni": {"vlan": 0}}}, "b", args="VLAN=200").ips == ["10.0.0.2/24"]
+    assert calls.call("CHECK", {**allowed, **before}, "b").code == CHECK_DIFFERS
     del allowed["vlanAllowed"]
-    assert ipam.call("ADD", allowed, "c", args="VLAN=200").ips == ["10.100.0.2/24", "fd00:100::2/64"]
+    assert calls.call("ADD", allowed, "c", args="VLAN=200").ips == ["10.100.0.2/24", "fd00:100::2/64"]
     other = on_vlan(tmp_path, 100, type="macvlan", vlanAllowed=["200"])
-    assert ipam.call("ADD", other, "d", args="VLAN=200").ips == ["10.100.0.3/24", "fd00:100::3/64"]
+    assert calls.call("ADD", other, "d", args="VLAN=200").ips == ["10.100.0.3/24", "fd00:100::3/64"]
 
 
 def test_each_vlan_has_its_own_turn(tmp_path: Path) -> None:
     """What is given on one VLAN does not move another's next address, nor that of the config's other sets."""
     found = [
-        ipam.call("ADD", on_vlan(tmp_path, vlan), f"c{number}").ips[0] for number, vlan in enumerate((100, 200, 100, 0, 200))
+        calls.call("ADD", on_vlan(tmp_path, vlan), f"c{number}").ips[0] for number, vlan in enumerate((100, 200, 100, 0, 200))
     ]
     assert found == ["10.100.0.2/24", "10.200.0.1/24", "10.100.0.3/24", "10.0.0.2/24", "10.200.0.2/24"]
 
@@ -285,16 +285,16 @@ def test_each_vlan_has_its_own_turn(tmp_path: Path) -> None:
 
 
 def test_every_mistake_is_told_with_its_path(tmp_path: Path) -> None:
-    value = ipam.network(tmp_path, subnet="10.1.0.1/24", ranges=[[{"subnet": V6}, {"subnet": "x"}], []], routes=[{"dst": "y"}])
+    value = calls.network(tmp_path, subnet="10.1.0.1/24", ranges=[[{"subnet": V6}, {"subnet": "x"}], []], routes=[{"dst": "y"}])
     value["runtimeConfig"] = {"ips": ["z"]}
-    refused = ipam.call("ADD", value)
+    refused = calls.call("ADD", value)
     assert refused.code == INVALID_CONFIG
     assert refused.said == (
         "network 'net1': ipam: subnet 10.1.0.1/24 has host bits set; its network is 10.1.0.0/24; ipam.ranges[0][1]: 'x' is not "
         "an address; ipam.ranges[1] is an empty range set; ipam.routes[0]: 'y' is not an address; "
         "runtimeConfig.ips: 'z' is not an address"
     )
-    refused = ipam.call("ADD", ipam.network(tmp_path, subnet=5, ranges=[[{"gateway": 1}]], subnets=[{"vlan": 5000}]))
+    refused = calls.call("ADD", calls.network(tmp_path, subnet=5, ranges=[[{"gateway": 1}]], subnets=[{"vlan": 5000}]))
     assert refused.said == (
         "network 'net1': ipam.subnet must be a string, not 5; ipam.ranges[0][0].subnet is missing; ipam.ranges[0][0].gateway "
         "must be a string, not 1; ipam.subnets[0].subnet is missing; ipam.subnets[0].vlan must be from 0 to 4094, not 5000"
@@ -304,7 +304,7 @@ def test_every_mistake_is_told_with_its_path(tmp_path: Path) -> None:
 def test_a_vlan_whose_subnet_is_wrong_is_not_said_to_have_none(tmp_path: Path) -> None:
     """The subnet's own mistake is told, alone; beside a good one of another VLAN too."""
     for others in ([], [{"vlan": 7, "subnet": "10.2.0.0/24"}]):
-        refused = ipam.call("ADD", ipam.network(tmp_path, subnets=[{"subnet": "10.1.0.1/24"}, *others]))
+        refused = calls.call("ADD", calls.network(tmp_path, subnets=[{"subnet": "10.1.0.1/24"}, *others]))
         assert refused.said == (
             "network 'net1': ipam.subnets[0]: subnet 10.1.0.1/24 has host bits set; its network is 10.1.0.0/24"
         )
@@ -344,7 +344,7 @@ def test_the_schema_is_one_and_says_what_our_check_says() -> None:
 )
 def test_texts_that_are_no_number_and_no_path_are_told(tmp_path: Path, keys: dict[str, str], words: str) -> None:
     """What Python's own functions choke on is a mistake of the config like any other."""
-    refused = ipam.call("ADD", ipam.network(tmp_path, **keys))
+    refused = calls.call("ADD", calls.network(tmp_path, **keys))
     assert refused.code == INVALID_CONFIG
     assert words in refused.said
 
@@ -354,22 +354,22 @@ def test_a_resolv_conf_that_never_ends_is_not_waited_for(tmp_path: Path, kind: s
     """A FIFO without a writer and a device without an end give no dns, and the address is given."""
     os.mkfifo(tmp_path / "fifo")
     path = {"fifo": str(tmp_path / "fifo"), "endless": "/dev/zero"}[kind]
-    answer = ipam.call("ADD", ipam.network(tmp_path, subnet=V4, resolvConf=path))
+    answer = calls.call("ADD", calls.network(tmp_path, subnet=V4, resolvConf=path))
     assert (answer.ips, answer.document.get("dns")) == (["10.1.0.2/24"], None)
 
 
 def test_a_vlan_of_thousands_of_digits_is_none(tmp_path: Path) -> None:
     """It is no VLAN that was chosen, and no bug."""
     allowed = on_vlan(tmp_path, 100, type="sriov-bond", vlanAllowed=["100-200"])
-    assert ipam.call("ADD", allowed, args=f"VLAN={'9' * 5000}").ips == ["10.100.0.2/24", "fd00:100::2/64"]
+    assert calls.call("ADD", allowed, args=f"VLAN={'9' * 5000}").ips == ["10.100.0.2/24", "fd00:100::2/64"]
 
 
 @pytest.mark.parametrize("before", [{"ips": 5}, {"ips": [{"address": []}]}, [1], "x", {"cniVersion": "9.9.9"}])
 def test_a_check_tells_what_is_wrong_with_prevresult(tmp_path: Path, before: object) -> None:
     """In words, not in those of a programming language."""
-    value = ipam.network(tmp_path, subnet=V4)
-    ipam.call("ADD", value)
-    refused = ipam.call("CHECK", {**value, "prevResult": before})
+    value = calls.network(tmp_path, subnet=V4)
+    calls.call("ADD", value)
+    refused = calls.call("CHECK", {**value, "prevResult": before})
     assert (refused.code, "is no CNI result: " in refused.said) == (DECODING_FAILURE, True)
     assert "object has no" not in refused.said and "iterable" not in refused.said
 
@@ -384,10 +384,10 @@ def test_the_largest_config_is_read_in_a_moment(tmp_path: Path) -> None:
         lambda many: {"subnet": "10.0.0.0/8", "exclude": nets[:many]},
     ]
     for config in configs:
-        values = [ipam.network(tmp_path, **config(many)) for many in (2000, 4000)]
-        half, whole = (calls_of(lambda value=value: ipam.call("STATUS", value)) for value in values)  # type: ignore[misc]
+        values = [calls.network(tmp_path, **config(many)) for many in (2000, 4000)]
+        half, whole = (calls_of(lambda value=value: calls.call("STATUS", value)) for value in values)  # type: ignore[misc]
         assert whole < 2.3 * half
-    refused = ipam.call("STATUS", {**ipam.network(tmp_path, subnet=V4), "runtimeConfig": {"ips": ["10.1.0.5"] * 1025}})
+    refused = calls.call("STATUS", {**calls.network(tmp_path, subnet=V4), "runtimeConfig": {"ips": ["10.1.0.5"] * 1025}})
     assert refused.said == "network 'net1': runtimeConfig.ips must have 0 to 1024 entries, not 1025"
 
 
@@ -408,7 +408,7 @@ def test_exclusions_that_overlap_and_gateways_leave_the_rest(tmp_path: Path) -> 
 
 def test_a_relative_data_directory_is_refused(tmp_path: Path) -> None:
     for verb in ("ADD", "DEL"):
-        assert ipam.call(verb, ipam.network(Path("somewhere"), subnet=V4)).code == INVALID_CONFIG
+        assert calls.call(verb, calls.network(Path("somewhere"), subnet=V4)).code == INVALID_CONFIG
 
 
 def test_samples_are_served(tmp_path: Path) -> None:
@@ -421,7 +421,7 @@ def test_samples_are_served(tmp_path: Path) -> None:
                 assert set(plugin["ipam"]) <= set(IPAM)
                 plugin["ipam"]["dataDir"] = str(tmp_path)
                 value = {**plugin, "name": listed["name"], "cniVersion": listed["cniVersion"]}
-                given = [ipaddress.ip_interface(ip) for ip in ipam.call("ADD", value).ips]
+                given = [ipaddress.ip_interface(ip) for ip in calls.call("ADD", value).ips]
                 asked = [one for part in plugin["ipam"].get("ranges", []) for one in part]
                 asked += [one for one in plugin["ipam"].get("subnets", []) if one["vlan"] == plugin["vlan"]]
                 assert [str(ip.network) for ip in given] == [one["subnet"] for one in asked], path.name
@@ -434,115 +434,115 @@ def test_samples_are_served(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_every_version_is_served(tmp_path: Path, version: str) -> None:
-    value = ipam.network(tmp_path, version=version, subnet=V4)
-    assert ipam.process("ADD", value).document["cniVersion"] == version
+    value = calls.network(tmp_path, version=version, subnet=V4)
+    assert calls.process("ADD", value).document["cniVersion"] == version
     allowed = {"CHECK": version >= "0.4.0", "STATUS": version == "1.1.0", "GC": version == "1.1.0"}
     for verb, is_allowed in allowed.items():
-        answer = ipam.call(verb, {**value, "prevResult": {"ips": [{"address": "10.1.0.2/24"}]}})
+        answer = calls.call(verb, {**value, "prevResult": {"ips": [{"address": "10.1.0.2/24"}]}})
         assert answer.code == (0 if is_allowed else INCOMPATIBLE_VERSION), verb
 
 
 def test_version_and_about() -> None:
-    done = subprocess.run(ipam.OURS, env={"CNI_COMMAND": "VERSION"}, cwd=REPOSITORY, capture_output=True, check=True)
+    done = subprocess.run(calls.OURS, env={"CNI_COMMAND": "VERSION"}, cwd=REPOSITORY, capture_output=True, check=True)
     assert json.loads(done.stdout) == {"cniVersion": "1.1.0", "supportedVersions": list(VERSIONS)}
-    done = subprocess.run(ipam.OURS, env={}, cwd=REPOSITORY, capture_output=True, check=True)
+    done = subprocess.run(calls.OURS, env={}, cwd=REPOSITORY, capture_output=True, check=True)
     assert (done.stdout, done.stderr.split(b"\n")[0]) == (b"", b"CNI sriov-bond-ipam plugin")
 
 
 @pytest.mark.parametrize("verb", ["NOPE", "add"])
 def test_unknown_verbs_are_refused(tmp_path: Path, verb: str) -> None:
-    assert ipam.process(verb, ipam.network(tmp_path, subnet=V4)).code == INVALID_ENVIRONMENT
+    assert calls.process(verb, calls.network(tmp_path, subnet=V4)).code == INVALID_ENVIRONMENT
 
 
 def test_an_answer_that_nobody_takes_leaves_nothing(tmp_path: Path) -> None:
     """The runtime's end of the pipe is gone: nobody will know of the address, so it is not kept (contract 4, 43)."""
-    running = ipam.start("ADD", ipam.network(tmp_path, subnet=V4))
+    running = calls.start("ADD", calls.network(tmp_path, subnet=V4))
     assert running.stdout and running.stderr
     running.stdout.close()
     assert running.wait() == 1
     running.stderr.close()
-    assert ipam.reserved(tmp_path) == {}
+    assert calls.reserved(tmp_path) == {}
 
 
 def test_an_answer_that_nobody_takes_keeps_what_was_there(tmp_path: Path) -> None:
     """What the attachment has of a range that the config had before is not the failed call's to free."""
-    assert ipam.call("ADD", ipam.network(tmp_path, subnet=V4)).ips == ["10.1.0.2/24"]
-    running = ipam.start("ADD", ipam.network(tmp_path, subnet="10.7.0.0/24"))
+    assert calls.call("ADD", calls.network(tmp_path, subnet=V4)).ips == ["10.1.0.2/24"]
+    running = calls.start("ADD", calls.network(tmp_path, subnet="10.7.0.0/24"))
     assert running.stdout and running.stderr
     running.stdout.close()
     assert running.wait() == 1
     running.stderr.close()
-    assert ipam.reserved(tmp_path) == {"10.1.0.2": "c1\r\neth0"}
-    assert ipam.call("DEL", ipam.network(tmp_path, subnet=V4)).code == 0
-    assert ipam.reserved(tmp_path) == {}
+    assert calls.reserved(tmp_path) == {"10.1.0.2": "c1\r\neth0"}
+    assert calls.call("DEL", calls.network(tmp_path, subnet=V4)).code == 0
+    assert calls.reserved(tmp_path) == {}
 
 
 def test_what_an_old_host_local_gave_is_freed_last(tmp_path: Path) -> None:
     """A reservation without an interface is its container's; a DEL of another address of it does not lose it."""
-    value = ipam.network(tmp_path, subnet=V4)
+    value = calls.network(tmp_path, subnet=V4)
     (tmp_path / "net1").mkdir()
     (tmp_path / "net1/10.9.0.9").write_text("c1")
-    assert ipam.call("ADD", value).ips == ["10.1.0.2/24"]
-    assert ipam.call("DEL", value).code == 0
-    assert ipam.reserved(tmp_path) == {"10.9.0.9": "c1"}
-    assert ipam.call("DEL", value).code == 0
-    assert ipam.reserved(tmp_path) == {}
+    assert calls.call("ADD", value).ips == ["10.1.0.2/24"]
+    assert calls.call("DEL", value).code == 0
+    assert calls.reserved(tmp_path) == {"10.9.0.9": "c1"}
+    assert calls.call("DEL", value).code == 0
+    assert calls.reserved(tmp_path) == {}
 
 
 def test_check(tmp_path: Path) -> None:
     """Well after an ADD; not when the attachment has nothing, or prevResult an address of ours that another has."""
-    value = ipam.network(tmp_path, subnet=V4)
-    answer = ipam.call("ADD", value, "a")
-    ipam.call("ADD", value, "b")
+    value = calls.network(tmp_path, subnet=V4)
+    answer = calls.call("ADD", value, "a")
+    calls.call("ADD", value, "b")
     before = {**value, "prevResult": answer.document}
-    assert ipam.process("CHECK", before, "a").code == 0
-    assert ipam.call("CHECK", before, "b").code == CHECK_DIFFERS
-    assert ipam.call("CHECK", before, "c").code == CHECK_DIFFERS
+    assert calls.process("CHECK", before, "a").code == 0
+    assert calls.call("CHECK", before, "b").code == CHECK_DIFFERS
+    assert calls.call("CHECK", before, "c").code == CHECK_DIFFERS
     foreign = {**value, "prevResult": {"ips": [{"address": "192.0.2.1/24"}, *answer.document["ips"]]}}
-    assert ipam.call("CHECK", foreign, "a").code == 0
-    assert ipam.call("CHECK", {**value, "prevResult": {"ips": [5]}}, "a").code == DECODING_FAILURE
+    assert calls.call("CHECK", foreign, "a").code == 0
+    assert calls.call("CHECK", {**value, "prevResult": {"ips": [5]}}, "a").code == DECODING_FAILURE
 
 
 def test_status(tmp_path: Path) -> None:
     """Ready without having made anything; not when a set is full, nor where nothing can be kept."""
-    value = ipam.network(tmp_path / "data", ranges=[[{"subnet": V6}], [{"subnet": "10.1.0.0/30"}]])
-    assert ipam.process("STATUS", value).code == 0
+    value = calls.network(tmp_path / "data", ranges=[[{"subnet": V6}], [{"subnet": "10.1.0.0/30"}]])
+    assert calls.process("STATUS", value).code == 0
     assert list(tmp_path.iterdir()) == []
-    ipam.call("ADD", value)
-    full = ipam.process("STATUS", value)
+    calls.call("ADD", value)
+    full = calls.process("STATUS", value)
     assert (full.code, full.said) == (NOT_AVAILABLE, "network 'net1' has no address left in 10.1.0.1-10.1.0.2")
-    ipam.call("DEL", value)
-    assert ipam.call("STATUS", value).code == 0
+    calls.call("DEL", value)
+    assert calls.call("STATUS", value).code == 0
     (tmp_path / "file").touch()
-    assert ipam.call("STATUS", ipam.network(tmp_path / "file/x", subnet=V4)).code == NOT_AVAILABLE
-    assert ipam.call("ADD", ipam.network(tmp_path / "file/x", subnet=V4)).code == IO_FAILURE
-    assert ipam.call("STATUS", ipam.network(tmp_path)).code == INVALID_CONFIG
+    assert calls.call("STATUS", calls.network(tmp_path / "file/x", subnet=V4)).code == NOT_AVAILABLE
+    assert calls.call("ADD", calls.network(tmp_path / "file/x", subnet=V4)).code == IO_FAILURE
+    assert calls.call("STATUS", calls.network(tmp_path)).code == INVALID_CONFIG
 
 
 def test_status_of_a_set_that_never_had_an_address(tmp_path: Path) -> None:
     """Where all is excluded or the gateway's an ADD fails, also the first one, and STATUS says so before."""
-    value = ipam.network(tmp_path / "data", subnet="10.1.0.24/30", exclude=["10.1.0.26"])
-    found = ipam.call("STATUS", value)
+    value = calls.network(tmp_path / "data", subnet="10.1.0.24/30", exclude=["10.1.0.26"])
+    found = calls.call("STATUS", value)
     assert (found.code, found.said) == (NOT_AVAILABLE, "network 'net1' has no address left in 10.1.0.25-10.1.0.26")
-    assert ipam.call("ADD", value).code == TRY_AGAIN_LATER
+    assert calls.call("ADD", value).code == TRY_AGAIN_LATER
 
 
 @pytest.mark.parametrize("key", ["cni.dev/valid-attachments", "cni.dev/attachments"])
 def test_gc_frees_what_is_not_listed(tmp_path: Path, key: str) -> None:
     """Of this network alone (G2, G5); an empty list and null free all of it (G3)."""
-    value, other = ipam.network(tmp_path, subnet=V4), ipam.network(tmp_path, "net2", subnet=V4)
+    value, other = calls.network(tmp_path, subnet=V4), calls.network(tmp_path, "net2", subnet=V4)
     for cid, ifname in (("a", "eth0"), ("a", "net1"), ("b", "eth0")):
-        assert ipam.call("ADD", value, cid, ifname).code == 0
-    ipam.call("ADD", other, "b")
+        assert calls.call("ADD", value, cid, ifname).code == 0
+    calls.call("ADD", other, "b")
     assert (
-        ipam.process("GC", {**value, key: [{"containerID": "a", "ifname": "net1"}, {"containerID": "x", "ifname": "y"}]}).code
+        calls.process("GC", {**value, key: [{"containerID": "a", "ifname": "net1"}, {"containerID": "x", "ifname": "y"}]}).code
         == 0
     )
-    assert ipam.reserved(tmp_path) == {"10.1.0.3": "a\r\nnet1"}
-    assert ipam.reserved(tmp_path, "net2") == {"10.1.0.2": "b\r\neth0"}
-    assert ipam.call("GC", {**value, key: None}).code == 0
-    assert ipam.reserved(tmp_path) == {}
-    assert ipam.call("ADD", value, "a", "net1").ips == ["10.1.0.5/24"]
+    assert calls.reserved(tmp_path) == {"10.1.0.3": "a\r\nnet1"}
+    assert calls.reserved(tmp_path, "net2") == {"10.1.0.2": "b\r\neth0"}
+    assert calls.call("GC", {**value, key: None}).code == 0
+    assert calls.reserved(tmp_path) == {}
+    assert calls.call("ADD", value, "a", "net1").ips == ["10.1.0.5/24"]
 
 
 @pytest.mark.parametrize(
@@ -554,25 +554,25 @@ def test_gc_frees_what_is_not_listed(tmp_path: Path, key: str) -> None:
 )
 def test_gc_with_a_list_that_is_none_frees_nothing(tmp_path: Path, listed: object) -> None:
     """Wrong types free nothing (G8), and neither does a list that is not there (G4)."""
-    value = ipam.network(tmp_path, subnet=V4)
-    ipam.call("ADD", value)
-    assert ipam.call("GC", {**value, "cni.dev/valid-attachments": listed}).code == DECODING_FAILURE
-    assert len(ipam.reserved(tmp_path)) == 1
-    assert ipam.call("GC", value).code == 0
-    assert len(ipam.reserved(tmp_path)) == 1
+    value = calls.network(tmp_path, subnet=V4)
+    calls.call("ADD", value)
+    assert calls.call("GC", {**value, "cni.dev/valid-attachments": listed}).code == DECODING_FAILURE
+    assert len(calls.reserved(tmp_path)) == 1
+    assert calls.call("GC", value).code == 0
+    assert len(calls.reserved(tmp_path)) == 1
 
 
 def test_gc_keeps_what_either_list_has(tmp_path: Path) -> None:
     """The list has two names; a bad one beside a good one frees nothing (G5, G8)."""
-    value = ipam.network(tmp_path, subnet=V4)
+    value = calls.network(tmp_path, subnet=V4)
     for container_id in ("a", "b", "c"):
-        ipam.call("ADD", value, container_id)
+        calls.call("ADD", value, container_id)
     newer, older = ([{"containerID": one, "ifname": "eth0"}] for one in ("a", "b"))
     lists = {**value, "cni.dev/valid-attachments": newer, "cni.dev/attachments": older}
-    assert ipam.call("GC", {**lists, "cni.dev/attachments": 5}).code == DECODING_FAILURE
-    assert len(ipam.reserved(tmp_path)) == 3
-    assert ipam.call("GC", lists).code == 0
-    assert len(ipam.reserved(tmp_path)) == 2
+    assert calls.call("GC", {**lists, "cni.dev/attachments": 5}).code == DECODING_FAILURE
+    assert len(calls.reserved(tmp_path)) == 3
+    assert calls.call("GC", lists).code == 0
+    assert len(calls.reserved(tmp_path)) == 2
 
 
 # -- many at once, and killed
@@ -580,14 +580,14 @@ def test_gc_keeps_what_either_list_has(tmp_path: Path) -> None:
 
 def test_processes_at_once_get_addresses_of_their_own(tmp_path: Path) -> None:
     """Thirty processes and 29 addresses: each is given once, and one process is told to try again later."""
-    value = ipam.network(tmp_path, subnet="10.1.0.0/27")
-    running = [ipam.start("ADD", value, f"c{number}") for number in range(30)]
-    answers = [ipam.finish(one) for one in running]
+    value = calls.network(tmp_path, subnet="10.1.0.0/27")
+    running = [calls.start("ADD", value, f"c{number}") for number in range(30)]
+    answers = [calls.finish(one) for one in running]
     assert sorted(one.code for one in answers) == [0] * 29 + [TRY_AGAIN_LATER]
     assert len({ip for one in answers for ip in one.ips}) == 29
-    running = [ipam.start("DEL", value, f"c{number}") for number in range(30)]
-    assert {ipam.finish(one).code for one in running} == {0}
-    assert ipam.reserved(tmp_path) == {}
+    running = [calls.start("DEL", value, f"c{number}") for number in range(30)]
+    assert {calls.finish(one).code for one in running} == {0}
+    assert calls.reserved(tmp_path) == {}
 
 
 _SYSCALLS = ("posix", "fcntl", "io", "_io")
@@ -621,26 +621,26 @@ def test_killed_anywhere_it_stays_consistent(tmp_path: Path, verb: str) -> None:
     while True:
         place += 1
         data = tmp_path / str(place)
-        value = ipam.network(data, ranges=[[{"subnet": "10.1.0.0/29", "rangeEnd": "10.1.0.4"}], [{"subnet": V6}]])
+        value = calls.network(data, ranges=[[{"subnet": "10.1.0.0/29", "rangeEnd": "10.1.0.4"}], [{"subnet": V6}]])
         kept: dict[str, list[str]] = {}
         if verb != "first ADD":
-            kept = {cid: ipam.call("ADD", value, cid).ips for cid in ("a", "b")}
+            kept = {cid: calls.call("ADD", value, cid).ips for cid in ("a", "b")}
         asked = {**value, "cni.dev/valid-attachments": [{"containerID": "a", "ifname": "eth0"}]}
         cid = "b" if verb in ("DEL", "GC") else "c"
-        came = killed_at(place, lambda verb=verb, asked=asked, cid=cid: ipam.call(verb.split()[-1], asked, cid))  # type: ignore[misc]
+        came = killed_at(place, lambda verb=verb, asked=asked, cid=cid: calls.call(verb.split()[-1], asked, cid))  # type: ignore[misc]
         kept.pop(cid, None)
         # What was given before is still there, and goes to nobody else; the killed one's DEL is enough to have all again.
         for other, ips in kept.items():
-            assert ipam.call("CHECK", {**value, "prevResult": {"ips": [{"address": ip} for ip in ips]}}, other).code == 0
-        assert ipam.call("DEL", value, cid).code == 0
+            assert calls.call("CHECK", {**value, "prevResult": {"ips": [{"address": ip} for ip in ips]}}, other).code == 0
+        assert calls.call("DEL", value, cid).code == 0
         free = 3 - len(kept)
-        new = [ipam.call("ADD", value, f"n{number}") for number in range(free + 1)]
+        new = [calls.call("ADD", value, f"n{number}") for number in range(free + 1)]
         assert [one.code for one in new] == [0] * free + [TRY_AGAIN_LATER], (place, new)
         found = [ip for one in new for ip in one.ips] + [ip for ips in kept.values() for ip in ips]
         assert len(set(found)) == len(found) == 6
         for one in [*kept, *(f"n{number}" for number in range(free))]:
-            assert ipam.call("DEL", value, one).code == 0
-        assert ipam.reserved(data) == {}
+            assert calls.call("DEL", value, one).code == 0
+        assert calls.reserved(data) == {}
         if not came:
             break
     assert place > 15
@@ -648,47 +648,47 @@ def test_killed_anywhere_it_stays_consistent(tmp_path: Path, verb: str) -> None:
 
 def test_without_an_index_there_is_del_and_no_add(tmp_path: Path) -> None:
     """A disk that has no room for the index still gives addresses back."""
-    value = ipam.network(tmp_path, subnet=V4)
+    value = calls.network(tmp_path, subnet=V4)
     for cid in ("a", "b"):
-        ipam.call("ADD", value, cid)
+        calls.call("ADD", value, cid)
     (tmp_path / ".sriov-bond").rename(tmp_path / "aside")
     (tmp_path / ".sriov-bond").touch()
-    assert ipam.call("ADD", value, "c").code == IO_FAILURE
-    assert ipam.call("STATUS", value).code == NOT_AVAILABLE
-    assert ipam.call("DEL", value, "a").code == 0
-    assert ipam.reserved(tmp_path) == {"10.1.0.3": "b\r\neth0"}
+    assert calls.call("ADD", value, "c").code == IO_FAILURE
+    assert calls.call("STATUS", value).code == NOT_AVAILABLE
+    assert calls.call("DEL", value, "a").code == 0
+    assert calls.reserved(tmp_path) == {"10.1.0.3": "b\r\neth0"}
     (tmp_path / ".sriov-bond").unlink()
-    assert ipam.call("ADD", value, "c").ips == ["10.1.0.4/24"]
-    assert ipam.call("DEL", value, "b").code == 0
-    assert ipam.reserved(tmp_path) == {"10.1.0.4": "c\r\neth0"}
+    assert calls.call("ADD", value, "c").ips == ["10.1.0.4/24"]
+    assert calls.call("DEL", value, "b").code == 0
+    assert calls.reserved(tmp_path) == {"10.1.0.4": "c\r\neth0"}
 
 
 def test_a_file_without_a_word_is_taken_back(tmp_path: Path) -> None:
     """A killed host-local leaves these, and never frees them."""
     (tmp_path / "net1").mkdir()
     (tmp_path / "net1/10.1.0.2").touch()
-    assert ipam.call("ADD", ipam.network(tmp_path, subnet="10.1.0.0/30")).ips == ["10.1.0.2/30"]
+    assert calls.call("ADD", calls.network(tmp_path, subnet="10.1.0.0/30")).ips == ["10.1.0.2/30"]
 
 
 def test_an_operator_may_delete_a_reservation(tmp_path: Path) -> None:
     """As with host-local, deleting the file frees the address."""
-    value = ipam.network(tmp_path, subnet="10.1.0.0/30")
-    ipam.call("ADD", value, "a")
+    value = calls.network(tmp_path, subnet="10.1.0.0/30")
+    calls.call("ADD", value, "a")
     (tmp_path / "net1/10.1.0.2").unlink()
-    assert ipam.call("ADD", value, "b").ips == ["10.1.0.2/30"]
+    assert calls.call("ADD", value, "b").ips == ["10.1.0.2/30"]
 
 
 def test_after_a_reboot_the_index_is_made_anew(tmp_path: Path) -> None:
     """What a power cut left of it is not believed."""
-    value = ipam.network(tmp_path, subnet=V4)
-    ipam.call("ADD", value, "a")
+    value = calls.network(tmp_path, subnet=V4)
+    calls.call("ADD", value, "a")
     state = tmp_path / ".sriov-bond/net1/state"
     boot, stamp = state.read_text().split()
     state.write_text(f"{'0' * len(boot)} {stamp}\n")
     for path in (tmp_path / ".sriov-bond/net1/owners").iterdir():
         path.write_text("10.1.0.99\n")
-    assert ipam.call("DEL", value, "a").code == 0
-    assert ipam.reserved(tmp_path) == {}
+    assert calls.call("DEL", value, "a").code == 0
+    assert calls.reserved(tmp_path) == {}
 
 
 # -- large ranges
@@ -712,20 +712,20 @@ def calls_of(work: "Callable[[], object]") -> int:
 
 def test_a_range_of_a_million_takes_no_longer(tmp_path: Path) -> None:
     """With all but one of a million addresses taken an ADD reads 32 small files more; with 5000 attachments, none."""
-    value = ipam.network(tmp_path, subnet="10.0.0.0/12")
-    ipam.call("ADD", value, "first")
-    empty = calls_of(lambda: ipam.call("ADD", value, "a"))
+    value = calls.network(tmp_path, subnet="10.0.0.0/12")
+    calls.call("ADD", value, "first")
+    empty = calls_of(lambda: calls.call("ADD", value, "a"))
     directory = tmp_path / "net1"
     for number in range(5000):
         (directory / f"10.1.{number >> 8}.{number & 255}").write_text(f"x{number}\r\neth0")
-    ipam.call("ADD", value, "remakes-the-index")
-    assert abs(calls_of(lambda: ipam.call("ADD", value, "b")) - empty) <= 5
+    calls.call("ADD", value, "remakes-the-index")
+    assert abs(calls_of(lambda: calls.call("ADD", value, "b")) - empty) <= 5
     taken = tmp_path / ".sriov-bond/net1/taken"
     for chunk in range(32):
         (taken / f"4-{(10 << 24 >> 15) + chunk:x}").write_bytes(b"\xff" * 4096)
     last = int(ip_address("10.15.255.254"))
     index.Index(str(tmp_path), "net1", str(directory)).mark((4, last), False)
     found: list[str] = []
-    full = calls_of(lambda: found.extend(ipam.call("ADD", value, "c").ips))
+    full = calls_of(lambda: found.extend(calls.call("ADD", value, "c").ips))
     assert found == ["10.15.255.254/12"]
     assert full - empty <= 32 * 20

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.ipam import environment, network
+from tests.ipam.calls import environment, network
 from tests.support import Answer, Plugin, contents, plugin_at
 
 NAME = "sriov-bond-ipam"

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests import ipam
+from tests.ipam import calls
 
 IPS = ["10.1.0.0/28", "10.2.0.16/29", "10.3.0.0/24", "192.168.7.0/30", "172.16.0.0/12", "fd00:1::/64", "fd00:2::/125", "::/120"]
 
@@ -38,7 +38,7 @@ def a_config(dice: random.Random, data_dir: Path) -> dict[str, Any]:
             dice.choice(same).append(one)
         else:
             sets.append([one])
-    value = ipam.network(data_dir, version=dice.choice(["0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"]))
+    value = calls.network(data_dir, version=dice.choice(["0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"]))
     if len(sets[0]) == 1 and dice.random() < 0.5:
         value["ipam"] |= sets.pop(0)[0]
     if sets or "subnet" not in value["ipam"]:
@@ -56,7 +56,7 @@ def an_address(dice: random.Random, value: dict[str, Any]) -> str:
     return dice.choice([str(net[dice.randrange(1, min(net.num_addresses - 2, 20) + 1)])] * 5 + ["203.0.113.9", "fd99::9"])
 
 
-def calls(dice: random.Random, value: dict[str, Any], number: int) -> list[tuple[str, dict[str, Any], str, str, str]]:
+def random_calls(dice: random.Random, value: dict[str, Any], number: int) -> list[tuple[str, dict[str, Any], str, str, str]]:
     """Make calls of a dozen attachments: ADD, DEL and CHECK, with and without an address that is asked for."""
     found: list[tuple[str, dict[str, Any], str, str, str]] = []
     up: set[tuple[str, str]] = set()
@@ -78,7 +78,7 @@ def calls(dice: random.Random, value: dict[str, Any], number: int) -> list[tuple
     return found
 
 
-def essence(answer: ipam.Answer) -> tuple[bool, Any, Any, Any]:
+def essence(answer: calls.Answer) -> tuple[bool, Any, Any, Any]:
     """Say what of an answer the two must have in common: all but the words and numbers of errors."""
     found = answer.document
     return answer.code == 0, found.get("ips"), found.get("routes"), found.get("cniVersion") if answer.code == 0 else None
@@ -93,9 +93,9 @@ def test_same_calls_same_answers_same_files(clients: Path, tmp_path: Path, seed:
     """For each generated network and sequence of calls: the same addresses in the same order, and the same files at the end."""
     dice = random.Random(seed)
     value = a_config(dice, tmp_path / "theirs")
-    for step, (verb, given, *who) in enumerate(calls(dice, value, 25)):
-        theirs = ipam.host_local(clients / "host-local", verb, given, *who)
-        ours = ipam.call(verb, moved(given, tmp_path / "ours"), *who)
+    for step, (verb, given, *who) in enumerate(random_calls(dice, value, 25)):
+        theirs = calls.host_local(clients / "host-local", verb, given, *who)
+        ours = calls.call(verb, moved(given, tmp_path / "ours"), *who)
         assert essence(ours) == essence(theirs), (step, verb, who, given, ours, theirs)
     for name in ("theirs", "ours"):
         assert (tmp_path / name / "net1").is_dir() or name == "ours"
@@ -112,27 +112,27 @@ def test_either_may_follow_the_other(clients: Path, tmp_path: Path, seed: int) -
     """Both on one directory, in turns as the dice have it: what one gave, the other knows, and all is as if one had done it."""
     dice = random.Random(seed)
     value = a_config(dice, tmp_path / "alone")
-    for step, (verb, given, *who) in enumerate(calls(dice, value, 25)):
-        alone = ipam.host_local(clients / "host-local", verb, given, *who)
+    for step, (verb, given, *who) in enumerate(random_calls(dice, value, 25)):
+        alone = calls.host_local(clients / "host-local", verb, given, *who)
         shared = moved(given, tmp_path / "shared")
         if dice.random() < 0.5:
-            either = ipam.host_local(clients / "host-local", verb, shared, *who)
+            either = calls.host_local(clients / "host-local", verb, shared, *who)
         else:
-            either = ipam.call(verb, shared, *who)
+            either = calls.call(verb, shared, *who)
         assert essence(either) == essence(alone), (step, verb, who, given, either, alone)
 
 
 def test_reservations_of_host_local_are_taken_over(clients: Path, tmp_path: Path) -> None:
     """Changing the type is enough: what is reserved stays so, the order goes on, and a DEL finds what host-local gave."""
-    value = ipam.network(tmp_path, ranges=[[{"subnet": "10.1.0.0/24"}], [{"subnet": "fd00::/64"}]])
+    value = calls.network(tmp_path, ranges=[[{"subnet": "10.1.0.0/24"}], [{"subnet": "fd00::/64"}]])
     for number in range(5):
-        assert ipam.host_local(clients / "host-local", "ADD", value, f"c{number}").code == 0
-    assert ipam.process("ADD", value, "new").ips == ["10.1.0.7/24", "fd00::7/64"]
-    assert ipam.process("ADD", value, "c3").code == 105
-    assert ipam.process("CHECK", {**value, "prevResult": {}}, "c3").code == 0
-    assert ipam.process("DEL", value, "c3").code == 0
-    assert "10.1.0.5" not in ipam.reserved(tmp_path) and "fd00::5" not in ipam.reserved(tmp_path)
-    assert len(ipam.reserved(tmp_path)) == 10
+        assert calls.host_local(clients / "host-local", "ADD", value, f"c{number}").code == 0
+    assert calls.process("ADD", value, "new").ips == ["10.1.0.7/24", "fd00::7/64"]
+    assert calls.process("ADD", value, "c3").code == 105
+    assert calls.process("CHECK", {**value, "prevResult": {}}, "c3").code == 0
+    assert calls.process("DEL", value, "c3").code == 0
+    assert "10.1.0.5" not in calls.reserved(tmp_path) and "fd00::5" not in calls.reserved(tmp_path)
+    assert len(calls.reserved(tmp_path)) == 10
 
 
 def test_what_an_old_host_local_wrote_is_freed(tmp_path: Path) -> None:
@@ -140,10 +140,10 @@ def test_what_an_old_host_local_wrote_is_freed(tmp_path: Path) -> None:
     (tmp_path / "net1").mkdir()
     (tmp_path / "net1/10.1.0.2").write_text("c1")
     (tmp_path / "net1/10.1.0.3").write_text("c2")
-    value = ipam.network(tmp_path, subnet="10.1.0.0/24")
-    assert ipam.call("ADD", value, "c1").code == 105
-    assert ipam.call("DEL", value, "c1").code == 0
-    assert ipam.reserved(tmp_path) == {"10.1.0.3": "c2"}
+    value = calls.network(tmp_path, subnet="10.1.0.0/24")
+    assert calls.call("ADD", value, "c1").code == 105
+    assert calls.call("DEL", value, "c1").code == 0
+    assert calls.reserved(tmp_path) == {"10.1.0.3": "c2"}
 
 
 BAD: dict[str, dict[str, Any]] = {
@@ -174,10 +174,10 @@ BAD: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("what", BAD)
 def test_what_host_local_refuses_is_refused(clients: Path, tmp_path: Path, what: str) -> None:
     """A bad config is refused by both; by us as such (C13), and before anything is made."""
-    value = ipam.network(tmp_path / "data", **BAD[what])
-    assert ipam.host_local(clients / "host-local", "ADD", value).code == 999 or what == "a dataDir that is none"
+    value = calls.network(tmp_path / "data", **BAD[what])
+    assert calls.host_local(clients / "host-local", "ADD", value).code == 999 or what == "a dataDir that is none"
     (tmp_path / "ours").mkdir()
-    ours = ipam.call("ADD", ipam.network(tmp_path / "ours", **BAD[what]))
+    ours = calls.call("ADD", calls.network(tmp_path / "ours", **BAD[what]))
     assert ours.code == 7, ours
     assert list((tmp_path / "ours").iterdir()) == []
 
@@ -186,11 +186,11 @@ def test_what_host_local_refuses_is_refused(clients: Path, tmp_path: Path, what:
 def test_old_versions_have_one_address_of_a_family(clients: Path, tmp_path: Path, version: str) -> None:
     """Two sets of one family are refused by both; one of each is given in the old form."""
     two: dict[str, Any] = {"ranges": [[{"subnet": "10.1.0.0/24"}], [{"subnet": "10.2.0.0/24"}]]}
-    assert ipam.host_local(clients / "host-local", "ADD", ipam.network(tmp_path / "a", version=version, **two)).code == 999
-    assert ipam.call("ADD", ipam.network(tmp_path / "b", version=version, **two)).code == 7
+    assert calls.host_local(clients / "host-local", "ADD", calls.network(tmp_path / "a", version=version, **two)).code == 999
+    assert calls.call("ADD", calls.network(tmp_path / "b", version=version, **two)).code == 7
     one: dict[str, Any] = {"ranges": [[{"subnet": "10.1.0.0/24"}], [{"subnet": "fd00::/64"}]], "routes": [{"dst": "0.0.0.0/0"}]}
-    theirs = ipam.host_local(clients / "host-local", "ADD", ipam.network(tmp_path / "c", version=version, **one)).document
-    ours = ipam.call("ADD", ipam.network(tmp_path / "d", version=version, **one)).document
+    theirs = calls.host_local(clients / "host-local", "ADD", calls.network(tmp_path / "c", version=version, **one)).document
+    ours = calls.call("ADD", calls.network(tmp_path / "d", version=version, **one)).document
     assert {**theirs, "dns": {}} == {**ours, "dns": {}}
 
 
@@ -198,10 +198,10 @@ def test_old_versions_have_one_address_of_a_family(clients: Path, tmp_path: Path
     "args", ["IP", "IP=10.1.0.9=1", "IP=nonsense", "FOO=1", "IgnoreUnknown=maybe", "IP=10.1.0.9,10.1.0.10"]
 )
 def test_bad_arguments_are_refused_by_both_at_add_alone(clients: Path, tmp_path: Path, args: str) -> None:
-    value = ipam.network(tmp_path, subnet="10.1.0.0/24")
-    assert ipam.host_local(clients / "host-local", "ADD", value, args=args).code == 999
-    assert ipam.call("ADD", value, args=args).code in (4, 7)
-    assert ipam.call("DEL", value, args=args).code == 0
+    value = calls.network(tmp_path, subnet="10.1.0.0/24")
+    assert calls.host_local(clients / "host-local", "ADD", value, args=args).code == 999
+    assert calls.call("ADD", value, args=args).code in (4, 7)
+    assert calls.call("DEL", value, args=args).code == 0
 
 
 def test_resolv_conf_is_read_as_host_local_reads_it(clients: Path, tmp_path: Path) -> None:
@@ -210,10 +210,10 @@ def test_resolv_conf_is_read_as_host_local_reads_it(clients: Path, tmp_path: Pat
         "# c\n; d\nnameserver 192.0.2.3\n nameserver\t192.0.2.4 x\ndomain a.b\nsearch c d\nsearch e\noptions f:1\nbad\n"
     )
     answers = [
-        ipam.host_local(
-            clients / "host-local", "ADD", ipam.network(tmp_path / "a", subnet="10.1.0.0/24", resolvConf=str(path))
+        calls.host_local(
+            clients / "host-local", "ADD", calls.network(tmp_path / "a", subnet="10.1.0.0/24", resolvConf=str(path))
         ),
-        ipam.call("ADD", ipam.network(tmp_path / "b", subnet="10.1.0.0/24", resolvConf=str(path))),
+        calls.call("ADD", calls.network(tmp_path / "b", subnet="10.1.0.0/24", resolvConf=str(path))),
     ]
     assert answers[0].document["dns"] == answers[1].document["dns"]
     assert answers[1].document["dns"]["nameservers"] == ["192.0.2.3", "192.0.2.4"]
@@ -221,20 +221,20 @@ def test_resolv_conf_is_read_as_host_local_reads_it(clients: Path, tmp_path: Pat
 
 def test_ranges_of_the_runtime_come_first(clients: Path, tmp_path: Path) -> None:
     """The capability ipRanges, in go-cni's capitals too; null is absent, and keys are known whatever their case."""
-    value = ipam.network(tmp_path / "a", SUBNET="10.1.0.0/24", rangestart=None, Gateway="", routes=None)
+    value = calls.network(tmp_path / "a", SUBNET="10.1.0.0/24", rangestart=None, Gateway="", routes=None)
     value["runtimeConfig"] = {"ipRanges": [[{"Subnet": "10.9.0.0/24", "RangeStart": "10.9.0.7"}]]}
-    theirs = ipam.host_local(clients / "host-local", "ADD", value)
-    ours = ipam.call("ADD", moved(value, tmp_path / "b"))
+    theirs = calls.host_local(clients / "host-local", "ADD", value)
+    ours = calls.call("ADD", moved(value, tmp_path / "b"))
     assert ours.ips == theirs.ips == ["10.9.0.7/24", "10.1.0.2/24"]
 
 
 def test_where_we_differ_from_host_local(clients: Path, tmp_path: Path) -> None:
     """docs/ipam.md names these: never the network's or the broadcast address, subnets of two and one, a second ADD."""
     ends: dict[str, Any] = {"subnet": "10.1.0.0/29", "rangeStart": "10.1.0.0", "rangeEnd": "10.1.0.7"}
-    theirs = [ipam.host_local(clients / "host-local", "ADD", ipam.network(tmp_path / "a", **ends), f"c{n}") for n in range(8)]
-    ours = [ipam.call("ADD", ipam.network(tmp_path / "b", **ends), f"c{n}") for n in range(8)]
+    theirs = [calls.host_local(clients / "host-local", "ADD", calls.network(tmp_path / "a", **ends), f"c{n}") for n in range(8)]
+    ours = [calls.call("ADD", calls.network(tmp_path / "b", **ends), f"c{n}") for n in range(8)]
     assert {one.ips[0] for one in theirs if one.ips} - {one.ips[0] for one in ours if one.ips} == {"10.1.0.0/29", "10.1.0.7/29"}
     assert [one.ips for one in ours] == [[f"10.1.0.{number}/29"] for number in (2, 3, 4, 5, 6)] + [[]] * 3
-    small = ipam.network(tmp_path / "c", subnet="10.1.0.0/31")
-    assert ipam.host_local(clients / "host-local", "ADD", small).code == 999
-    assert ipam.call("ADD", small).ips == ["10.1.0.0/31"]
+    small = calls.network(tmp_path / "c", subnet="10.1.0.0/31")
+    assert calls.host_local(clients / "host-local", "ADD", small).code == 999
+    assert calls.call("ADD", small).ips == ["10.1.0.0/31"]
