@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import subprocess
+import sys
 import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -17,7 +18,7 @@ from cni_sriov_bond.log import Log
 from cni_sriov_bond.plugin.context import Context
 from cni_sriov_bond.pool import inventory, pool, pools
 from cni_sriov_bond.pool.inventory import Inventory
-from cni_sriov_bond.pool.lease import Lease
+from cni_sriov_bond.pool.lease import READY, Lease
 from cni_sriov_bond.pool.record import Attachment, DelegateCall, NetnsIdentity, Requested
 from cni_sriov_bond.ports import Bond, VfSettings, VfState
 from tests import measured, oracle
@@ -27,6 +28,27 @@ if TYPE_CHECKING:
 
 REPOSITORY = Path(__file__).parent.parent
 SECONDS = 60
+ATTACHMENT = Attachment("net1", "c1", "eth0")
+# The variables that GC and STATUS are called without.
+NO_VARIABLES: dict[str, str | None] = dict.fromkeys(("CNI_CONTAINERID", "CNI_NETNS", "CNI_IFNAME", "CNI_ARGS"), "")
+# What can be in the file of a lease or of an inventory instead of one.
+DAMAGED = {
+    "empty": b"",
+    "cut": b'{"version": 1, "bonds": [{"na',
+    "zeros": bytes(100),
+    "no text": b"\xff\xfe\x00",
+    "list": b"[]",
+    "other version": b'{"version": 2, "bonds": []}',
+    "no owner": b'{"version": 1, "bond": "cbond1", "boot_id": "x", "network": "net1", "container_id": 1}',
+}
+# A process that holds a lock until its input ends.
+_HOLD = """
+import fcntl, sys
+file = open(sys.argv[1], "a")
+fcntl.flock(file, fcntl.LOCK_EX)
+print("held", flush=True)
+sys.stdin.read()
+"""
 
 
 def bond_entry(number: int) -> dict[str, Any]:
@@ -83,6 +105,32 @@ def lease(
     if values:
         lease.write(durable=False)
     return lease
+
+
+def ready(where: pool.Pool, container_id: str, network: str = "net1", ifname: str = "eth0", **record: Any) -> None:
+    """Leave a lease that is ready and not locked."""
+    taken = lease(where, container_id, network, ifname, **record)
+    taken.save(READY)
+    taken.close()
+
+
+def names_of_leases(where: pool.Pool) -> list[str]:
+    return sorted(os.listdir(where.leases))
+
+
+@contextlib.contextmanager
+def holder(path: str) -> "Iterator[int]":
+    """Run a process that holds a lock until the block ends, and return its pid."""
+    command = [sys.executable, "-c", _HOLD, path]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout and process.stdin
+        assert process.stdout.readline() == "held\n"
+        yield process.pid
+        process.stdin.close()
+
+
+def name_of(pid: int) -> str:
+    return Path(f"/proc/{pid}/comm").read_text().strip()
 
 
 def vf_state(mac: str = "02:00:00:00:00:01") -> VfState:

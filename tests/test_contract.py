@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from cni_sriov_bond import CNI_VERSIONS as VERSIONS
-from cni_sriov_bond.errors import CHECK_DIFFERS, DECODING_FAILURE, DELEGATE_FAILED, INVALID_CONFIG, INVALID_ENVIRONMENT
-from cni_sriov_bond.pool.lease import ADDING, READY
-from cni_sriov_bond.pool.record import DelegateCall, NetnsIdentity
-from tests.support import Answer, Plugin, contents, lease, make_pool, plugin_at, program, temporary_netns
+from cni_sriov_bond.errors import DELEGATE_FAILED, INVALID_CONFIG, INVALID_ENVIRONMENT
+from cni_sriov_bond.pool.lease import READY
+from cni_sriov_bond.pool.record import DelegateCall
+from tests.support import Answer, Plugin, lease, make_pool, plugin_at, program
 
 EVERY_VARIABLE = ("CNI_CONTAINERID", "CNI_NETNS", "CNI_IFNAME", "CNI_PATH")
 
@@ -66,32 +66,6 @@ def test_v2_every_version_is_served(plugin: Plugin, version: str) -> None:
     assert plugin.run("DEL", plugin.config(cniVersion=version)) == Answer(0, "", "")
 
 
-@pytest.mark.parametrize("before", [{"cniVersion": "9.9.9"}, {"cniVersion": "1.0.0", "interfaces": [5]}])
-def test_k3_a_prevresult_of_no_version_of_ours_is_told(plugin: Plugin, before: dict[str, Any]) -> None:
-    make_pool(plugin.state)
-    words = plugin.run("CHECK", plugin.config(prevResult=before)).error(DECODING_FAILURE)
-    assert "prevResult of network 'net1' is not a valid CNI result" in words
-
-
-@pytest.mark.root
-def test_k4_check_wants_our_interface_in_the_recorded_namespace(plugin: Plugin) -> None:
-    where = make_pool(plugin.state)
-    with temporary_netns() as container, temporary_netns() as other:
-        here = NetnsIdentity(container.path, container.netns.dev, container.netns.ino)
-        taken = lease(where, netns=here)
-        taken.save(READY)
-        taken.close()
-        before = contents(plugin.state)
-        for name, sandbox in (("eth1", container.path), ("eth0", container.path + "/")):
-            result = {"cniVersion": "1.0.0", "interfaces": [{"name": name, "sandbox": sandbox}]}
-            answer = plugin.run("CHECK", plugin.config(prevResult=result), CNI_NETNS=container.path)
-            assert f"prevResult has no interface eth0 in {container.path}" in answer.error(CHECK_DIFFERS)
-        result = {"cniVersion": "1.0.0", "interfaces": [{"name": "eth0", "sandbox": other.path}]}
-        answer = plugin.run("CHECK", plugin.config(prevResult=result), CNI_NETNS=other.path)
-        assert "is not the namespace of the ADD" in answer.error(CHECK_DIFFERS)
-    assert contents(plugin.state) == before
-
-
 SPOILED: list[dict[str, Any]] = [
     {"vlan": 4095}, {"mode": "fast"}, {"mac": "zz"}, {"vlanQoS": 3}, {"dns": []}, {"prevResult": "x"}, {"primary": 5},
     {"ipam": "x"}, {"ipam": {"type": 5}}, {"logLevel": "warn"}, {"logFile": "a\0b"},
@@ -120,18 +94,6 @@ def test_d10_a_state_directory_that_is_none_is_told(plugin: Plugin, verb: str) -
     for wrong in (5, "a\0b"):
         words = plugin.run(verb, plugin.config(cniVersion="1.1.0", stateDir=wrong)).error(INVALID_CONFIG, "1.1.0")
         assert "stateDir" in words
-
-
-@pytest.mark.parametrize(("state", "words"), [(ADDING, "it is adding, not ready"), ("", "is damaged")])
-def test_k6_a_lease_that_is_not_whole_is_a_difference(plugin: Plugin, state: str, words: str) -> None:
-    where = make_pool(plugin.state)
-    taken = lease(where)
-    taken.save(state or READY)
-    taken.close()
-    if not state:
-        Path(where.leases, taken.entry.file).write_text("{")
-    before = {"cniVersion": "1.0.0", "interfaces": [{"name": "eth0", "sandbox": "/none"}]}
-    assert words in plugin.run("CHECK", plugin.config(prevResult=before)).error(CHECK_DIFFERS)
 
 
 def test_i1_the_first_file_in_cni_path_is_the_delegate(plugin: Plugin, tmp_path: Path) -> None:

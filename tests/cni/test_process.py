@@ -6,7 +6,7 @@ import re
 import signal
 import subprocess
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -18,7 +18,6 @@ from cni_sriov_bond.errors import (
     INVALID_ENVIRONMENT,
     INVALID_NETNS,
     IO_FAILURE,
-    POOL_UNUSABLE,
     TRY_AGAIN_LATER,
 )
 from cni_sriov_bond.pool.record import DelegateCall
@@ -278,32 +277,6 @@ def test_odd_text_in_a_value_is_shown_and_harms_nothing(plugin: Plugin, state: P
     assert answer.out.isascii()
 
 
-@pytest.mark.parametrize("kind", ["../x", "/bin/sh", "sriov-bond", "host-local"])
-def test_a_delegate_that_cannot_be_is_told_before_anything_is_done(plugin: Plugin, state: Path, kind: str) -> None:
-    """A path, ourselves, or a plugin that is not there is refused with its name (contract 4, 28 and 30)."""
-    assert kind in plugin.run("ADD", plugin.config(ipam={"type": kind})).error(INVALID_CONFIG)
-
-
-@pytest.mark.parametrize("version", ["0.1.0", "0.2.0"])
-def test_old_versions_without_addresses_are_refused_before_anything_is_done(plugin: Plugin, state: Path, version: str) -> None:
-    """Their result needs an address (A9)."""
-    assert "must have an address" in plugin.run("ADD", plugin.config(cniVersion=version)).error(INVALID_CONFIG, version)
-
-
-@pytest.mark.parametrize(
-    "before", [{"cniVersion": "9.9.9"}, {"ips": [{"address": "x"}]}, {"ips": [None]}, {"interfaces": [5]}, {"routes": "x"}]
-)
-def test_a_bad_prevresult_is_told_at_add(plugin: Plugin, state: Path, before: dict[str, Any]) -> None:
-    """What an earlier plugin said must be a result (contract 4, 27)."""
-    answer = plugin.run("ADD", plugin.config(prevResult=before))
-    assert "prevResult of network 'net1' is not a valid CNI result" in answer.error(DECODING_FAILURE)
-
-
-def test_a_bad_prevresult_does_not_stop_a_del(plugin: Plugin, state: Path) -> None:
-    """DEL works from the lease alone (D9, contract 4, 27)."""
-    assert plugin.run("DEL", plugin.config(prevResult={"cniVersion": "9.9.9", "ips": [5]})).status == 0
-
-
 # -- what an attachment chooses (contract 4, 37 to 41)
 
 
@@ -322,156 +295,7 @@ def test_bad_arguments_stop_an_add_and_nothing_else(plugin: Plugin, state: Path,
     assert plugin.run("DEL", stdin, CNI_ARGS=args) == Answer(0, "", "")
 
 
-@pytest.mark.root
-def test_a_chosen_device_that_is_taken_names_its_holder(plugin: Plugin) -> None:
-    """A bond may be asked for by its name or a VF's address; an unknown one is told, and nothing is leased."""
-    where = make_pool(plugin.state, size=2)
-    taken = lease(where, "first")
-    taken.save("ready")
-    taken.close()
-    before = contents(plugin.state)
-    with temporary_netns() as container:
-        for wish in ("cbond1", "ffff:01:10.1"):
-            stdin = plugin.config(runtimeConfig={"DeviceID": wish})
-            words = plugin.run("ADD", stdin, CNI_NETNS=container.path).error(TRY_AGAIN_LATER)
-            assert "bond cbond1 of pool db, which deviceID asks for, is leased to first eth0" in words
-        stdin = plugin.config(deviceID="cbond9")
-        assert "deviceID 'cbond9' is neither a bond" in plugin.run("ADD", stdin, CNI_NETNS=container.path).error(INVALID_CONFIG)
-    assert contents(plugin.state) == before
-
-
-@pytest.mark.root
-def test_a_primary_that_is_no_port_is_told_and_the_bond_is_free_again(plugin: Plugin, state: Path) -> None:
-    """It is looked up in the bond that is leased, before anything moves (A5)."""
-    with temporary_netns() as container:
-        stdin = plugin.config(mode="active-backup", primary="C")
-        words = plugin.run("ADD", stdin, CNI_NETNS=container.path).error(INVALID_CONFIG)
-    assert "primary 'C' is not a port of bond cbond1; it may be A, B, VF11, VF21" in words
-
-
-# -- the namespace (A4, A7, contract 4, 42)
-
-
-@pytest.mark.root
-@pytest.mark.parametrize("kind", ["file", "missing", "directory", "fifo", "own", "device"])
-def test_what_is_no_container_is_refused(plugin: Plugin, state: Path, tmp_path: Path, kind: str) -> None:
-    """A path that leads to no namespace, or to ours, is told with what it is, and nothing waits for it."""
-    paths = {"own": "/proc/self/ns/net", "device": "/dev/null"}
-    (tmp_path / "file").write_text("")
-    (tmp_path / "directory").mkdir()
-    os.mkfifo(tmp_path / "fifo")
-    path = paths.get(kind, str(tmp_path / kind))
-    words = plugin.run("ADD", CNI_NETNS=path).error(INVALID_NETNS)
-    assert f"CNI_NETNS {path!r}" in words
-    said = {"missing": "does not exist", "own": "is the namespace of the plugin itself"}
-    assert said.get(kind, "is not a network namespace") in words
-
-
-@pytest.mark.root
-@pytest.mark.parametrize("kind", ["file", "missing", "directory", "fifo", "own", "device", "empty"])
-def test_what_is_no_container_does_not_stop_a_del(plugin: Plugin, state: Path, tmp_path: Path, kind: str) -> None:
-    """DEL of what was never added is done, whatever the path is (D3 to D8)."""
-    paths = {"own": "/proc/self/ns/net", "device": "/dev/null", "empty": ""}
-    (tmp_path / "file").write_text("")
-    (tmp_path / "directory").mkdir()
-    os.mkfifo(tmp_path / "fifo")
-    assert plugin.run("DEL", CNI_NETNS=paths.get(kind, str(tmp_path / kind))) == Answer(0, "", "")
-
-
-@pytest.mark.root
-def test_a_name_that_the_container_has_is_refused(plugin: Plugin, state: Path) -> None:
-    """A device of that name stays as it is (A2)."""
-    with temporary_netns() as container:
-        container.theirs.link("add", ifname="eth0", kind="ifb")
-        words = plugin.run("ADD", CNI_NETNS=container.path).error(101)
-        assert f"the container {container.path} has a device eth0 already" in words
-        assert sorted(link.name for link in container.ours.links()) == ["eth0", "lo"]
-
-
 # -- the pool (A6, contract 4, 46)
-
-
-@pytest.mark.root
-def test_an_unknown_pool_is_told_with_those_that_are(plugin: Plugin, state: Path) -> None:
-    """The pool's name, the ones there are, and the command that makes one."""
-    with temporary_netns() as container:
-        words = plugin.run("ADD", plugin.config(pool="web"), CNI_NETNS=container.path).error(POOL_UNUSABLE)
-    for part in ("pool 'web' is not provisioned", "there is db", "sriov-bondctl up"):
-        assert part in words
-
-
-@pytest.mark.root
-def test_a_network_without_a_pool_wants_there_to_be_one(plugin: Plugin, state: Path) -> None:
-    """With several pools, or none, a network must name its own."""
-    with temporary_netns() as container:
-        nowhere = plugin.config(pool=None, stateDir="/none")
-        assert "there is none; run" in plugin.run("ADD", nowhere, CNI_NETNS=container.path).error(POOL_UNUSABLE)
-        other = make_pool(plugin.state, "web")
-        words = plugin.run("ADD", plugin.config(pool=None), CNI_NETNS=container.path).error(POOL_UNUSABLE)
-        assert "names no pool, and there are db, web" in words
-    for path in (f"{other.path}/pool.json", other.leases, f"{other.path}/bonds", other.path):
-        Path(path).rmdir() if Path(path).is_dir() else Path(path).unlink()
-
-
-@pytest.mark.root
-@pytest.mark.parametrize("content", [None, b"", b"{", b'{"version":1,"bonds":[5]}', b"\xff"])
-def test_an_inventory_that_is_missing_or_damaged_is_told(plugin: Plugin, content: bytes | None) -> None:
-    """The file and the command that writes it anew (contract 4, 46); a DEL is done all the same (D11)."""
-    where = make_pool(plugin.state)
-    inventory = Path(where.path, "pool.json")
-    inventory.unlink()
-    if content is not None:
-        inventory.write_bytes(content)
-    before = contents(plugin.state)
-    with temporary_netns() as container:
-        assert "sriov-bondctl up" in plugin.run("ADD", CNI_NETNS=container.path).error(POOL_UNUSABLE)
-    assert plugin.run("DEL") == Answer(0, "", "")
-    assert contents(plugin.state) == before
-
-
-@pytest.mark.root
-def test_vfs_that_are_not_there_are_told_and_the_bond_is_free_again(plugin: Plugin, state: Path) -> None:
-    """An ADD that fails after it has leased a bond gives it back: the state directory is as before (A5)."""
-    with temporary_netns() as container:
-        words = plugin.run("ADD", CNI_NETNS=container.path).error(POOL_UNUSABLE)
-        assert [link.name for link in container.ours.links()] == ["lo"]
-    assert "the NIC at ffff:01:00.0 has no network device" in words
-
-
-@pytest.mark.root
-def test_an_empty_pool_names_its_holders(plugin: Plugin) -> None:
-    """One more than there are bonds is told who has them, and that it may be tried again (A6)."""
-    where = make_pool(plugin.state, size=2)
-    for container_id in ("first", "second"):
-        taken = lease(where, container_id)
-        taken.save("ready")
-        taken.close()
-    before = contents(plugin.state)
-    with temporary_netns() as container:
-        words = plugin.run("ADD", CNI_NETNS=container.path).error(TRY_AGAIN_LATER)
-    for part in ("pool db is empty: all 2 bonds are leased", "cbond1 by first eth0", "cbond2 by second eth0"):
-        assert part in words
-    assert contents(plugin.state) == before
-
-
-@pytest.mark.root
-@pytest.mark.parametrize(
-    ("left", "code"), [("ready", POOL_UNUSABLE), ("draining", TRY_AGAIN_LATER), ("pending", TRY_AGAIN_LATER)]
-)
-def test_what_an_attachment_has_left_in_another_pool_is_seen(plugin: Plugin, left: str, code: int) -> None:
-    """Its network may have named that pool before; a late DEL there would free the address that it is given here (A3)."""
-    make_pool(plugin.state)
-    program(plugin.cni_path, "ipam", "exit 3")
-    delegate = DelegateCall("ipam", {"CNI_PATH": str(plugin.cni_path)}, "{}")
-    taken = lease(make_pool(plugin.state, "other"), delegate=delegate, addresses=["10.0.0.5/24"])
-    if left == "pending":
-        taken.make_pending()
-    else:
-        taken.save(left)
-    taken.close()
-    with temporary_netns() as container:
-        answer = plugin.run("ADD", CNI_NETNS=container.path)
-    assert "container c1 interface eth0" in answer.error(code)
 
 
 def test_an_interrupted_call_says_so(plugin: Plugin, state: Path, tmp_path: Path) -> None:
@@ -489,78 +313,6 @@ def test_an_interrupted_call_says_so(plugin: Plugin, state: Path, tmp_path: Path
     assert Answer(process.returncode, out.decode(), err.decode()).error(TRY_AGAIN_LATER).strip() == "the call was interrupted"
     assert err == b""
     assert not Path("/proc", (tmp_path / "pid").read_text().strip()).exists()
-
-
-@pytest.mark.root
-def test_a_read_only_state_directory_is_told(plugin: Plugin, state: Path) -> None:
-    """On a read-only file system ADD says which file it could not open, and why."""
-    script = f'mount --bind "{plugin.state}" "{plugin.state}" && mount -o remount,bind,ro "{plugin.state}" && exec "$@"'
-    prefix = ("unshare", "--mount", "sh", "-ec", script, "sh")
-    with temporary_netns() as container:
-        words = plugin.run("ADD", prefix=prefix, CNI_NETNS=container.path, PATH=os.environ["PATH"]).error(IO_FAILURE)
-    assert f"{plugin.state}/db/" in words
-    assert "Read-only file system" in words
-
-
-@pytest.mark.root
-def test_without_root_it_is_told_what_is_missing(plugin: Plugin) -> None:
-    """Without root's powers ADD fails before it leased anything, and says what it could not do.
-
-    The user stays, for another one could not even read a checkout in root's home.
-    """
-    make_pool(plugin.state)
-    prefix = ("setpriv", "--bounding-set=-all", "--inh-caps=-all")
-    before = contents(plugin.state)
-    with temporary_netns() as container:
-        script = ("sh", "-ec", 'exec 9<"$CNI_NETNS"; export CNI_NETNS=/proc/self/fd/9; exec "$@"', "sh", *prefix)
-        answer = plugin.run("ADD", prefix=script, CNI_NETNS=container.path, PATH=os.environ["PATH"])
-    words = answer.error(IO_FAILURE)
-    assert "Operation not permitted" in words and "run as root" in words
-    assert contents(plugin.state) == before
-
-
-# -- DEL of what is not there
-
-
-@pytest.mark.parametrize("state_dir", ["missing", "file"])
-def test_a_del_without_a_state_directory_is_done(plugin: Plugin, tmp_path: Path, state_dir: str) -> None:
-    """Nothing was ever provisioned here: nothing is to be deleted (D3, D11), however often (D2)."""
-    (tmp_path / "file").write_text("")
-    for _ in range(2):
-        assert plugin.run("DEL", plugin.config(stateDir=str(tmp_path / state_dir))) == Answer(0, "", "")
-
-
-def test_a_del_is_forwarded_even_for_what_was_never_added(plugin: Plugin, state: Path, tmp_path: Path) -> None:
-    """The delegate is told every time, with our bytes and our variables, and its output is not ours (D2, I2, I3, P1)."""
-    program(plugin.cni_path, "ipam", f"env | grep ^CNI_ | sort >{tmp_path}/environ; cat >{tmp_path}/stdin; echo noise")
-    stdin = b" " + plugin.config(ipam={"type": "ipam"}) + b"\n"
-    answer = plugin.run("DEL", stdin, CNI_NETNS=None, CNI_ARGS="IgnoreUnknown=1;A=b=c", PATH=os.environ["PATH"])
-    assert answer == Answer(0, "", "")
-    assert (tmp_path / "stdin").read_bytes() == stdin
-    assert (tmp_path / "environ").read_text().splitlines() == [
-        "CNI_ARGS=IgnoreUnknown=1;A=b=c",
-        "CNI_COMMAND=DEL",
-        "CNI_CONTAINERID=c1",
-        "CNI_IFNAME=eth0",
-        f"CNI_PATH={plugin.cni_path}",
-    ]
-
-
-def test_a_delegates_error_is_passed_on(plugin: Plugin, state: Path) -> None:
-    """Its code and words are ours, its complaints go to standard error (I6, I9, D12)."""
-    program(plugin.cni_path, "ipam", 'echo loud >&2; echo \'{"code":11,"msg":"busy","details":"d"}\'; exit 1')
-    answer = plugin.run("DEL", plugin.config(ipam={"type": "ipam"}))
-    assert answer.error(11) == "busy d"
-    assert answer.err == "loud\n"
-
-
-def test_a_check_of_what_was_never_added_is_told(plugin: Plugin, state: Path) -> None:
-    """Without a lease there is nothing to compare; without prevResult neither (K2, K6); old versions have no CHECK (K1)."""
-    before = {"cniVersion": "1.0.0", "interfaces": [{"name": "eth0", "sandbox": "/none"}]}
-    assert "has no bond; ADD it again" in plugin.run("CHECK", plugin.config(prevResult=before)).error(103)
-    assert "required prevResult missing" in plugin.run("CHECK").error(INVALID_CONFIG)
-    old = plugin.run("CHECK", plugin.config(cniVersion="0.3.1"))
-    assert "config version does not allow CHECK" in old.error(INCOMPATIBLE_VERSION, "1.1.0")
 
 
 # -- VERSION, and streams that are not there (V1, P8, contract 4, 5 and 43)

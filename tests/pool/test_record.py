@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from cni_sriov_bond.errors import POOL_UNUSABLE, DamagedLeaseError
-from cni_sriov_bond.pool.record import LeaseRecord
+from cni_sriov_bond.pool.record import Attachment, LeaseRecord
 from cni_sriov_bond.ports import Bond, VfState
 from tests.support import REPOSITORY, bond_entry
 
@@ -119,6 +119,12 @@ def test_a_value_of_the_wrong_type_is_damage_or_harmless(key: str, value: object
     types += [(state, VfState) for state in record.before.values()]
     types += [(port.address, str) for port in record.ports]
     assert [value for value, kind in types if not isinstance(value, kind)] == []
+
+
+def test_parts_of_an_attachment_are_kept_apart_in_its_key() -> None:
+    """Where one part ends and the next begins is a part of the key."""
+    keys = {Attachment(*parts).key for parts in (("a", "bc", "d"), ("ab", "c", "d"), ("a", "b", "cd"), ("a", "bcd", ""))}
+    assert len(keys) == 4
 
 
 def test_only_this_module_spells_the_keys_of_a_record() -> None:
