@@ -28,7 +28,7 @@ def test_old_versions_without_addresses_are_refused_before_anything_is_done(plug
 def test_an_invalid_prevresult_is_refused_at_add(plugin: Plugin, state: Path, before: dict[str, Any]) -> None:
     """The output of an earlier plugin must be a result (contract 4, 27)."""
     answer = plugin.run("ADD", plugin.config(prevResult=before))
-    assert "prevResult of network 'net1' is no CNI result" in answer.error(DECODING_FAILURE)
+    assert "prevResult of network 'net1' is not a valid CNI result" in answer.error(DECODING_FAILURE)
 
 
 @pytest.mark.root

@@ -24,7 +24,7 @@ def test_a_check_without_a_lease_or_a_result_is_an_error(plugin: Plugin, state: 
 def test_k3_a_prevresult_of_an_unknown_version_is_refused(plugin: Plugin, before: dict[str, Any]) -> None:
     make_pool(plugin.state)
     words = plugin.run("CHECK", plugin.config(prevResult=before)).error(DECODING_FAILURE)
-    assert "prevResult of network 'net1' is no CNI result" in words
+    assert "prevResult of network 'net1' is not a valid CNI result" in words
 
 
 @pytest.mark.root

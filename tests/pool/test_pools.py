@@ -33,6 +33,6 @@ def test_a_missing_state_directory_has_no_leases(tmp_path: Path, state_dir: str)
 def test_directories_that_cannot_be_made_are_an_error_that_names_them(tmp_path: Path) -> None:
     """Provisioning below a file says which directory could not be made."""
     (tmp_path / "file").write_text("")
-    with pytest.raises(CniError, match=f"cannot make the directory {tmp_path}/file/state") as refused:
+    with pytest.raises(CniError, match=f"cannot create the directory {tmp_path}/file/state") as refused:
         make_pool(tmp_path / "file" / "state")
     assert refused.value.code == IO_FAILURE
