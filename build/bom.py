@@ -1,6 +1,6 @@
-"""The list of what others wrote and the tree holds, with versions: a CycloneDX document that vulnerability scanners read.
+"""The list of third-party parts in the built tree, with versions: a CycloneDX document for vulnerability scanners.
 
-It has neither a time nor a serial number, so that two builds of the same parts write the same bytes.
+It has no time and no serial number, so that two builds of the same parts have the same bytes.
 """
 
 import json
@@ -12,23 +12,23 @@ from importlib.metadata import Distribution
 from pathlib import Path
 
 NAME = "sriov-bond.cdx.json"
-# The Debian packages whose files are linked or copied: libpython and the standard library, expat, zlib, and libraries of
-# C that _ctypes and rpds need.
+# Debian packages whose files are linked or copied: libpython and the standard library, expat, zlib, and the C libraries
+# that _ctypes and rpds need.
 DEBIAN = (f"libpython3.{sys.version_info[1]}-dev", "libexpat1-dev", "zlib1g-dev", "libffi8", "libgcc-s1")
 
 
 def installed(*packages: str) -> dict[str, tuple[str, str]]:
-    """Return the source package and version of each Debian package that is installed, by its name."""
+    """Return source package and version of each of these Debian packages that is installed, by name."""
     command = ["/usr/bin/dpkg-query", "-W", "-f", "${Package} ${source:Package} ${source:Version}\n", *packages]
-    shown = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, check=False).stdout
-    lines = sorted(line.split() for line in shown.splitlines())
+    output = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, check=False).stdout
+    lines = sorted(line.split() for line in output.splitlines())
     return {package: (source, version) for package, source, version in lines}
 
 
-def document(version: str, inside: list[Distribution]) -> str:
-    """Return the document's text for a tree that holds these distributions."""
+def document(version: str, distributions: list[Distribution]) -> str:
+    """Return the text of the document for a tree that contains these distributions."""
     components = [_debian(*part) for part in installed(*DEBIAN).values()]
-    for distribution in inside:
+    for distribution in distributions:
         components.append(_python(distribution))
         components += _crates(distribution)
     value = {
@@ -61,18 +61,20 @@ def _python(distribution: Distribution) -> dict[str, object]:
 
 
 def _crates(distribution: Distribution) -> list[dict[str, object]]:
-    """Return what a distribution's own document says to be inside it."""
+    """Return the Rust crates in a distribution, from the CycloneDX document that it contains."""
     crates: list[dict[str, object]] = []
     for file in distribution.files or ():
         if file.name.endswith(".cyclonedx.json"):
             for crate in json.loads(Path(str(file.locate())).read_text())["components"]:
-                kept = {key: crate[key] for key in ("type", "name", "version", "purl", "author", "licenses") if key in crate}
-                crates.append({"bom-ref": crate["purl"], **kept})
+                component = {
+                    key: crate[key] for key in ("type", "name", "version", "purl", "author", "licenses") if key in crate
+                }
+                crates.append({"bom-ref": crate["purl"], **component})
     return crates
 
 
 def _licence(text: str) -> dict[str, object]:
-    """Return the member that says the licence: an SPDX expression as such, any other words as a name."""
+    """Return the member for a licence: an SPDX expression as such, any other text as a name."""
     if not text:
         return {}
     if re.fullmatch(r"[\w.+-]+(?: (?:OR|AND|WITH) [\w.+-]+)*", text):

@@ -1,11 +1,11 @@
 /*
- * The bootloader's door to the environment, closed.
+ * Replacements of the bootloader's functions for environment variables (linker option --wrap).
  *
- * PyInstaller's bootloader for one-directory programs sets LD_LIBRARY_PATH, leaves notes to itself in _PYI_* variables
- * and executes itself a second time so that the dynamic loader sees the first. The second start costs a CNI call about
- * a millisecond, and both would leak into every IPAM delegate. Neither is needed here: libpython carries an RPATH of
- * its own directory (native.py). These functions take the place of the bootloader's own (linker option --wrap): it is
- * told that it has been restarted already, sees no such variable that a caller may have left, and changes none.
+ * PyInstaller's bootloader for one-directory programs sets LD_LIBRARY_PATH, keeps its state in _PYI_* variables, and
+ * executes itself a second time so that the dynamic loader uses LD_LIBRARY_PATH. The second start takes about a
+ * millisecond of a CNI call, and IPAM plugins would inherit the variables. Neither is needed: libpython has an RPATH of
+ * its own directory (native.py). With these functions the bootloader reads that it was restarted already, ignores such
+ * variables of its caller, and sets none.
  */
 #include <string.h>
 
@@ -14,7 +14,7 @@ char *__real_pyi_getenv(const char *name);
 char *__wrap_pyi_getenv(const char *name)
 {
     if (strcmp(name, "_PYI_PARENT_PROCESS_LEVEL") == 0) {
-        return strdup("-1"); /* PYI_PROCESS_LEVEL_PARENT_NEEDS_RESTART: "we are what it restarted as" */
+        return strdup("-1"); /* PYI_PROCESS_LEVEL_PARENT_NEEDS_RESTART: this is the restarted process */
     }
     if (strncmp(name, "_PYI_", 5) == 0 || strncmp(name, "PYINSTALLER_", 12) == 0) {
         return NULL;

@@ -1,7 +1,7 @@
-"""Build the executables: ``python build/build.py`` leaves dist/root and a tarball of it.
+"""Build the executables: ``python build/build.py`` writes dist/root and a tarball of it.
 
-Nothing is done when no source changed since the last build. Needs Debian's python3, gcc, and the packages that a
-failure names; what pip installs goes into a virtual environment of the build's own (environment.py).
+If no source changed since the last build, it does nothing. It needs Debian's python3, gcc, and the packages that an error
+names. pip installs into a virtual environment that only the build uses (environment.py).
 """
 
 import ctypes
@@ -50,7 +50,7 @@ def _build(began: float) -> None:
     stamp, wanted = DIST / ".stamp", fingerprint()
     tarball = DIST / f"sriov-bond-{_version()}-linux-{native.architecture()}.tar.gz"
     if stamp.is_file() and stamp.read_text() == wanted and TREE.is_dir() and tarball.is_file():
-        print(f"build: nothing changed, {TREE.relative_to(ROOT)} is as built")
+        print(f"build: nothing changed, {TREE.relative_to(ROOT)} is up to date")
         return
     native.check_tools()
     for log in WORK.glob("*.log"):
@@ -73,7 +73,7 @@ def _build(began: float) -> None:
 
 
 def fingerprint() -> str:
-    """Hash all that the result depends on: sources, recipe, locked versions, interpreter, Debian's packages."""
+    """Return a hash of all that the result depends on: sources, recipe, locked versions, interpreter, Debian packages."""
     total = hashlib.sha256(f"{sys.version} {environment.INTERPRETER}".encode())
     for name in SOURCES:
         top = ROOT / name
@@ -90,8 +90,8 @@ def _version() -> str:
 
 
 def _freeze(python: str, loader: Path, library: Path, linked: bool) -> Path:
-    """Run PyInstaller on the recipe and return the directory that it made."""
-    shutil.rmtree(WORK / "recipe", ignore_errors=True)  # its own cache does not see every change of the recipe
+    """Run PyInstaller on the recipe and return the directory that it wrote."""
+    shutil.rmtree(WORK / "recipe", ignore_errors=True)  # its cache does not notice every change of the recipe
     command = [python, "-m", "PyInstaller", str(ROOT / "build" / "recipe.spec"), "--noconfirm", "--log-level=WARN"]
     command += ["--distpath", str(WORK / "collected"), "--workpath", str(WORK)]
     environment.run(
@@ -108,7 +108,7 @@ def _freeze(python: str, loader: Path, library: Path, linked: bool) -> Path:
 
 
 def _lay_out(bin_directory: Path, python: str) -> Path:
-    """Arrange programs, contents and documents as they are installed; PyInstaller leaves programs in two places."""
+    """Arrange programs, contents and documents as they are installed; PyInstaller writes programs to two directories."""
     tree = WORK / "root"
     shutil.rmtree(tree, ignore_errors=True)
     contents = tree / CONTENTS
@@ -127,9 +127,9 @@ def _lay_out(bin_directory: Path, python: str) -> Path:
     for name in TOP:
         if (ROOT / name).is_file():
             shutil.copyfile(ROOT / name, documents / name)
-    inside = licences.distributions(contents / LIBRARY, python)
-    licences.collect(inside, documents / "licences")
-    (documents / bom.NAME).write_text(bom.document(_version(), inside))
+    distributions = licences.distributions(contents / LIBRARY, python)
+    licences.collect(distributions, documents / "licences")
+    (documents / bom.NAME).write_text(bom.document(_version(), distributions))
     programs = {tree / executable.path for executable in EXECUTABLES}
     programs |= {contents / executable.name for executable in EXECUTABLES if executable.behind_link}
     for path in (tree, *tree.rglob("*")):
@@ -139,7 +139,7 @@ def _lay_out(bin_directory: Path, python: str) -> Path:
 
 
 def _replace(tree: Path) -> None:
-    """Put the new tree in the place of the old one in one step, so that no one ever finds half a tree."""
+    """Exchange the old tree for the new one in one system call, so that no process sees a part of a tree."""
     if not TREE.exists():
         tree.rename(TREE)
         return
@@ -150,10 +150,10 @@ def _replace(tree: Path) -> None:
 
 
 def pack(tree: Path, tarball: Path) -> None:
-    """Write the tree as a tarball whose bytes depend on nothing but the tree.
+    """Write the tree as a tarball whose bytes depend only on the tree.
 
-    Of directories only those that are ours: of another tar would replace a link on the host (/opt on a disk of its own), or
-    change the mode.
+    It contains only directories that no other package has. tar would change the mode of another, or replace it where it is a
+    symbolic link (such as /opt on a separate disk).
     """
     new = tarball.with_suffix(".new")
     with (

@@ -1,5 +1,5 @@
-"""What a failed build says."""
+"""The error of a failed build."""
 
 
 class BuildError(Exception):
-    """The build cannot go on; the text says what to do."""
+    """The build cannot continue; the text has the reason and the remedy."""

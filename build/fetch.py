@@ -1,8 +1,8 @@
-"""Fetch the file of a source distribution by its hash: ``python fetch.py NAME VERSION SHA256 TARGET``.
+"""Download a source distribution and check its hash: ``python fetch.py NAME VERSION SHA256 TARGET``.
 
-``pip download`` would run the distribution's build back end to learn its metadata. Here pip finds and transfers the
-file, with all that this machine's settings say of indexes, proxies and certificates, and nothing runs what is in it.
-That is no documented interface of pip, so lock/build.txt pins the pip of the virtual environment that runs this.
+``pip download`` would run the build back end of the distribution to get its metadata. Here pip only locates and transfers
+the file, with this machine's settings for indexes, proxies and certificates, and no code in it is run.
+This is not a documented interface of pip, so lock/build.txt pins the version of pip that runs it.
 """
 
 import hashlib
@@ -20,7 +20,7 @@ from pip._vendor.requests import RequestException
 
 def main(name: str, version: str, sha256: str, target: str) -> int:
     """Write the file to ``target`` and return the exit status."""
-    logging.basicConfig(level=logging.INFO, format="pip: %(message)s")  # why an index has no answer
+    logging.basicConfig(level=logging.INFO, format="pip: %(message)s")  # shows why an index did not answer
     try:
         url, data = _transfer(name, version)
     except (PipError, RequestException) as error:
@@ -28,7 +28,7 @@ def main(name: str, version: str, sha256: str, target: str) -> int:
         return 1
     digest = hashlib.sha256(data).hexdigest()
     if digest != sha256:
-        print(f"{url} has the SHA-256 {digest}, and {sha256} is expected: it is another file", file=sys.stderr)
+        print(f"{url} has the SHA-256 {digest}, not {sha256}: it is another file", file=sys.stderr)
         return 1
     new = Path(f"{target}.new")
     new.write_bytes(data)
@@ -46,7 +46,7 @@ def _transfer(name: str, version: str) -> tuple[str, bytes]:
         finder = command._build_package_finder(options, session)
         best = finder.find_best_candidate(name, SpecifierSet(f"=={version}")).best_candidate
         if best is None:
-            raise PipError("no index or directory that pip is configured with has it")
+            raise PipError("no index or directory in pip's configuration has it")
         answer = session.get(best.link.url_without_fragment, headers=HEADERS)
         answer.raise_for_status()
         return best.link.redacted_url, answer.content

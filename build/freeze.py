@@ -1,4 +1,4 @@
-"""Modules as a C table for the bootloader: those of our packages, and the encodings."""
+"""The modules that are compiled into the bootloader, as a C table: those of our packages, and the encodings."""
 
 import ast
 import encodings
@@ -12,7 +12,7 @@ from layout import ENCODINGS, PACKAGES
 
 
 def table(root: Path) -> str:
-    """Compile every module that is frozen and give the text of frozen_modules.h."""
+    """Compile every module that is frozen, and return the text of frozen_modules.h."""
     arrays, rows = [], []
     for number, (name, source, is_package) in enumerate(_modules(root)):
         filename = f"{name.replace('.', '/')}{'/__init__' if is_package else ''}.py"
@@ -25,12 +25,12 @@ def table(root: Path) -> str:
 
 
 def _modules(root: Path) -> Iterator[tuple[str, str, bool]]:
-    """Each module's name, source, and whether it is a package."""
+    """Yield the name and source of each module, and whether it is a package."""
     directory = Path(encodings.__path__[0])
     for name in ENCODINGS:
         yield f"encodings.{name}".removesuffix(".__init__"), (directory / f"{name}.py").read_text(), name == "__init__"
-    kept = {alias: name for alias, name in encodings.aliases.aliases.items() if name in ENCODINGS}
-    yield "encodings.aliases", f"aliases = {kept!r}\n", False
+    aliases = {alias: name for alias, name in encodings.aliases.aliases.items() if name in ENCODINGS}
+    yield "encodings.aliases", f"aliases = {aliases!r}\n", False
     for package in PACKAGES:
         _refuse_data(root / package)
         for file in sorted((root / package).rglob("*.py")):
@@ -62,7 +62,7 @@ def _without_types(source: str) -> ast.Module:
 
 
 def _refuse_data(package: Path) -> None:
-    """Refuse a package with data files: a frozen package has no directory, so they could not be read at run time."""
+    """Raise BuildError for a package with data files: a frozen package has no directory from which to read them."""
     data = [file for file in package.rglob("*") if file.is_file() and file.suffix not in (".py", ".pyc", ".typed")]
     if data:
-        raise BuildError(f"{data[0]} would not be found when frozen: make it a Python literal in a module")
+        raise BuildError(f"{data[0]} cannot be read from a frozen package: make it a literal in a Python module")

@@ -1,4 +1,4 @@
-"""What the built tree holds and where: data for the recipe, the build and its tests."""
+"""Content and paths of the built tree: constants for the recipe, the build and its tests."""
 
 import tomllib
 from pathlib import Path
@@ -7,19 +7,19 @@ from typing import NamedTuple
 CONTENTS = "opt/cni/bin/_sriov-bond"
 DOCUMENTS = "usr/share/doc/sriov-bond"
 
-# The bootloader fixes this name as the first entry of sys.path. Here it is a plain directory: CPython's importer reads
-# files of a directory in a tenth of the instructions that it needs for those of a zip.
+# The bootloader puts this name first into sys.path. Here it is a directory, not an archive: CPython imports from a directory
+# in a tenth of the instructions.
 LIBRARY = "base_library.zip"
 
 
 class Executable(NamedTuple):
     """One program of the tree.
 
-    :param path: where it is found, in the tree.
-    :param entry: the module whose ``main()`` gives the exit status.
-    :param short_lived: collect no garbage and leave by ``_exit``: tearing down the interpreter would cost a quarter of
-        a VERSION call.
-    :param behind_link: keep the program among the contents and put a link at ``path``, for a program that is no plugin.
+    :param path: its path in the tree.
+    :param entry: the module whose ``main()`` returns the exit status.
+    :param short_lived: no garbage collection, and end by ``_exit``: finalising the interpreter would take a quarter of the
+        time of a VERSION call.
+    :param behind_link: put the program into CONTENTS and a symbolic link at ``path``, for a program that is not a plugin.
     """
 
     path: str
@@ -36,7 +36,7 @@ _PROJECT = tomllib.loads((Path(__file__).resolve().parent.parent / "pyproject.to
 
 
 def _executable(path: str, *, short_lived: bool, behind_link: bool) -> Executable:
-    """Return a program; pyproject.toml says which module starts it."""
+    """Return a program; its entry is the one in pyproject.toml."""
     module, _, function = _PROJECT["scripts"][path.rpartition("/")[2]].partition(":")
     assert function == "main"
     return Executable(path, module, short_lived, behind_link)
@@ -48,7 +48,7 @@ EXECUTABLES = (
     _executable("usr/local/sbin/sriov-bondctl", short_lived=False, behind_link=True),
 )
 
-# Nothing of ours uses these, and each would bring much: libraries of megabytes, or rich's syntax colouring and Markdown.
+# Not used, and large: each needs libraries of megabytes, or is rich's syntax highlighting or Markdown.
 EXCLUDED = (
     "_bz2", "_codecs_cn", "_codecs_hk", "_codecs_iso2022", "_codecs_jp", "_codecs_kr", "_codecs_tw", "_curses",
     "_hashlib", "_lzma", "_multibytecodec", "_sqlite3", "_ssl", "_tkinter", "_uuid", "doctest", "email", "html", "http",
@@ -56,7 +56,7 @@ EXCLUDED = (
     "smtplib", "tkinter", "urllib.request", "xml", "xmlrpc",
 )  # fmt: skip
 
-# What sriov-bondctl imports late, and packages that read files of their own; PyInstaller's graph sees imports only.
+# Packages that sriov-bondctl imports late, and packages with data files: PyInstaller analyses imports only.
 LATE = ("jsonschema", "pyroute2", "rich")
 WITH_DATA = ("jsonschema_specifications",)
 

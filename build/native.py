@@ -1,4 +1,4 @@
-"""The two native parts that are built here: PyInstaller's bootloader and libpython, both from unchanged code."""
+"""The two native parts that are built: PyInstaller's bootloader and libpython, both from unmodified code."""
 
 import hashlib
 import platform
@@ -21,7 +21,7 @@ PACKAGES = "gcc libc6-dev binutils libpython3-dev zlib1g-dev libexpat1-dev"
 
 _X86 = ("-fcf-protection",) if platform.machine() == "x86_64" else ()
 _COMPILED = ("-O2", "-fstack-protector-strong", "-fstack-clash-protection", *_X86, "-D_FORTIFY_SOURCE=2")
-# The build id is said here because distributions' compilers differ in whether they make one, and of which kind.
+# The build id is explicit, because distributions' compilers differ in whether they write one, and of which kind.
 _LINKED = ("-Wl,-z,relro", "-Wl,-z,now", "-Wl,-z,defs", "-Wl,-z,noexecstack", "-Wl,--build-id=sha1", "-s")
 _DEFINED = ("NDEBUG", "_REENTRANT", "_DEFAULT_SOURCE", "_GNU_SOURCE")
 _FEATURES = ("STRNLEN", "STRNDUP", "WCSDUP", "MKDTEMP", "UNSETENV")
@@ -29,24 +29,25 @@ _STRICT = ("-std=gnu11", "-Wall", "-Wextra", "-Werror")
 
 
 def check_tools() -> None:
-    """Refuse an interpreter or a machine that cannot build, before anything is started.
+    """Check that tools and libraries are installed, before anything is started.
 
-    :raises BuildError: which packages are missing.
+    :raises BuildError: naming what is missing, and the packages to install.
     """
     missing = [tool for tool in NEEDED if shutil.which(tool) is None]
     if missing or not _archive().is_file() or len(bom.installed(*bom.DEBIAN)) < len(bom.DEBIAN):
-        what = " ".join(missing) or f"a library for {environment.INTERPRETER} ({_archive().name}, libexpat.a or libz.a)"
+        names = " ".join(missing) or f"a library for {environment.INTERPRETER} ({_archive().name}, libexpat.a or libz.a)"
         raise BuildError(
-            f"{what} is missing: build with Debian's own python3 in a virtual environment, after 'apt install {PACKAGES}'"
+            f"{names} is missing: build with Debian's own python3 in a virtual environment, after 'apt install {PACKAGES}'"
         )
 
 
 def bootloader(work: Path, sources: Path, run_path: bool) -> Path:
-    """Compile the bootloader of the pinned PyInstaller with our environment and our frozen modules linked in.
+    """Compile the bootloader of the pinned PyInstaller, and link bootloader_*.c into it.
 
-    :param sources: the directory of PyInstaller's sources, whose warnings are its own business; ours are errors.
-    :param run_path: let libraries look for others in our directory, for a libpython that does not do so itself. This
-        costs every start some system calls.
+    :param sources: the directory of PyInstaller's sources. They are compiled without warnings; in our own files a warning
+        is an error.
+    :param run_path: let libraries find others in our directory, for a libpython that has no such path itself. This costs
+        some system calls at every start.
     """
     objects = work / "objects"
     shutil.rmtree(objects, ignore_errors=True)
@@ -60,24 +61,25 @@ def bootloader(work: Path, sources: Path, run_path: bool) -> Path:
     target = work / "bootloader"
     command = ["gcc", "-pie", *_LINKED, "-o", str(target), *sorted(str(file) for file in objects.iterdir())]
     command += [f"-Wl,--wrap=pyi_{call}" for call in ("getenv", "setenv", "unsetenv", "pyconfig_preinit_python")]
-    if run_path:  # the old kind (not RUNPATH) serves all that the program loads
+    if run_path:  # RPATH, not RUNPATH: it applies to all libraries that the program loads
         command.append(f"-Wl,--disable-new-dtags,-rpath,$ORIGIN/{Path(CONTENTS).name}:$ORIGIN")
     environment.run([*command, "-l:libz.a", "-ldl"], log, "linking the bootloader")
     return target
 
 
 def libpython(work: Path) -> tuple[Path, bool]:
-    """Link Debian's position-independent libpython again, for a start that is faster and needs no LD_LIBRARY_PATH.
+    """Link libpython from Debian's position-independent archive, so that it starts faster and needs no LD_LIBRARY_PATH.
 
-    -Bsymbolic turns 12 000 symbol look-ups at every start into plain additions. expat and zlib go inside: two files
-    less to open. The old kind of run path (not RUNPATH) serves the extension modules too that libpython loads, so
-    that ``_ctypes`` finds our libffi.
+    With -Bsymbolic 12 000 symbol look-ups at every start become additions. expat and zlib are linked in, which saves
+    opening two files. The run path is an RPATH, not a RUNPATH: it then applies to the extension modules that libpython
+    loads, so that ``_ctypes`` finds the libffi of the tree.
 
-    Debian 13 has neither a libexpat.a that fits into a shared library nor all objects of its libpython (those of HACL
-    are not in the archive). -z defs lets the linker find that, and Debian's own libpython is taken.
+    On Debian 13 this cannot be linked: its libexpat.a is not position-independent, and its libpython archive lacks the
+    objects of HACL. With -z defs the linker reports the latter, and Debian's own libpython is used instead. Without it
+    the error would occur at run time.
 
     :return: the library, and whether it was linked here.
-    :raises BuildError: when Debian 12's parts cannot be linked, which is not expected.
+    :raises BuildError: when it cannot be linked on Debian 12.
     """
     soname = str(sysconfig.get_config_var("INSTSONAME"))
     target = work / f"libpython-{digest(_archive(), HERE / 'native.py')}" / soname
@@ -94,20 +96,20 @@ def libpython(work: Path) -> tuple[Path, bool]:
         debian = Path(str(sysconfig.get_config_var("LIBDIR")), soname)
         if sysconfig.get_python_version() == "3.11" or not debian.is_file():
             raise
-        print(f"build: {_archive().name} cannot be linked (see {log}): {debian} is taken, starts take longer")
+        print(f"build: {_archive().name} cannot be linked (see {log}): using {debian}, with which programs start more slowly")
         return debian, False
     return Path(f"{target}.new").rename(target), True
 
 
 def architecture() -> str:
-    """Return the machine's name as container software spells it."""
+    """Return the name of this machine's architecture in container software."""
     return {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
 
 
 def sources(work: Path, python: str) -> Path:
-    """Return the directory of the bootloader's sources, after fetching PyInstaller's source distribution by its hash.
+    """Return the directory of the bootloader's sources; download PyInstaller's source distribution if it is not cached.
 
-    :param python: the interpreter whose pip fetches it.
+    :param python: the interpreter whose pip downloads it.
     """
     archive = environment.cache() / f"pyinstaller-{PYINSTALLER}.tar.gz"
     if not archive.is_file() or hashlib.sha256(archive.read_bytes()).hexdigest() != SDIST_SHA256:
@@ -116,7 +118,7 @@ def sources(work: Path, python: str) -> Path:
     prefix = f"pyinstaller-{PYINSTALLER}/bootloader/src/"
     unpacked = work / "unpacked"
     shutil.rmtree(unpacked, ignore_errors=True)
-    with tarfile.open(archive) as packed:  # its hash is known: no need of a filter
+    with tarfile.open(archive) as packed:  # its hash is checked, so it needs no filter
         packed.extractall(unpacked, [member for member in packed if member.name.startswith(prefix)])
     return unpacked / prefix
 

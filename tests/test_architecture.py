@@ -172,8 +172,6 @@ WITHOUT_TESTS = {
     "it starts a program, whose process is tested: cni/test_process, test_startup, ipam": ("__main__", "ipam/__main__"),
     "it is a step of a call of the plugin, which is tested as a process and in the lab": ( "plugin/forward",
     ),
-    "it needs a NIC with VFs: lab": ("kernel/sriov", "kernel/sysfs"),
-    "it is a table that others use: kernel/test_bond, kernel/test_rtnetlink, network/test_schema": ("kernel/bond_options",),
     "it is a part of a call of the IPAM plugin: ipam/test_verbs": (
         "ipam/index", "ipam/ranges", "ipam/request", "ipam/reservations",
     ),
@@ -333,7 +331,7 @@ def test_error_codes_are_distinct_and_in_their_range() -> None:
 def test_ports_are_called_ports(path: Path) -> None:
     """The kernel's old terms for ports are used only as names of its attributes."""
     kernel_names = {
-        "IFLA_MASTER", "IFLA_INFO_SLAVE_DATA", "all_slaves_active", "packets_per_slave",
+        "IFLA_MASTER", "IFLA_INFO_SLAVE_DATA", "bond_enslave", "all_slaves_active", "packets_per_slave",
         "master", "_read_master",  # the field for IFLA_MASTER
     }  # fmt: skip
     text = path.read_text()

@@ -1,4 +1,4 @@
-"""In the place of the standard library's sqlite3, for the database of pyroute2's NDB is the only user of SQLite's library.
+"""Replaces the standard library's sqlite3, so that SQLite's library is not in the tree.
 
-pyroute2 imports it at its start. Nothing of ours uses NDB; who begins to removes this file.
+pyroute2 imports it when it is imported, but only its NDB uses it, and we do not use NDB. Remove this file to use NDB.
 """

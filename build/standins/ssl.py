@@ -1,17 +1,17 @@
-"""In the place of the standard library's ssl, for without TLS there is no need of OpenSSL's libraries in the tree.
+"""Replaces the standard library's ssl, so that OpenSSL's libraries are not in the tree.
 
-asyncio, and pyroute2 for a probe of TLS servers, import it at their start. Nothing of ours opens a TLS connection.
-These are the names that are used before one is opened.
+asyncio and pyroute2 (for its probe of TLS servers) import it when they are imported. We open no TLS connection. These are
+the names that are used before one is opened.
 """
 
 
 class SSLError(OSError):
-    """Raised by nothing."""
+    """Never raised."""
 
 
 class SSLWantReadError(SSLError):
-    """Raised by nothing."""
+    """Never raised."""
 
 
 class SSLSyscallError(SSLError):
-    """Raised by nothing."""
+    """Never raised."""

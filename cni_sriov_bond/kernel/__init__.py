@@ -1,1 +1,1 @@
-"""The kernel's side: netlink, namespaces, sysfs, VFs through their PFs, bonds. It knows no pool and no config."""
+"""The interface to the kernel: netlink, namespaces, sysfs, VFs and bonds. It uses no pool and no config."""

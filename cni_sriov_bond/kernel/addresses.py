@@ -1,4 +1,4 @@
-"""The delegate's answer on the bond: addresses, routes, and what the neighbours are told and asked."""
+"""The IPAM plugin's result on the bond: addresses and routes, their announcement, and which gateways answer."""
 
 from _socket import inet_ntop
 
@@ -13,14 +13,14 @@ if TYPE_CHECKING:
     from cni_sriov_bond.cni.result import IpConfig, Result, Route
     from cni_sriov_bond.kernel.netlink import Netlink
 
-# How long a gateway may take to answer before the bond is not made to depend on it, and how often it is asked.
+# How long a gateway may take to answer before the bond keeps carrier monitoring, and how often it is asked.
 GATEWAY_SECONDS = 1.0
-_GATEWAY_EVERY = 0.2
+_GATEWAY_INTERVAL = 0.2
 _TARGETS = {rtnetlink.AF_INET: "arp_ip_target", rtnetlink.AF_INET6: "ns_ip6_target"}
 
 
-def put(inside: "Netlink", target: Netns, link: Link, answer: "Result") -> list[str]:
-    """Set addresses and routes on a device that is up, and return which routes another device has.
+def configure(container: "Netlink", netns: Netns, link: Link, answer: "Result") -> list[str]:
+    """Add addresses and routes to a device that is up, and return a message for each route that another device has.
 
     Of two networks with a default route the first one's is used, as with the kernel's own tools.
 
@@ -28,33 +28,34 @@ def put(inside: "Netlink", target: Netns, link: Link, answer: "Result") -> list[
     """
     cidrs = [ip.address for ip in answer.ips]
     if any(cidr.family == rtnetlink.AF_INET6 for cidr in cidrs):
-        _allow_ipv6(target, link.name)
+        _allow_ipv6(netns, link.name)
     for cidr in cidrs:
-        inside.add_address(link, cidr.family, cidr.ip, cidr.prefix, cidr.text)
-    taken = []
+        container.add_address(link, cidr.family, cidr.ip, cidr.prefix, cidr.text)
+    messages = []
     for route in answer.routes:
         new = _route(link.index, route, answer.ips)
-        words = f"{route.dst.text} via {route.gw or 'the gateway'}"
-        if not inside.add_route(new, words):
-            owner = _owner(inside, new)
-            taken += [f"the route {words} is not added to {link.name}: {owner} has it already"] if owner else []
-    return taken
+        text = f"{route.dst.text} via {route.gw or 'the gateway'}"
+        if not container.add_route(new, text):
+            owner = _owner(container, new)
+            messages += [f"the route {text} is not added to {link.name}: {owner} already has it"] if owner else []
+    return messages
 
 
-def _owner(inside: "Netlink", new: NewRoute) -> str:
-    """Return the name of the device that has a route to the same network while the new route's has none, or ""."""
+def _owner(container: "Netlink", new: NewRoute) -> str:
+    """Return the name of the device that has a route to the same network, or "" if the new route's device has one too."""
     wanted = (new.family, new.dst if new.prefix else b"", new.prefix, new.table or RT_TABLE_MAIN)
-    have = [found.index for found in inside.routes() if (found.family, found.dst, found.prefix, found.table) == wanted]
-    if not have or new.index in have:
+    routes = container.routes()
+    indexes = [route.index for route in routes if (route.family, route.dst, route.prefix, route.table) == wanted]
+    if not indexes or new.index in indexes:
         return ""
-    # A blackhole, or a route over several devices, has none of its own: 0.
-    link = inside.link(index=have[0]) if have[0] else None
+    # A blackhole, and a route over several devices, have no device: index 0.
+    link = container.link(index=indexes[0]) if indexes[0] else None
     return link.name if link else "another route"
 
 
-def _allow_ipv6(target: Netns, ifname: str) -> None:
-    """Enable IPv6 on the bond, and keep its addresses when it goes down, as the reference plugins do (ipam_linux.go)."""
-    with Entered(target):
+def _allow_ipv6(netns: Netns, ifname: str) -> None:
+    """Enable IPv6 on the bond, and keep its addresses while it is down, as the reference plugins do (ipam_linux.go)."""
+    with Entered(netns):
         for key, value in (("disable_ipv6", "0"), ("keep_addr_on_down", "1")):
             try:
                 with open(f"/proc/sys/net/ipv6/conf/{ifname}/{key}", "w", encoding="ascii") as file:
@@ -66,10 +67,10 @@ def _allow_ipv6(target: Netns, ifname: str) -> None:
 
 
 def _route(index: int, route: "Route", ips: "list[IpConfig]") -> NewRoute:
-    to = route.dst
-    gateways = [ip.gateway for ip in ips if ip.gateway and family_of(ip.gateway) == to.family]
+    network = route.dst
+    gateways = [ip.gateway for ip in ips if ip.gateway and family_of(ip.gateway) == network.family]
     via = route.gw or (gateways[0] if gateways else "")
-    new = NewRoute(index, to.family, to.network, to.prefix, packed(via) if via else b"")
+    new = NewRoute(index, network.family, network.network, network.prefix, packed(via) if via else b"")
     for key in ("table", "priority", "mtu", "advmss", "scope"):
         value = getattr(route, key)
         if value is not None:
@@ -77,40 +78,40 @@ def _route(index: int, route: "Route", ips: "list[IpConfig]") -> NewRoute:
     return new
 
 
-def announce(target: Netns, ifname: str, mac: str, ips: "list[IpConfig]") -> None:
-    """Announce every address to the neighbours: ARP announcement and unsolicited neighbour advertisement."""
-    with Entered(target):
-        line = arp_nd.RawSocket(ifname, mac)
+def announce(netns: Netns, ifname: str, mac: str, ips: "list[IpConfig]") -> None:
+    """Announce every address to the link: ARP announcement, or unsolicited neighbour advertisement."""
+    with Entered(netns):
+        socket = arp_nd.RawSocket(ifname, mac)
     for ip in ips:
-        line.announce(ip.address.family, ip.address.ip)
-    line.close()
+        socket.announce(ip.address.family, ip.address.ip)
+    socket.close()
 
 
-def answering(
-    target: Netns, ifname: str, mac: str, ips: "list[IpConfig]", seconds: float = GATEWAY_SECONDS
+def answering_gateways(
+    netns: Netns, ifname: str, mac: str, ips: "list[IpConfig]", seconds: float = GATEWAY_SECONDS
 ) -> "dict[str, list[str]]":
-    """Return the gateways that answer on a device within ``seconds``, by the bonding option that would watch them."""
-    questions = [(ip.address.family, ip.address.ip, packed(ip.gateway)) for ip in ips if ip.gateway]
-    if not questions:
+    """Return the gateways that answer on a device within ``seconds``, by the bonding option that would monitor them."""
+    requests = [(ip.address.family, ip.address.ip, packed(ip.gateway)) for ip in ips if ip.gateway]
+    if not requests:
         return {}
-    with Entered(target):
-        line = arp_nd.RawSocket(ifname, mac)
-    heard = line.answered(questions, seconds, _GATEWAY_EVERY)
-    line.close()
+    with Entered(netns):
+        socket = arp_nd.RawSocket(ifname, mac)
+    answered = socket.answering(requests, seconds, _GATEWAY_INTERVAL)
+    socket.close()
     targets: dict[str, list[str]] = {}
-    for family, _, gateway in questions:
-        if gateway in heard:
+    for family, _, gateway in requests:
+        if gateway in answered:
             targets.setdefault(_TARGETS[family], []).append(inet_ntop(family, gateway))
     return targets
 
 
-def differences(inside: "Netlink", link: Link, ips: "list[IpConfig]", routes: "list[Route]") -> list[str]:
-    """Return which addresses and routes of a result a device has not; others that it has are nobody's business."""
-    have = {(present.family, present.ip, present.prefix) for present in inside.addresses() if present.index == link.index}
-    missing = [f"{link.name} does not have the address {ip.address.text}" for ip in ips if ip.address.key not in have]
-    known = {(present.family, present.dst, present.prefix) for present in inside.routes()}
+def differences(container: "Netlink", link: Link, ips: "list[IpConfig]", routes: "list[Route]") -> list[str]:
+    """Return which addresses and routes of a result are missing; additional ones are allowed."""
+    present = {(address.family, address.ip, address.prefix) for address in container.addresses() if address.index == link.index}
+    missing = [f"{link.name} does not have the address {ip.address.text}" for ip in ips if ip.address.key not in present]
+    networks = {(route.family, route.dst, route.prefix) for route in container.routes()}
     for route in routes:
-        to = route.dst
-        if (to.family, to.network if to.prefix else b"", to.prefix) not in known:
-            missing.append(f"the container has no route to {to.text}")
+        network = route.dst
+        if (network.family, network.network if network.prefix else b"", network.prefix) not in networks:
+            missing.append(f"the container has no route to {network.text}")
     return missing

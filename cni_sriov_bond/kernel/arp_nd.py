@@ -1,8 +1,9 @@
-"""Announce a new address to its neighbours, and ask a gateway whether it answers: ARP and neighbour discovery.
+"""Announcement of addresses, and detection of gateways that answer: ARP and IPv6 neighbour discovery on raw sockets.
 
-Raw frames: the kernel announces an address only when a device with that address comes up (net/ipv4/devinet.c, inetdev_event),
-and our bonds get theirs when they are up.
-Frames: RFC 826 and RFC 5227 (ARP announcement), RFC 4861 4.3 and 4.4 (neighbour solicitation and advertisement).
+The frames are built here, because the kernel announces an address only when its device comes up. A container's bond gets
+its addresses after that.
+
+Formats: RFC 826 and RFC 5227 (ARP announcement), RFC 4861 4.3 and 4.4 (neighbour solicitation and advertisement).
 """
 
 import _struct as struct
@@ -12,14 +13,16 @@ from time import monotonic
 
 from cni_sriov_bond.kernel.rtnetlink import AF_INET, mac_bytes
 
-_ARP, _IPV6, _ANY = 0x0806, 0x86DD, 3
+_ARP, _IPV6 = 0x0806, 0x86DD  # EtherTypes
+_ETH_P_ALL = 3
 _BROADCAST = b"\xff" * 6
 _ALL_NODES = bytes.fromhex("ff02" + "00" * 13 + "01")
 _ICMPV6, _SOLICITATION, _ADVERTISEMENT = 58, 135, 136
-_OVERRIDE = 0x20000000
+_OVERRIDE = 0x20000000  # flag of an advertisement: replace the MAC in the neighbour's cache
 
 
 def _arp(mac: bytes, sender: bytes, target: bytes) -> bytes:
+    """Return an ARP request; sender and target are IP addresses."""
     head = _BROADCAST + mac + struct.pack(">HHHBBH", _ARP, 1, 0x0800, 6, 4, 1)
     return head + mac + sender + bytes(6) + target
 
@@ -31,15 +34,17 @@ def _checksum(data: bytes) -> int:
     return ~total & 0xFFFF
 
 
-def _icmpv6(mac: bytes, source: bytes, to: bytes, body: bytes) -> bytes:
-    pseudo = source + to + struct.pack(">II", len(body), _ICMPV6)
-    body = body[:2] + struct.pack(">H", _checksum(pseudo + body)) + body[4:]
-    ethernet = b"\x33\x33" + to[-4:] + mac + struct.pack(">H", _IPV6)
-    return ethernet + struct.pack(">IHBB", 0x60000000, len(body), _ICMPV6, 255) + source + to + body
+def _icmpv6(mac: bytes, source: bytes, destination: bytes, body: bytes) -> bytes:
+    """Return an ICMPv6 frame to a multicast address."""
+    pseudo_header = source + destination + struct.pack(">II", len(body), _ICMPV6)
+    body = body[:2] + struct.pack(">H", _checksum(pseudo_header + body)) + body[4:]
+    ethernet = b"\x33\x33" + destination[-4:] + mac + struct.pack(">H", _IPV6)
+    # Hop limit 255: receivers discard neighbour discovery with any other (RFC 4861 7.1).
+    return ethernet + struct.pack(">IHBB", 0x60000000, len(body), _ICMPV6, 255) + source + destination + body
 
 
 def announcement(family: int, mac: str, ip: bytes) -> bytes:
-    """Return the frame that announces on the link who has an address now."""
+    """Return the frame that announces an address to every host on the link."""
     raw = mac_bytes(mac)
     if family == AF_INET:
         return _arp(raw, ip, ip)
@@ -48,8 +53,8 @@ def announcement(family: int, mac: str, ip: bytes) -> bytes:
     return _icmpv6(raw, ip, _ALL_NODES, body)
 
 
-def question(family: int, mac: str, source: bytes, target: bytes) -> bytes:
-    """Return the frame that asks who has an address."""
+def request(family: int, mac: str, source: bytes, target: bytes) -> bytes:
+    """Return the frame that asks for the MAC of an address: an ARP request or a neighbour solicitation."""
     raw = mac_bytes(mac)
     if family == AF_INET:
         return _arp(raw, source, target)
@@ -59,19 +64,21 @@ def question(family: int, mac: str, source: bytes, target: bytes) -> bytes:
     return _icmpv6(raw, source, group, body)
 
 
-def _answers(frame: bytes, family: int, target: bytes) -> bool:
+def _is_reply(frame: bytes, family: int, target: bytes) -> bool:
+    """Return whether a frame is the reply of an address; requests for it, also our own, are not."""
     if family == AF_INET:
         return frame[12:14] == b"\x08\x06" and frame[20:22] == b"\0\x02" and frame[28:32] == target
     return frame[12:14] == b"\x86\xdd" and frame[54:55] == bytes([_ADVERTISEMENT]) and frame[62:78] == target
 
 
 class RawSocket:
-    """A raw socket on one device; create it in the device's namespace."""
+    """A packet socket on one device. Create it in the device's network namespace; it can be used from any other."""
 
     def __init__(self, ifname: str, mac: str) -> None:
         self.mac = mac
+        # Protocol 0 until it is bound: with another the socket would receive the frames of all devices before that.
         self._socket = Socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0)
-        self._socket.bind((ifname, _ANY))
+        self._socket.bind((ifname, _ETH_P_ALL))
 
     def close(self) -> None:
         """Close the socket."""
@@ -82,23 +89,27 @@ class RawSocket:
         try:
             self._socket.send(announcement(family, self.mac, ip))
         except OSError:
-            pass  # ENETDOWN, ENOBUFS: as if the broadcast was lost
+            pass  # ENETDOWN, ENOBUFS: the announcement is lost, as any broadcast may be
 
-    def answered(self, questions: "list[tuple[int, bytes, bytes]]", seconds: float, every: float) -> set[bytes]:
-        """Ask for each (family, source, target) repeatedly, and return the targets that answered in time."""
-        waiting = {target: (family, source) for family, source, target in questions}
+    def answering(self, requests: "list[tuple[int, bytes, bytes]]", seconds: float, interval: float) -> set[bytes]:
+        """Return the targets that reply within ``seconds``; those that have not are asked again every ``interval``.
+
+        :param requests: family, source address and target address of each.
+        """
+        waiting = {target: (family, source) for family, source, target in requests}
         answered: set[bytes] = set()
         deadline = monotonic() + seconds
         while waiting and monotonic() < deadline:
             for target, (family, source) in waiting.items():
                 try:
-                    self._socket.send(question(family, self.mac, source, target))
+                    self._socket.send(request(family, self.mac, source, target))
                 except OSError:
-                    pass  # as above; the next round asks again
-            answered |= self._listen(waiting, min(deadline, monotonic() + every))
+                    pass  # as above; it is sent again after the interval
+            answered |= self._receive(waiting, min(deadline, monotonic() + interval))
         return answered
 
-    def _listen(self, waiting: "dict[bytes, tuple[int, bytes]]", until: float) -> set[bytes]:
+    def _receive(self, waiting: "dict[bytes, tuple[int, bytes]]", until: float) -> set[bytes]:
+        """Receive until a point in time; remove the targets that replied from ``waiting`` and return them."""
         answered = set()
         while waiting and (left := until - monotonic()) > 0:
             self._socket.settimeout(left)
@@ -107,7 +118,7 @@ class RawSocket:
             except OSError:
                 break  # timeout, or the device went down
             for target, (family, _) in list(waiting.items()):
-                if _answers(frame, family, target):
+                if _is_reply(frame, family, target):
                     answered.add(target)
                     del waiting[target]
         return answered

@@ -1,4 +1,4 @@
-"""The bond in the container: make it, give it its ports, watch its links, compare it with what was asked."""
+"""The bond in the container: create it, add its ports, select its link monitor, compare it with what was requested."""
 
 from errno import EEXIST
 
@@ -22,15 +22,20 @@ if TYPE_CHECKING:
     from cni_sriov_bond.kernel.netlink import Netlink
     from cni_sriov_bond.ports import Port
 
-# Drivers of VFs whose carrier follows their PF's cable, by their sources in Linux 6.12: ixgbevf asks the PF's link register
+# Drivers of VFs whose carrier follows their PF's cable, by their sources in Linux 6.12: ixgbevf reads the PF's link register
 # (vf.c, ixgbevf_check_mac_link_vf), iavf gets VIRTCHNL_EVENT_LINK_CHANGE, mlx5 follows its vport's admin state ("auto"),
-# bnxt_en gets the PF's link by firmware event. igbvf does not: see docs/operations.md, "Link monitoring".
+# bnxt_en gets the PF's link by firmware event. igbvf's does not: see docs/operations.md, "Link monitoring".
 DRIVERS_WITH_CARRIER = ("ixgbevf", "iavf", "mlx5_core", "bnxt_en")
-_PATH_INTERVAL = 200  # ms; a dead path is noticed after arp_missed_max (2) of them
+_PATH_INTERVAL = 200  # ms; a failed path is detected after arp_missed_max (2) intervals
 
 
 class Expected:
-    """What a bond should be: ``mtu`` None where that was not said, its ports' PCI addresses, and that of the primary, or ""."""
+    """The expected state of a bond.
+
+    :param mtu: its MTU, None if none was requested.
+    :param ports: the PCI addresses of its ports.
+    :param primary: the PCI address of its primary port, or "".
+    """
 
     __slots__ = ("mac", "mtu", "name", "options", "ports", "primary")
 
@@ -45,110 +50,116 @@ class Expected:
         self.primary = primary
 
 
-def make(inside: "Netlink", name: str, mac: str, options: "BondOptions") -> Link:
-    """Make the bond under its final name, down and without ports.
+def create(container: "Netlink", name: str, mac: str, options: "BondOptions") -> Link:
+    """Create the bond in the container under its final name, down and without ports, and return it.
 
-    Before its ports come: nerdctl shows the first link that is up, and the bond so gets the lower index.
+    A bond cannot be created in the host and moved: the kernel refuses with EINVAL (bond_main.c, bond_setup: a bond is bound
+    to its namespace). It is created before its ports arrive, so that it has the lowest index: nerdctl shows the first link
+    that is up.
 
     :raises CniError: NAME_TAKEN when the container has a device of that name.
     """
     try:
-        inside.add_bond(name, mac, encode(options))
+        container.add_bond(name, mac, encode(options))
     except KernelError as refused:
         if refused.errno == EEXIST:
             raise CniError(NAME_TAKEN, f"the container has a device {name} already") from None
         raise
-    link = inside.link(name)
+    link = container.link(name)
     if link is None:
-        raise CniError(NAME_TAKEN, f"the bond {name} vanished from {inside.namespace} while it was made")
+        raise CniError(NAME_TAKEN, f"the bond {name} disappeared from {container.namespace} while it was created")
     return link
 
 
-def ports(inside: "Netlink", wanted: "list[Port]") -> "dict[str, Link]":
-    """Return the VFs that are in a namespace, by PCI address, whatever their names are there."""
+def find_ports(container: "Netlink", wanted: "list[Port]") -> "dict[str, Link]":
+    """Return the VFs that are in the container, by PCI address, under any name and in any bond."""
     addresses = {port.address for port in wanted}
-    return {link.parent: link for link in inside.links() if link.parent in addresses}
+    return {link.parent: link for link in container.links() if link.parent in addresses}
 
 
-def add_ports(inside: "Netlink", bond: Link, members: "list[Link]") -> None:
-    """Add the ports.
+def add_ports(container: "Netlink", bond: Link, members: "list[Link]") -> None:
+    """Add ports to the bond. They are down: kernels refuse a port that is up (bond_main.c, bond_enslave).
 
-    :raises KernelError: naming the port; EBUSY when something else holds it, such as a macvlan.
+    :raises KernelError: naming the port; EBUSY when something else uses it, such as a macvlan.
     """
     for member in members:
-        inside.set_port(member, bond)
+        container.set_port(member, bond)
 
 
-def start(inside: "Netlink", bond: Link, mtu: int | None, primary: Link | None = None) -> None:
-    """Set the MTU of a bond and its ports and bring it up, which brings its ports up.
+def bring_up(container: "Netlink", bond: Link, mtu: int | None, primary: Link | None = None) -> None:
+    """Set the primary and the MTU of a bond that has its ports, and bring it up.
+
+    The MTU is set after the ports are added, because the bond sets it on each of them (bond_main.c, bond_change_mtu).
+    bond_enslave has brought the ports up.
 
     :param primary: the port to prefer.
-    :raises KernelError: what the kernel refused.
+    :raises KernelError: when the kernel refuses one of these.
     """
     if primary is not None:
-        inside.change_bond(bond.index, encode({"primary": primary.index}), f"make {primary.name} the primary of {bond.name}")
+        action = f"set the primary of {bond.name} to {primary.name}"
+        container.change_bond(bond.index, encode({"primary": primary.index}), action)
     if mtu is not None and mtu != bond.mtu:
-        inside.set_mtu(bond, mtu)
-    inside.set_up(bond, True)
+        container.set_mtu(bond, mtu)
+    container.set_up(bond, True)
 
 
 def differences(bond: Link | None, members: "list[Link]", expected: Expected) -> list[str]:
-    """Return what of a bond is not as expected, one clause each.
+    """Return how a bond differs from what is expected, one clause each.
 
-    :param members: every device of the namespace that is a port of something.
+    :param members: every device of the namespace, of which some are ports of the bond.
     """
     if bond is None:
         return [f"the bond {expected.name} is gone"]
     if bond.kind != "bond":
         return [f"{expected.name} is a {bond.kind or 'NIC'}, not a bond"]
-    found = [] if bond.up else [f"{bond.name} is down"]
+    clauses = [] if bond.up else [f"{bond.name} is down"]
     if bond.mac != expected.mac:
-        found.append(f"{bond.name} has the MAC {bond.mac}, not {expected.mac}")
+        clauses.append(f"{bond.name} has the MAC {bond.mac}, not {expected.mac}")
     if expected.mtu is not None and bond.mtu != expected.mtu:
-        found.append(f"{bond.name} has the MTU {bond.mtu}, not {expected.mtu}")
+        clauses.append(f"{bond.name} has the MTU {bond.mtu}, not {expected.mtu}")
     present = decode(bond.bond_data)
     for name, value in expected.options.items():
         if present.get(name) != value:
-            found.append(f"{bond.name} has {name} {words(name, present.get(name))}, not {words(name, value)}")
+            clauses.append(f"{bond.name} has {name} {words(name, present.get(name))}, not {words(name, value)}")
     if expected.primary:
-        found += _primary_differences(bond, members, expected.primary, number_of(present, "primary"))
-    return found + _port_differences(bond, members, expected.ports)
+        clauses += _primary_differences(bond, members, expected.primary, number_of(present, "primary"))
+    return clauses + _port_differences(bond, members, expected.ports)
 
 
-def _primary_differences(bond: Link, members: "list[Link]", wanted: str, index: int) -> list[str]:
+def _primary_differences(bond: Link, members: "list[Link]", expected: str, index: int) -> list[str]:
     names = {member.index: member.parent or member.name for member in members}
-    found = names.get(index) if index else None
-    return [] if found == wanted else [f"{bond.name} has the primary {found or 'none'}, not {wanted}"]
+    present = names.get(index) if index else None
+    return [] if present == expected else [f"{bond.name} has the primary {present or 'none'}, not {expected}"]
 
 
-def _port_differences(bond: Link, members: "list[Link]", wanted: "list[str]") -> list[str]:
-    found = []
-    mine = {member.parent or member.name: member for member in members if member.master == bond.index}
-    for pci in wanted:
-        if pci not in mine:
-            found.append(f"the VF {pci} is not a port of {bond.name}")
-        elif not mine[pci].up:
-            found.append(f"the port {mine[pci].name} is down")
-    found += [f"{mine[one].name} is a port of {bond.name} and should not be" for one in mine if one not in wanted]
-    return found
+def _port_differences(bond: Link, members: "list[Link]", expected: "list[str]") -> list[str]:
+    clauses = []
+    ports = {member.parent or member.name: member for member in members if member.master == bond.index}
+    for address in expected:
+        if address not in ports:
+            clauses.append(f"the VF {address} is not a port of {bond.name}")
+        elif not ports[address].up:
+            clauses.append(f"the port {ports[address].name} is down")
+    clauses += [f"{port.name} is a port of {bond.name} and should not be" for key, port in ports.items() if key not in expected]
+    return clauses
 
 
-def wants_path(asked: "BondOptions", choice: str, drivers: list[str]) -> bool:
-    """Return whether the bond should monitor its path rather than its carrier.
+def selects_path_monitor(options: "BondOptions", choice: str, drivers: list[str]) -> bool:
+    """Return whether the bond should monitor its path rather than carrier.
 
-    :param asked: the bond options of the config; explicit ``miimon`` or ``arp_interval`` win over any choice.
-    :param choice: ``mii``, ``arp`` or ``auto``: carrier where every VF's driver passes its PF's cable on, else the path.
+    :param options: the bond options of the config; an explicit ``miimon`` or ``arp_interval`` takes precedence.
+    :param choice: ``mii``, ``arp`` or ``auto``: carrier if every VF's driver reports its PF's cable, else the path.
     """
-    if "miimon" in asked or "arp_interval" in asked or choice == "mii":
+    if "miimon" in options or "arp_interval" in options or choice == "mii":
         return False
-    if any(name in asked for name in DELAYS):
-        return False  # they delay what carrier says
-    if mode_of(asked) in MODES_WITHOUT_ARP_MONITOR:
+    if any(name in options for name in DELAYS):
+        return False  # they need miimon
+    if mode_of(options) in MODES_WITHOUT_ARP_MONITOR:
         return False
     return choice == "arp" or not all(name in DRIVERS_WITH_CARRIER for name in drivers)
 
 
-def path_monitor(asked: "BondOptions", targets: "dict[str, list[str]]") -> "BondOptions":
-    """Return the options that make a bond watch the path to its gateways; targets of the config win."""
-    own = {name: targets_of(asked, name) for name in TARGETS if name in asked}
-    return {"miimon": 0, "arp_interval": _PATH_INTERVAL, **targets, **own}
+def path_monitor_options(options: "BondOptions", targets: "dict[str, list[str]]") -> "BondOptions":
+    """Return the options with which a bond monitors the path to its gateways; targets in the config take precedence."""
+    configured = {name: targets_of(options, name) for name in TARGETS if name in options}
+    return {"miimon": 0, "arp_interval": _PATH_INTERVAL, **targets, **configured}

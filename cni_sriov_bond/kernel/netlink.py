@@ -1,6 +1,7 @@
-"""The plugin's only rtnetlink socket: typed calls on links, VFs, addresses and routes of one network namespace.
+"""The plugin's only rtnetlink socket: typed requests on links, VFs, addresses and routes of one network namespace.
 
-A socket belongs to the namespace in which it was created, whatever the thread does later (net/core/sock.c, sk_alloc).
+A socket belongs to the namespace in which it was created, also after the thread has left it. So it is created in the
+container's namespace and used from the host's.
 """
 
 import posix as os  # os itself costs an ADD 4 million instructions
@@ -13,17 +14,19 @@ from cni_sriov_bond.errors import KernelError
 from cni_sriov_bond.kernel import rtnetlink
 from cni_sriov_bond.kernel.objects import Address, Link, NewRoute, Route
 
-# uapi/linux/netlink.h: extended acknowledgements, and no copy of the request in an error.
+# uapi/linux/netlink.h. With NETLINK_CAP_ACK an error does not repeat the request, so with NETLINK_EXT_ACK its attributes are
+# at a fixed offset: after errno (4 bytes) and the header of the request (16).
 _SOL_NETLINK, _CAP_ACK, _EXT_ACK = 270, 10, 11
-_NLMSGERR_ATTR_MSG = 1
-_INTERRUPTED_DUMPS = 5
+_NLMSG_ERROR, _NLMSG_DONE = 2, 3
+_ERROR_ATTRIBUTES, _ERROR_TEXT = 20, 1
+_DUMP_RETRIES = 5
 _CARRIER_POLL = 0.01
 
 
 class Netlink:
     """One rtnetlink socket.
 
-    :param namespace: what errors call this namespace, e.g. "the host" or "/run/netns/c1".
+    :param namespace: the text for its namespace in errors, e.g. "the host" or "/run/netns/c1".
     :raises OSError: when no socket can be created.
     """
 
@@ -42,7 +45,7 @@ class Netlink:
     # -- links
 
     def link(self, name: str = "", index: int = 0, vfs: bool = False) -> Link | None:
-        """Return one device, with its VFs if ``vfs``, or None when there is no such device."""
+        """Return one device, with its VFs if requested, or None if there is no such device."""
         try:
             bodies = self._ask(rtnetlink.RTM_GETLINK, 0, rtnetlink.get_link_body(index, name, vfs), f"show {name or index}")
         except KernelError as refused:
@@ -56,9 +59,9 @@ class Netlink:
         return [rtnetlink.parse_link(body) for body in self._dump(rtnetlink.RTM_GETLINK, rtnetlink.get_link_body())]
 
     def add_bond(self, name: str, mac: str, options: bytes) -> None:
-        """Create a bond, down, with this name and MAC.
+        """Create a bond with this name and MAC; it is down.
 
-        :raises KernelError: EEXIST when the name is taken, EINVAL for options that do not go together.
+        :raises KernelError: EEXIST when the name is taken, EINVAL for options that exclude each other.
         """
         flags = rtnetlink.NLM_CREATE | rtnetlink.NLM_EXCL | rtnetlink.NLM_ACK
         self._ask(rtnetlink.RTM_NEWLINK, flags, rtnetlink.bond_body(name, mac, options), f"create the bond {name}")
@@ -68,7 +71,7 @@ class Netlink:
         self._ask(rtnetlink.RTM_NEWLINK, rtnetlink.NLM_ACK, rtnetlink.bond_change_body(index, options), action)
 
     def delete_link(self, link: Link) -> None:
-        """Delete a software device; one that is gone already is no error."""
+        """Delete a software device; one that no longer exists is no error."""
         try:
             self._ask(rtnetlink.RTM_DELLINK, rtnetlink.NLM_ACK, rtnetlink.link_body(link.index), f"delete {link.name}")
         except KernelError as refused:
@@ -81,7 +84,7 @@ class Netlink:
 
     def clear_promisc(self, link: Link) -> None:
         """Clear IFF_PROMISC and IFF_ALLMULTI."""
-        self._set(rtnetlink.clear_promisc_body(link.index), f"clear the promiscuous mode of {link.name}")
+        self._set(rtnetlink.clear_promisc_body(link.index), f"clear promiscuous mode of {link.name}")
 
     def set_mtu(self, link: Link, mtu: int) -> None:
         """Set the MTU, in bytes."""
@@ -93,45 +96,53 @@ class Netlink:
         self._set(body, f"set the MAC {mac} on {link.name}")
 
     def set_name(self, link: Link, name: str) -> None:
-        """Rename a device that is down."""
+        """Rename a device that is down; kernels before 6.2 refuse it while up (net/core/dev.c, dev_change_name)."""
         self._set(rtnetlink.link_body(link.index, rtnetlink.text(rtnetlink.IFLA_IFNAME, name)), f"rename {link.name} to {name}")
 
     def set_port(self, port: Link, bond: Link | None) -> None:
-        """Make a device a port of a bond, or of no bond."""
+        """Add a device to a bond, or remove it from its bond when ``bond`` is None."""
         index = bond.index if bond else 0
         action = f"add {port.name} to the bond {bond.name}" if bond else f"remove {port.name} from its bond"
         self._set(rtnetlink.link_body(port.index, rtnetlink.u32(rtnetlink.IFLA_MASTER, index)), action)
 
-    def move(self, link: Link, netns_fd: int, to: str, name: str = "") -> None:
+    def move(self, link: Link, netns_fd: int, target: str, name: str = "") -> None:
         """Move a device to another namespace.
 
-        :param name: what it is called there, e.g. "vf%d" for the first free number; its own name when empty.
-        :raises KernelError: EEXIST when the name is taken there.
+        With a name in the same request the kernel moves first and renames in the target (net/core/rtnetlink.c, do_setlink), so
+        udev and NetworkManager of the host see no rename.
+
+        :param target: the text for that namespace in errors.
+        :param name: its name there, e.g. "vf%d" for a free number; if empty it keeps its own.
+        :raises KernelError: EEXIST when the name, or an altname that it still has, exists there.
         """
         parts = [rtnetlink.text(rtnetlink.IFLA_IFNAME, name)] if name else []
         parts.append(rtnetlink.u32(rtnetlink.IFLA_NET_NS_FD, netns_fd))
-        self._set(rtnetlink.link_body(link.index, *parts), f"move {link.name} to {to}")
+        self._set(rtnetlink.link_body(link.index, *parts), f"move {link.name} to {target}")
 
     def drop_altnames(self, link: Link) -> None:
-        """Remove every alternative name of a device."""
+        """Remove every altname of a device.
+
+        Before a move, because altnames move with the device, and one that exists in the target makes the move fail with EEXIST
+        (net/core/dev.c, __dev_change_net_namespace). Each in a request of its own: another process may have removed some.
+        """
         for name in link.altnames:
             body = rtnetlink.drop_altname_body(link.index, name)
             try:
-                self._ask(rtnetlink.RTM_DELLINKPROP, rtnetlink.NLM_ACK, body, f"remove the alternative name {name}")
+                self._ask(rtnetlink.RTM_DELLINKPROP, rtnetlink.NLM_ACK, body, f"remove the altname {name} of {link.name}")
             except KernelError as refused:
                 if refused.errno != ENOENT:
                     raise
 
-    def set_vf(self, pf: Link, vf: int, setting: bytes, what: str) -> None:
+    def set_vf(self, pf: Link, vf: int, setting: bytes, text: str) -> None:
         """Change one setting of a VF through its PF.
 
-        :param setting: what ``rtnetlink.vf_mac`` and its like give.
-        :param what: the setting as an error names it, e.g. "the VLAN 100".
+        :param setting: what ``rtnetlink.vf_mac`` and the like return.
+        :param text: the setting in an error, e.g. "the VLAN 100".
         """
-        self._set(rtnetlink.vf_body(pf.index, setting), f"set {what} on VF {vf} through {pf.name}")
+        self._set(rtnetlink.vf_body(pf.index, setting), f"set {text} on VF {vf} through {pf.name}")
 
     def wait_for_carrier(self, name: str, seconds: float) -> bool:
-        """Wait until a device has carrier, and return whether it got it in time."""
+        """Wait until a device has carrier, and return whether it has it in time."""
         deadline = monotonic() + seconds
         link = self.link(name)
         while link is not None and not link.carrier:
@@ -144,7 +155,7 @@ class Netlink:
     # -- addresses and routes
 
     def add_address(self, link: Link, family: int, ip: bytes, prefix: int, text: str) -> None:
-        """Add an IP address; ``text`` is the address as an error names it."""
+        """Add an IP address; ``text`` is the address in an error."""
         body = rtnetlink.address_body(link.index, family, ip, prefix)
         flags = rtnetlink.NLM_CREATE | rtnetlink.NLM_EXCL | rtnetlink.NLM_ACK
         self._ask(rtnetlink.RTM_NEWADDR, flags, body, f"add the address {text} to {link.name}")
@@ -155,9 +166,12 @@ class Netlink:
         return [rtnetlink.parse_address(body) for body in bodies]
 
     def add_route(self, route: NewRoute, text: str) -> bool:
-        """Add a route, and return whether it was added; an existing route to the same network is no error.
+        """Add a route, and return whether it was added; False if there is one to the same network.
 
-        :param text: the route as an error names it.
+        IPv4 with NLM_F_EXCL compares network, table and priority, but not the device (fib_trie.c, fib_table_insert): the
+        existing route may be on another.
+
+        :param text: the route in an error.
         """
         flags = rtnetlink.NLM_CREATE | rtnetlink.NLM_EXCL | rtnetlink.NLM_ACK
         try:
@@ -169,18 +183,27 @@ class Netlink:
         return True
 
     def routes(self) -> list[Route]:
-        """Return every route of the namespace, of all tables."""
+        """Return every route of the namespace, in all tables."""
         bodies = self._dump(rtnetlink.RTM_GETROUTE, rtnetlink.dump_body(rtnetlink.RTM_GETROUTE))
         return [rtnetlink.parse_route(body) for body in bodies]
 
-    # -- the exchange
+    # -- requests and answers
 
     def _set(self, body: bytes, action: str) -> None:
+        """Change one thing of a device.
+
+        One thing a request, because the kernel applies attributes one after the other and does not undo the first when the
+        second fails (net/core/rtnetlink.c, do_setlink), and its errno does not tell which failed.
+        """
         self._ask(rtnetlink.RTM_SETLINK, rtnetlink.NLM_ACK, body, action)
 
     def _dump(self, kind: int, body: bytes) -> list[bytes]:
-        """Dump; repeat when the list changed meanwhile, since entries may be missing then (NLM_F_DUMP_INTR)."""
-        for _ in range(_INTERRUPTED_DUMPS):
+        """Return the bodies of a list; ask again if it changed while the kernel wrote it.
+
+        A list of several datagrams is written without a lock in between. The kernel flags one that changed meanwhile
+        (NLM_F_DUMP_INTR; include/net/netlink.h, nl_dump_check_consistent): entries may be missing or occur twice.
+        """
+        for _ in range(_DUMP_RETRIES):
             try:
                 return self._ask(kind, rtnetlink.NLM_DUMP, body, "list")
             except KernelError as interrupted:
@@ -191,7 +214,7 @@ class Netlink:
     def _ask(self, kind: int, flags: int, body: bytes, action: str) -> list[bytes]:
         """Send one request and return the bodies of its answer.
 
-        :raises KernelError: with the errno of the answer, or of the socket when there is no answer.
+        :raises KernelError: with the errno of the answer, or of the socket if there is no answer.
         """
         self._sequence += 1
         try:
@@ -201,34 +224,33 @@ class Netlink:
             raise KernelError(failed.errno or 0, f"cannot {action} in {self.namespace}: {failed.strerror or failed}") from None
 
     def _answer(self, flags: int, action: str) -> list[bytes]:
-        answer: list[bytes] = []
+        bodies: list[bytes] = []
         interrupted = False
         while True:
-            for reply, reply_flags, sequence, part in rtnetlink.messages(self._receive()):
+            for kind, reply_flags, sequence, body in rtnetlink.messages(self._receive()):
                 if sequence != self._sequence:
-                    continue
+                    continue  # left unread by an earlier request that failed
                 interrupted = interrupted or bool(reply_flags & rtnetlink.NLM_DUMP_INTR)
-                if reply == 2:
-                    self._check(part, action)
-                    return answer
-                if reply == 3:
+                if kind == _NLMSG_ERROR:  # also an acknowledgement, with errno 0
+                    self._check(body, action)
+                    return bodies
+                if kind == _NLMSG_DONE:
                     if interrupted:
                         raise KernelError(EINTR, f"the list changed while it was read in {self.namespace}")
-                    return answer
-                answer.append(part)
+                    return bodies
+                bodies.append(body)
                 if not flags & (rtnetlink.NLM_DUMP | rtnetlink.NLM_ACK):
-                    return answer
+                    return bodies
 
     def _check(self, error: bytes, action: str) -> None:
         number = -int.from_bytes(error[:4], "little", signed=True)
         if number:
-            message = (
-                dict(rtnetlink.attributes(error, 20)).get(_NLMSGERR_ATTR_MSG, b"").rstrip(b"\0").decode("utf-8", "replace")
-            )
-            reason = f"{os.strerror(number)} ({message})" if message else os.strerror(number)
+            attributes = dict(rtnetlink.attributes(error, _ERROR_ATTRIBUTES))
+            text = attributes.get(_ERROR_TEXT, b"").rstrip(b"\0").decode("utf-8", "replace")
+            reason = f"{os.strerror(number)} ({text})" if text else os.strerror(number)
             raise KernelError(number, f"cannot {action} in {self.namespace}: {reason}")
 
     def _receive(self) -> bytes:
-        """Read one datagram. Its size is requested first: a PF with many VFs is larger than any fixed buffer."""
+        """Return one complete datagram. Its size is read first, because that of a PF with many VFs cannot be estimated."""
         size = self._socket.recv_into(bytearray(1), 1, MSG_PEEK | MSG_TRUNC)
         return self._socket.recv(max(size, 4096))

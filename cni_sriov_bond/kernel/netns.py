@@ -1,4 +1,4 @@
-"""A network namespace as a value: open, verify, identify, enter and leave."""
+"""A network namespace as a value: open, check, compare, enter and leave."""
 
 import posix as os  # os itself costs an ADD 4 million instructions
 from errno import EIO, EMFILE, ENFILE, ENOENT, ENOMEM, ENOTDIR
@@ -14,11 +14,12 @@ if TYPE_CHECKING:
 _CLONE_NEWNET = 0x40000000
 _NS_GET_NSTYPE = 0xB703  # ioctl_ns(2)
 _OWN = "/proc/self/ns/net"
+# Failures to open a path that do not mean that there is no namespace.
 _CANNOT_OPEN = (EIO, EMFILE, ENFILE, ENOMEM)
 
 
 class Netns:
-    """An open namespace; device and inode identify it as long as it exists."""
+    """An open namespace. Device and inode identify it while it exists; the kernel reuses the inodes of deleted ones."""
 
     __slots__ = ("dev", "fd", "ino", "path")
 
@@ -39,21 +40,21 @@ class Netns:
 
 
 def own() -> Netns:
-    """Return the namespace of this process."""
+    """Return the namespace that this process runs in."""
     return Netns(_OWN, os.open(_OWN, os.O_RDONLY | os.O_CLOEXEC))
 
 
 def find(path: str) -> Netns | None:
-    """Return the namespace at a path, or None when there is none: no path, or a file of another kind.
+    """Return the namespace at a path, or None if there is none: the path does not exist, or is a file of another kind.
 
-    Not only a missing path: after ``docker rm -f`` an ordinary file stays there for a while.
+    After ``docker rm -f`` an ordinary file remains at the path for a while.
 
     :raises CniError: IO_FAILURE when the path cannot be opened, which does not mean that there is none.
     """
     if not path:
         return None
     try:
-        # O_NONBLOCK: opening a FIFO at that path would block.
+        # O_NONBLOCK: without it, opening a FIFO waits for a writer.
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError as failed:
         if failed.errno in _CANNOT_OPEN:
@@ -65,7 +66,7 @@ def find(path: str) -> Netns | None:
         if ioctl(fd, _NS_GET_NSTYPE) == _CLONE_NEWNET:
             return Netns(path, fd)
     except OSError:
-        pass  # ENOTTY: the file is not a namespace
+        pass  # ENOTTY: not a namespace
     os.close(fd)
     return None
 
@@ -73,10 +74,10 @@ def find(path: str) -> Netns | None:
 def require(path: str) -> Netns:
     """Return the namespace at a path.
 
-    :raises CniError: INVALID_NETNS when there is none, it is no network namespace, or it is our own.
+    :raises CniError: INVALID_NETNS when there is none, it is not a network namespace, or this process runs in it.
     """
-    found = find(path)
-    if found is None:
+    netns = find(path)
+    if netns is None:
         try:
             os.stat(path)
         except OSError as missing:
@@ -84,15 +85,15 @@ def require(path: str) -> Netns:
                 raise CniError(INVALID_NETNS, f"CNI_NETNS {path!r} does not exist; start the container first") from None
             raise CniError(INVALID_NETNS, f"cannot open CNI_NETNS {path!r}: {missing.strerror}") from None
         except ValueError:
-            raise CniError(INVALID_NETNS, f"CNI_NETNS {path!r} is no path") from None
+            raise CniError(INVALID_NETNS, f"CNI_NETNS {path!r} is not a path") from None
         raise CniError(INVALID_NETNS, f"CNI_NETNS {path!r} is not a network namespace")
-    here = own()
-    mine = here.same(found)
-    here.close()
-    if mine:
-        found.close()
+    current = own()
+    is_own = current.same(netns)
+    current.close()
+    if is_own:
+        netns.close()
         raise CniError(INVALID_NETNS, f"CNI_NETNS {path!r} is the namespace of the plugin itself; pass the container's")
-    return found
+    return netns
 
 
 def open_netlink(namespace: Netns) -> Netlink:
@@ -102,42 +103,45 @@ def open_netlink(namespace: Netns) -> Netlink:
 
 
 class Entered:
-    """``with Entered(netns):`` runs the block in a namespace and returns to the old one however the block ends."""
+    """``with Entered(netns):`` runs the block in a namespace, and returns to the present one however the block ends.
 
-    __slots__ = ("_back", "_target")
+    setns() moves the calling thread only. The plugin has no other thread.
+    """
+
+    __slots__ = ("_previous", "_target")
 
     def __init__(self, target: Netns) -> None:
         self._target = target
 
     def __enter__(self) -> Netns:
-        self._back = own()
+        self._previous = own()
         _setns(self._target)
         return self._target
 
     def __exit__(self, *_: object) -> None:
         try:
-            _setns(self._back)
+            _setns(self._previous)
         finally:
-            self._back.close()
+            self._previous.close()
 
 
 class Temporary:
-    """``with Temporary() as netns:`` is a new namespace that no other process sees; the block runs in the old one.
+    """``with Temporary() as netns:`` creates a namespace without a name or a process; the block runs in the present one.
 
-    When the process ends, the kernel moves NICs that are left in it to the initial namespace (net/core/dev.c,
-    default_device_exit_net).
+    The file descriptor keeps it. If the process is killed, the kernel deletes the namespace and moves the NICs in it to
+    the initial namespace (net/core/dev.c, default_device_exit_net).
     """
 
     __slots__ = ("_netns",)
 
     def __enter__(self) -> Netns:
-        back = own()
+        previous = own()
         try:
             _call("unshare", _CLONE_NEWNET)
             self._netns = own()
         finally:
-            _setns(back)
-            back.close()
+            _setns(previous)
+            previous.close()
         return self._netns
 
     def __exit__(self, *_: object) -> None:
@@ -152,7 +156,7 @@ def _call(function: str, *arguments: int) -> None:
     """Call a function of the C library.
 
     ``os.setns`` came with Python 3.12. ``_ctypes`` alone makes the call without the 2 ms that importing ``ctypes``
-    costs, but does not return errno. So a failed call is made once more through ``ctypes`` for the reason.
+    costs, but does not return errno, so a failed call is repeated through ``ctypes`` to get the reason.
     """
     import _ctypes  # late: its 700,000 instructions are for calls that enter a namespace
 

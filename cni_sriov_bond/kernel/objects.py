@@ -7,24 +7,11 @@ RT_TABLE_MAIN, RT_SCOPE_LINK = 254, 253
 
 
 class Link:
-    """A network device as one RTM_NEWLINK reports it."""
+    """A network device, as one RTM_NEWLINK message describes it."""
 
     __slots__ = (
-        "altnames",
-        "bond_data",
-        "carrier",
-        "index",
-        "kind",
-        "lower",
-        "mac",
-        "master",
-        "mtu",
-        "name",
-        "parent",
-        "perm_mac",
-        "promisc_or_allmulti",
-        "up",
-        "vfs",
+        "altnames", "bond_data", "carrier", "index", "kind", "lower", "mac", "master",
+        "mtu", "name", "parent", "perm_mac", "promisc_or_allmulti", "up", "vfs",
     )  # fmt: skip
 
     def __init__(self, index: int, flags: int) -> None:
@@ -35,8 +22,8 @@ class Link:
         self.mac = ""
         self.perm_mac = ""
         self.mtu = 0
-        self.master = 0
-        self.lower = 0  # the device that a VLAN or macvlan is on, -1 for one in another netns
+        self.master = 0  # index of the bond or bridge that it is a port of
+        self.lower = 0  # index of the device that a VLAN or macvlan is on, -1 if that is in another netns
         self.carrier = False
         self.kind = ""
         self.parent = ""  # PCI address; Linux 5.14 and later report it in any netns
@@ -46,7 +33,7 @@ class Link:
 
 
 class Vf:
-    """A VF as its PF shows it; the MAC and every setting that the driver does not know are None."""
+    """A VF as its PF reports it; the MAC and every setting that the driver does not report are None."""
 
     __slots__ = ("index", "mac", "settings")
 
@@ -70,7 +57,7 @@ class Address:
 
 
 class Route:
-    """A route of the kernel's tables."""
+    """A route in one of the kernel's tables."""
 
     __slots__ = ("dst", "family", "gateway", "index", "prefix", "table")
 
@@ -84,7 +71,7 @@ class Route:
 
 
 class NewRoute:
-    """A route to add; an empty gateway is a route on the link. Lengths and numbers as in rtnetlink(7)."""
+    """A route to add; without a gateway its network is directly on the link. Lengths and numbers as in rtnetlink(7)."""
 
     __slots__ = ("advmss", "dst", "family", "gateway", "index", "mtu", "prefix", "priority", "scope", "table")
 

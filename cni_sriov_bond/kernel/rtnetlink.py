@@ -1,7 +1,7 @@
-"""Rtnetlink on the wire: the dozen requests that we make as bytes, and the replies as values. No I/O.
+"""Encoding of the rtnetlink requests that the plugin sends, and decoding of the replies. No I/O.
 
-Attribute numbers are those of the kernel's uapi headers (if_link.h, if_addr.h, rtnetlink.h). Every encoder here is
-compared byte for byte with pyroute2 by tests/kernel/test_rtnetlink.py.
+Attribute numbers are those of the kernel's uapi headers (if_link.h, if_addr.h, rtnetlink.h).
+tests/kernel/test_rtnetlink.py compares every encoder byte for byte with pyroute2.
 """
 
 import _struct as struct
@@ -38,7 +38,7 @@ AF_INET, AF_INET6 = 2, 10
 
 
 def attribute(kind: int, value: bytes) -> bytes:
-    """Return one attribute, padded to four bytes: the next one must begin there (NLA_ALIGNTO)."""
+    """Return one attribute, padded to a multiple of four bytes."""
     size = 4 + len(value)
     return struct.pack("=HH", size, kind) + value + b"\0" * (-size % 4)
 
@@ -59,7 +59,7 @@ def u32(kind: int, value: int) -> bytes:
 
 
 def mac_bytes(mac: str) -> bytes:
-    """Return the six (or more) bytes of a colon-separated address."""
+    """Return the bytes of a colon-separated address, six for Ethernet."""
     return bytes.fromhex(mac.replace(":", ""))
 
 
@@ -74,21 +74,21 @@ def message(kind: int, flags: int, body: bytes, sequence: int) -> bytes:
 
 
 def link_body(index: int, *parts: bytes, up: bool | None = None) -> bytes:
-    """Return an ifinfomsg and attributes; with ``up`` None the request does not change the administrative state."""
+    """Return an ifinfomsg with attributes; ``up`` None leaves the administrative state unchanged."""
     flags = IFF_UP if up else 0
     change = 0 if up is None else IFF_UP
     return struct.pack("=BxHiII", 0, 0, index, flags, change) + b"".join(parts)
 
 
 def clear_promisc_body(index: int) -> bytes:
-    """Clear IFF_PROMISC and IFF_ALLMULTI."""
+    """Return the request to clear IFF_PROMISC and IFF_ALLMULTI, and no other flag."""
     return struct.pack("=BxHiII", 0, 0, index, 0, IFF_PROMISC | IFF_ALLMULTI)
 
 
 def get_link_body(index: int = 0, name: str = "", vfs: bool = False) -> bytes:
-    """Request one device by index or name; with ``vfs``, its VFs without their counters.
+    """Return the request for one device by index or name; with ``vfs``, also for its VFs, without their counters.
 
-    One PF at a time: a dump with every PF's VFs outgrows a message at about 220 VFs, and the kernel cuts it silently.
+    One PF a request: in a dump the VFs exceed a message at about 220, and the kernel truncates the list without an error.
     """
     parts = [text(IFLA_IFNAME, name)] if name else []
     parts.append(u32(IFLA_EXT_MASK, EXT_SKIP_STATS | (EXT_VF if vfs else 0)))
@@ -96,67 +96,69 @@ def get_link_body(index: int = 0, name: str = "", vfs: bool = False) -> bytes:
 
 
 def bond_body(name: str, mac: str, options: bytes) -> bytes:
-    """Create a bond; ``options`` are IFLA_BOND_* attributes."""
+    """Return the request to create a bond; ``options`` are IFLA_BOND_* attributes."""
     info = nest(IFLA_LINKINFO, text(IFLA_INFO_KIND, "bond"), nest(IFLA_INFO_DATA, options))
     return link_body(0, text(IFLA_IFNAME, name), attribute(IFLA_ADDRESS, mac_bytes(mac)), info)
 
 
 def bond_change_body(index: int, options: bytes) -> bytes:
-    """Change options of an existing bond."""
+    """Return the request to change options of an existing bond."""
     return link_body(index, nest(IFLA_LINKINFO, text(IFLA_INFO_KIND, "bond"), nest(IFLA_INFO_DATA, options)))
 
 
 def drop_altname_body(index: int, name: str) -> bytes:
-    """Remove an alternative name from a device."""
+    """Return the request to remove an altname of a device."""
     return link_body(index, nest(IFLA_PROP_LIST | NESTED, text(IFLA_ALT_IFNAME, name)))
 
 
 def vf_body(pf_index: int, setting: bytes) -> bytes:
-    """Change one setting of one VF through its PF."""
+    """Return the request to change one setting of one VF through its PF."""
     return link_body(pf_index, nest(IFLA_VFINFO_LIST, nest(1, setting)))
 
 
 def vf_mac(vf: int, mac: str) -> bytes:
-    """Set the admin MAC."""
+    """Return the setting of the admin MAC."""
     return attribute(VF_MAC, struct.pack("=I32s", vf, mac_bytes(mac)))
 
 
 def vf_vlan(vf: int, vlan: int, qos: int, proto: int) -> bytes:
-    """Set the VLAN, its priority and its protocol (0x8100 or 0x88a8).
+    """Return the setting of the VLAN, its priority and its protocol (0x8100 or 0x88a8).
 
-    The list form is the only one that carries the protocol; the kernel takes one entry (rtnetlink.c, do_setvfinfo).
+    Only the list form carries the protocol; the kernel accepts one entry (rtnetlink.c, do_setvfinfo). The entry is padded to
+    the size of struct ifla_vf_vlan_info: kernels since 1aec77b2bb2e (2024) refuse a shorter one.
     """
     entry = attribute(1, struct.pack("=III", vf, vlan, qos) + struct.pack(">H2x", proto))
     return nest(VF_VLAN_LIST, entry)
 
 
 def vf_number(kind: int, vf: int, value: int) -> bytes:
-    """Set spoof check, trust or link state."""
+    """Return the setting of spoof check, trust or link state."""
     return attribute(kind, struct.pack("=II", vf, value))
 
 
 def vf_rate(vf: int, minimum: int, maximum: int) -> bytes:
-    """Set the transmit rates, in Mbit/s, 0 for none."""
+    """Return the setting of the minimum and maximum transmit rate, in Mbit/s, 0 for no limit."""
     return attribute(VF_RATE, struct.pack("=III", vf, minimum, maximum))
 
 
 def address_body(index: int, family: int, ip: bytes, prefix: int) -> bytes:
-    """Add an address. IPv6 without duplicate detection: it would keep the address unusable for a second or two.
+    """Return the request to add an address.
 
-    Broadcast is set as iproute2's ``brd +`` does, but not where a subnet has none (/31, /32).
+    IPv6 skips duplicate address detection, during which the address cannot be used for one to two seconds. The broadcast
+    address is set as by iproute2's ``brd +``, except for a /31 or /32, which has none.
     """
     flags = IFA_F_NODAD if family == AF_INET6 else 0
     parts = [attribute(IFA_LOCAL, ip), attribute(IFA_ADDRESS, ip)]
     if family == AF_INET and prefix < 31:
-        whole = int.from_bytes(ip, "big") | ((1 << (32 - prefix)) - 1)
-        parts.append(attribute(IFA_BROADCAST, whole.to_bytes(4, "big")))
+        broadcast = int.from_bytes(ip, "big") | ((1 << (32 - prefix)) - 1)
+        parts.append(attribute(IFA_BROADCAST, broadcast.to_bytes(4, "big")))
     if flags:
         parts.append(u32(IFA_FLAGS, flags))
     return struct.pack("=BBBBI", family, prefix, flags, 0, index) + b"".join(parts)
 
 
 def route_body(route: NewRoute) -> bytes:
-    """Add a route over a device."""
+    """Return the request to add a route over a device."""
     parts = []
     if route.prefix:
         parts.append(attribute(RTA_DST, route.dst))
@@ -176,34 +178,34 @@ def route_body(route: NewRoute) -> bytes:
 
 
 def dump_body(kind: int, family: int = 0) -> bytes:
-    """Request all addresses or routes of a family (0 is both)."""
+    """Return the request to list devices, addresses or routes of a family (0 is all)."""
     layout = {RTM_GETLINK: "=BxHiII", RTM_GETADDR: "=BBBBI"}.get(kind, "=BBBBBBBBI")
     return struct.pack(layout, family, *[0] * (len(layout.replace("x", "")) - 2))
 
 
 def messages(data: bytes) -> "Iterator[tuple[int, int, int, bytes]]":
     """Split a datagram into (type, flags, sequence, body)."""
-    at = 0
-    while at + 16 <= len(data):
-        size, kind, flags, sequence, _ = struct.unpack_from("=IHHII", data, at)
+    offset = 0
+    while offset + 16 <= len(data):
+        size, kind, flags, sequence, _ = struct.unpack_from("=IHHII", data, offset)
         if size < 16:
             return
-        yield kind, flags, sequence, data[at + 16 : at + size]
-        at += (size + 3) & ~3
+        yield kind, flags, sequence, data[offset + 16 : offset + size]
+        offset += (size + 3) & ~3
 
 
-def attributes(data: bytes, at: int = 0) -> "Iterator[tuple[int, bytes]]":
+def attributes(data: bytes, offset: int = 0) -> "Iterator[tuple[int, bytes]]":
     """Split attributes into (type without flags, value)."""
-    while at + 4 <= len(data):
-        size, kind = struct.unpack_from("=HH", data, at)
+    while offset + 4 <= len(data):
+        size, kind = struct.unpack_from("=HH", data, offset)
         if size < 4:
             return
-        yield kind & 0x3FFF, data[at + 4 : at + size]
-        at += (size + 3) & ~3
+        yield kind & 0x3FFF, data[offset + 4 : offset + size]
+        offset += (size + 3) & ~3
 
 
 def parse_link(body: bytes) -> Link:
-    """Read the body of an RTM_NEWLINK."""
+    """Return the device that the body of an RTM_NEWLINK describes."""
     index, flags = struct.unpack_from("=4xiI", body)
     link = Link(index, flags)
     for kind, value in attributes(body, 16):
@@ -228,7 +230,7 @@ def _read_lower(link: Link, value: bytes) -> None:
 
 
 def _read_lower_netns(link: Link, value: bytes) -> None:
-    link.lower = -1  # IFLA_LINK is an index of that netns, and means nothing in this one
+    link.lower = -1  # IFLA_LINK is an index in another netns then, before or after this attribute
 
 
 def _read_properties(link: Link, value: bytes) -> None:
@@ -249,7 +251,7 @@ def _read_vfs(link: Link, value: bytes) -> None:
         link.vfs[vf.index] = vf
 
 
-# Attributes that are one value each: the field of Link, and how its bytes are read.
+# Attributes with one value: the field of Link, and the function that decodes it.
 _FIELDS: "dict[int, tuple[str, Callable[[bytes], object]]]" = {
     IFLA_IFNAME: ("name", _string),
     IFLA_ADDRESS: ("mac", mac_text),
@@ -269,7 +271,7 @@ _READERS: "dict[int, Callable[[Link, bytes], None]]" = {
 
 
 def parse_vf(data: bytes) -> Vf:
-    """Read one IFLA_VF_INFO. A driver reports -1 for what it does not know (rtnetlink.c, rtnl_fill_vfinfo)."""
+    """Return the VF that an IFLA_VF_INFO describes. -1 is a setting that its driver does not have (rtnl_fill_vfinfo)."""
     vf = Vf(0)
     settings = vf.settings
     for kind, value in attributes(data):
@@ -292,17 +294,17 @@ _VF_NUMBERS = {VF_SPOOFCHK: "spoofchk", VF_LINK_STATE: "link_state", VF_TRUST: "
 
 
 def parse_address(body: bytes) -> Address:
-    """Read the body of an RTM_NEWADDR."""
+    """Return the address that the body of an RTM_NEWADDR describes."""
     family, prefix, flags, _, index = struct.unpack_from("=BBBBI", body)
-    found = dict(attributes(body, 8))
-    if IFA_FLAGS in found:
-        flags = _number(found[IFA_FLAGS])
-    # On a point-to-point link IFA_ADDRESS is the peer; IFA_LOCAL is ours. IPv6 has IFA_ADDRESS alone.
-    return Address(family, prefix, flags, index, found.get(IFA_LOCAL, found.get(IFA_ADDRESS, b"")))
+    values = dict(attributes(body, 8))
+    if IFA_FLAGS in values:
+        flags = _number(values[IFA_FLAGS])
+    # On a point-to-point link IFA_ADDRESS is the peer and IFA_LOCAL the device's own. IPv6 has IFA_ADDRESS alone.
+    return Address(family, prefix, flags, index, values.get(IFA_LOCAL, values.get(IFA_ADDRESS, b"")))
 
 
 def parse_route(body: bytes) -> Route:
-    """Read the body of an RTM_NEWROUTE."""
+    """Return the route that the body of an RTM_NEWROUTE describes."""
     family, prefix, _, _, table = struct.unpack_from("=BBBBB", body)
     route = Route(family, prefix, table)
     for kind, value in attributes(body, 12):

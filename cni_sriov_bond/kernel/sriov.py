@@ -1,6 +1,6 @@
-"""PFs and VFs: read, set and restore a VF's state through its PF, and move it out of a container.
+"""PFs and VFs: read, set and restore a VF's state through its PF, and move a VF out of a container.
 
-VFs are known by PCI address. Their names change: a VF returns to the host under the name that the container gave it.
+VFs are identified by PCI address. Their names change: a VF returns to the host under the name that it had in the container.
 """
 
 from errno import EEXIST
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 NO_MAC = "00:00:00:00:00:00"
 _VLAN_8021Q = 0x8100
-# The settings of a VF that its driver has just made.
+# The settings of a new VF.
 _DEFAULTS = VfSettings(
     vlan=0, vlan_qos=0, vlan_proto=_VLAN_8021Q, spoofchk=1, trust=0, link_state=0, min_tx_rate=0, max_tx_rate=0
 )
@@ -31,36 +31,37 @@ _RETURN_POLL = 0.02
 
 
 class Host:
-    """The host's side of the VFs: one netlink socket, and each PF read once until something is changed."""
+    """The PFs and VFs in the host: one netlink socket, and a cache of PFs that is updated after a change."""
 
     def __init__(self) -> None:
         self.netlink = Netlink()
         self._pfs: dict[str, Link] = {}
 
-    def pf(self, pci: str, fresh: bool = False) -> Link:
-        """Return a PF with all its VFs' settings.
+    def pf(self, address: str, refresh: bool = False) -> Link:
+        """Return a PF with the settings of all its VFs.
 
-        :raises CniError: POOL_UNUSABLE when it is gone.
+        :param refresh: ask the kernel also if the PF is cached.
+        :raises CniError: POOL_UNUSABLE when it has no network device in this namespace.
         """
-        if fresh or pci not in self._pfs:
-            name = sysfs.netdev(pci)
+        if refresh or address not in self._pfs:
+            name = sysfs.netdev(address)
             link = self.netlink.link(name, vfs=True) if name else None
             if link is None:
-                # The hooks of a rootless runtime run in another network namespace.
+                # The hooks of a rootless runtime run in a namespace of their own, where sysfs still lists the host's devices.
                 raise CniError(
                     POOL_UNUSABLE,
-                    f"the NIC at {pci} has no network device here; is its driver loaded, and does the runtime run in the "
+                    f"the NIC at {address} has no network device here; is its driver loaded, and does the runtime run in the "
                     "host's network namespace?",
                 )
-            self._pfs[pci] = link
-        return self._pfs[pci]
+            self._pfs[address] = link
+        return self._pfs[address]
 
-    def vf(self, port: "Port", fresh: bool = False) -> Vf:
+    def vf(self, port: "Port", refresh: bool = False) -> Vf:
         """Return a VF's settings as its PF reports them.
 
         :raises CniError: POOL_UNUSABLE when the PF has no such VF.
         """
-        pf = self.pf(port.pf_address, fresh)
+        pf = self.pf(port.pf_address, refresh)
         if port.vf_index not in pf.vfs:
             raise CniError(
                 POOL_UNUSABLE,
@@ -69,12 +70,12 @@ class Host:
         return pf.vfs[port.vf_index]
 
     def netdev(self, port: "Port") -> Link | None:
-        """Return a VF's network device, or None while it is not in the host."""
+        """Return a VF's network device, or None if it is not in the host."""
         name = sysfs.netdev(port.address)
         return self.netlink.link(name) if name else None
 
     def state(self, port: "Port") -> VfState:
-        """Return what must be put back after the lease: the netdev's MTU and MAC, and every setting of the PF.
+        """Return what is to be restored after the lease: the VF's MTU and MAC, and every setting made through its PF.
 
         :raises CniError: POOL_UNUSABLE when the VF is not in the host.
         """
@@ -88,59 +89,65 @@ class Host:
         return VfState(link.mtu, link.mac, vf.mac or "", vf.settings)
 
     def default_state(self, port: "Port", mac: str) -> VfState:
-        """Return the state of a VF that was never used, with the pool's MAC: for one whose own state is not known.
+        """Return the state of an unused VF with the pool's MAC, for a VF whose earlier state was not recorded.
 
-        A setting that its driver does not know is None in it.
+        A setting that its driver does not have is None.
         """
         present = self.vf(port).settings
         known = {name: _DEFAULTS.get(name) for name in VfSettings.NAMES if present.get(name) is not None}
         return VfState(_DEFAULT_MTU, mac, mac, VfSettings(**known))
 
     def apply(self, port: "Port", wanted: VfSettings) -> None:
-        """Make a VF's settings the wanted ones, changing only what differs, and read them back.
+        """Change the settings of a VF that differ from the wanted ones, and read them back.
+
+        Settings that do not differ are not sent: some drivers refuse a setting that they do not have, or reset the VF.
 
         :raises KernelError: when the kernel refuses one, naming it.
-        :raises CniError: POOL_UNUSABLE when the kernel took a setting and shows another.
+        :raises CniError: POOL_UNUSABLE when the kernel accepted a setting and reports another.
         """
         pf, vf = self.pf(port.pf_address), self.vf(port)
         differing = wanted.differing(vf.settings)
         if not differing:
             return
-        for setting, words in _requests(port.vf_index, vf.settings, wanted, differing):
-            self.netlink.set_vf(pf, port.vf_index, setting, words)
-        # Drivers have accepted a VLAN and not set it, so what the PF shows is what counts.
-        left = wanted.differing(self.vf(port, fresh=True).settings)
+        for setting, text in setting_requests(port.vf_index, vf.settings, wanted, differing):
+            self.netlink.set_vf(pf, port.vf_index, setting, text)
+        # Some drivers accept a VLAN without setting it. The container must not start in another network.
+        left = wanted.differing(self.vf(port, refresh=True).settings)
         if left:
+            settings = ", ".join(f"{name} {wanted.get(name)}" for name in left)
             raise CniError(
                 POOL_UNUSABLE,
-                f"{pf.name} accepted {', '.join(f'{name} {wanted.get(name)}' for name in left)} for VF {port.vf_index} but "
-                "does not show it; its driver does not support this",
+                f"{pf.name} accepted {settings} for VF {port.vf_index} but does not report it; its driver does not support "
+                "this",
             )
 
     def set_macs(self, port: "Port", link: Link, mac: str) -> None:
-        """Set one MAC on a VF: its own (effective) one and the PF's for it (the admin MAC).
+        """Set the MAC of a VF: on its network device, and through its PF (the admin MAC).
 
-        igb refuses a VF's own change once the PF has set an admin MAC, unless the VF is trusted (igb_main.c,
-        igb_set_vf_mac_filter and igb_rcv_msg_from_vf). An admin MAC of zero ends that. So the order is: admin MAC zero,
-        effective MAC, admin MAC. A driver that refuses the VF's own change at first gets the admin MAC first.
+        The order matters. Once an admin MAC is set, igb refuses any change by an untrusted VF with "Cannot assign requested
+        address", even to the same MAC (igb_main.c, igb_rcv_msg_from_vf: IGB_VF_FLAG_PF_SET_MAC). Setting the admin MAC to zero
+        clears that flag. So: admin MAC to zero, MAC of the device, admin MAC. Tried with igb and igbvf of Linux 6.12.
 
-        :raises KernelError: when no order works.
+        Other drivers refuse a zero admin MAC, or a VF's change before it has an admin MAC. Both refusals are therefore
+        ignored at first, and the device's MAC is set again after the admin MAC.
+
+        :raises KernelError: when neither order works.
         """
         pf, vf = self.pf(port.pf_address), self.vf(port)
         if link.mac == mac and vf.mac == mac:
             return
-        own_refused = False
+        device_refused = False
         if link.mac != mac:
             if vf.mac not in (None, NO_MAC):
                 self._try(lambda: self._set_admin_mac(pf, port.vf_index, NO_MAC))
-            own_refused = not self._try(lambda: self.netlink.set_mac(link, mac))
+            device_refused = not self._try(lambda: self.netlink.set_mac(link, mac))
         self._set_admin_mac(pf, port.vf_index, mac)
-        if own_refused:
+        if device_refused:
             self.netlink.set_mac(link, mac)
         self._pfs.pop(port.pf_address, None)
 
     def set_admin_mac(self, port: "Port", mac: str) -> None:
-        """Set the PF's MAC for a VF alone."""
+        """Set the admin MAC of a VF, and not that of its network device."""
         self._set_admin_mac(self.pf(port.pf_address), port.vf_index, mac)
         self._pfs.pop(port.pf_address, None)
 
@@ -149,6 +156,7 @@ class Host:
 
     @staticmethod
     def _try(action: "Callable[[], None]") -> bool:
+        """Return whether the kernel accepted a request."""
         try:
             action()
         except KernelError:
@@ -156,7 +164,10 @@ class Host:
         return True
 
     def restore(self, port: "Port", before: VfState) -> None:
-        """Put a VF back as it was: down, not promiscuous, with its name, no altnames, MTU, MACs and every setting of the PF.
+        """Restore a VF: down, not promiscuous, its name, no altnames, its MTU, MACs and settings.
+
+        It is removed from a bond and brought down first: a bond sets MAC and MTU of its ports, and a device that is up is not
+        renamed. The admin MAC is read again after the MACs were set, because setting one may have changed the other.
 
         :param before: what ``state`` returned before the lease.
         :raises CniError: when it is not in the host or the kernel refuses.
@@ -173,16 +184,16 @@ class Host:
         link = self.name(port, link)
         if link.mtu != before.mtu:
             self.netlink.set_mtu(link, before.mtu)
-        vf = self.vf(port, fresh=True)
+        vf = self.vf(port, refresh=True)
         if link.mac != before.mac:
             self.set_macs(port, link, before.mac)
-            vf = self.vf(port, fresh=True)
+            vf = self.vf(port, refresh=True)
         if vf.mac != before.admin_mac:
             self.set_admin_mac(port, before.admin_mac)
         self.apply(port, before.settings)
 
     def reset(self, ports: "list[Port]", mac: str) -> None:
-        """Put the VFs of a bond into the state of VFs that were never used.
+        """Restore the VFs of a bond to the state of unused VFs.
 
         :raises CniError: when one is not in the host or the kernel refuses.
         """
@@ -190,16 +201,15 @@ class Host:
             self.restore(port, self.default_state(port, mac))
 
     def differences(self, port: "Port", wanted: VfSettings, mac: str | None) -> list[str]:
-        """Return which of a VF's settings are not as wanted, and its MAC if it is not ``mac``, as its PF shows them."""
+        """Return how the settings that a VF's PF reports differ from the wanted ones, and its admin MAC from ``mac``."""
         pf, vf = self.pf(port.pf_address), self.vf(port)
-        differing = [(name, vf.settings.get(name), wanted.get(name)) for name in wanted.differing(vf.settings)]
-        shown = [(name, str(present), str(value)) for name, present, value in differing]
+        values = [(name, str(vf.settings.get(name)), str(wanted.get(name))) for name in wanted.differing(vf.settings)]
         if mac is not None and vf.mac != mac:
-            shown.append(("mac", str(vf.mac), mac))
-        return [f"VF {port.vf_index} of {pf.name} has {name} {present}, not {value}" for name, present, value in shown]
+            values.append(("mac", str(vf.mac), mac))
+        return [f"VF {port.vf_index} of {pf.name} has {name} {present}, not {value}" for name, present, value in values]
 
     def name(self, port: "Port", link: Link | None = None) -> Link:
-        """Rename a VF that is down to the pool's name for it, if that is free, and drop its altnames; return its device then.
+        """Rename a VF that is down to the pool's name for it if that is free, remove its altnames, and return its device.
 
         :raises CniError: POOL_UNUSABLE when it is not in the host.
         """
@@ -212,27 +222,29 @@ class Host:
         return link
 
     def _rename(self, link: Link, name: str) -> None:
-        """Rename a VF that is down and drop its altnames, in a namespace of our own.
+        """Rename a VF that is down and remove its altnames, in a temporary namespace.
 
-        Not in the host: udev and NetworkManager see a rename there and may rename or configure the device at the same
-        moment. When the name is taken in the host, the VF gets a free one: it is known by its PCI address.
+        Not in the host: udev and NetworkManager react to a rename there, and may bring the VF up or rename it again. So it is
+        moved first and renamed there. If another device in the host has the name, the VF gets a free one and remains in use.
         """
         with Temporary() as netns:
             self.netlink.move(link, netns.fd, "a temporary namespace")
             with Entered(netns):
-                container = Netlink("a temporary namespace")
+                temporary = Netlink("a temporary namespace")
             try:
-                moved = next((other for other in container.links() if other.parent == link.parent), None)
+                # Read again: the index may have changed, because the kernel assigns a new one where the old is in use.
+                moved = next((other for other in temporary.links() if other.parent == link.parent), None)
                 if moved is not None:
-                    move_out(container, moved, name)
+                    move_out(temporary, moved, name)
             finally:
-                container.close()
+                temporary.close()
 
 
 def move_out(container: Netlink, link: Link, name: str) -> None:
-    """Move a device from the namespace of ``container`` to this process's: down, with its host name, without altnames.
+    """Move a device from the container's namespace to this process's; it is then down, has its host name and no altnames.
 
-    When another device of the host has that name by now, the VF gets a free one: it is known by its PCI address.
+    It is renamed in the container, before the move: in the host udev and NetworkManager would react to the rename. A name
+    that another device has, in the container or by now in the host, must not keep the VF there: it then gets a free one.
     """
     if link.up:
         container.set_up(link, False)
@@ -257,9 +269,10 @@ def move_out(container: Netlink, link: Link, name: str) -> None:
 
 
 def wait_for_vfs(ports: "list[Port]", deadline: "Deadline") -> "list[Port]":
-    """Wait until every VF has its netdev in the host, and return those that have none when the deadline is over.
+    """Wait until every VF has its network device in the host, and return those that have none when the deadline is over.
 
-    The kernel takes a deleted namespace apart in a worker of its own and moves the NICs to the host last.
+    The kernel dismantles a deleted namespace in a workqueue, after the last process has left it and the last file of it was
+    closed (net/core/net_namespace.c, cleanup_net). That may take seconds, and it moves the NICs to the host late.
     """
     with deadline.wait(f"{' and '.join(port.name for port in ports)} to return to the host"):
         while True:
@@ -269,26 +282,30 @@ def wait_for_vfs(ports: "list[Port]", deadline: "Deadline") -> "list[Port]":
             sleep(_RETURN_POLL)
 
 
-def _requests(number: int, present: VfSettings, wanted: VfSettings, differing: list[str]) -> "list[tuple[bytes, str]]":
-    """Return the requests for the settings that differ, each with its words for an error."""
+def setting_requests(number: int, present: VfSettings, wanted: VfSettings, differing: list[str]) -> "list[tuple[bytes, str]]":
+    """Return the requests for the settings that differ, each with its text for an error.
+
+    VLAN, priority and protocol are one setting to the kernel, and so are both rates. A value of such a group that is not
+    requested is sent as it is at present.
+    """
 
     def value(name: str) -> int:
-        wish = wanted.get(name)
-        return wish if wish is not None else present.get(name) or 0
+        requested = wanted.get(name)
+        return requested if requested is not None else present.get(name) or 0
 
     requests = []
     if {"vlan", "vlan_qos", "vlan_proto"} & set(differing):
         proto = value("vlan_proto") or _VLAN_8021Q
-        words = f"the VLAN {value('vlan')} (priority {value('vlan_qos')}, protocol {proto:#06x})"
-        requests.append((rtnetlink.vf_vlan(number, value("vlan"), value("vlan_qos"), proto), words))
-    for name, kind, words in (
+        text = f"the VLAN {value('vlan')} (priority {value('vlan_qos')}, protocol {proto:#06x})"
+        requests.append((rtnetlink.vf_vlan(number, value("vlan"), value("vlan_qos"), proto), text))
+    for name, kind, text in (
         ("trust", rtnetlink.VF_TRUST, "trust"),
         ("spoofchk", rtnetlink.VF_SPOOFCHK, "spoof check"),
         ("link_state", rtnetlink.VF_LINK_STATE, "link state"),
     ):
         if name in differing:
-            requests.append((rtnetlink.vf_number(kind, number, value(name)), f"{words} {value(name)}"))
+            requests.append((rtnetlink.vf_number(kind, number, value(name)), f"{text} {value(name)}"))
     if {"min_tx_rate", "max_tx_rate"} & set(differing):
-        least, most = value("min_tx_rate"), value("max_tx_rate")
-        requests.append((rtnetlink.vf_rate(number, least, most), f"the rates {least} to {most} Mbit/s"))
+        minimum, maximum = value("min_tx_rate"), value("max_tx_rate")
+        requests.append((rtnetlink.vf_rate(number, minimum, maximum), f"the rates {minimum} to {maximum} Mbit/s"))
     return requests

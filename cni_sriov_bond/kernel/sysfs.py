@@ -1,4 +1,4 @@
-"""PCI devices in sysfs: which have a network device in the host, which driver, and why one has none."""
+"""PCI devices in sysfs: their network device in the host, their driver, and why a VF is not in the host."""
 
 import posix as os  # os itself costs an ADD 4 million instructions
 from errno import ENODEV, ENOENT, ENOTDIR
@@ -13,65 +13,70 @@ if TYPE_CHECKING:
 PCI_DEVICES = "/sys/bus/pci/devices"
 
 
-def netdev(pci: str) -> str:
-    """Return the name of a PCI device's netdev in this process's namespace, or "" when it has none there.
+def netdev(address: str) -> str:
+    """Return the name of a PCI device's network device in the host, or "" if it has none there.
 
-    A listing of ``/sys/bus/pci/devices/X/net`` shows only devices of the namespace that sysfs was mounted in, which
-    is how we see that a VF is in the host.
+    A listing of ``/sys/bus/pci/devices/X/net`` shows only devices of the namespace that this sysfs was mounted in (they
+    are tagged: fs/kernfs/dir.c, kernfs_fop_readdir). So a VF in a container has none, and setns() changes nothing.
 
-    :raises CniError: IO_FAILURE when sysfs cannot be read, which does not mean that it has none.
+    :raises CniError: IO_FAILURE when it cannot be read, which does not mean that there is none.
     """
     try:
-        names = os.listdir(f"{PCI_DEVICES}/{pci}/net")
+        names = os.listdir(f"{PCI_DEVICES}/{address}/net")
     except OSError as failed:
+        # ENODEV: the VF was removed while it was read.
         if failed.errno in (ENOENT, ENOTDIR, ENODEV):
             return ""
-        raise CniError(IO_FAILURE, f"cannot see where {pci} is: {failed.strerror}") from None
+        raise CniError(IO_FAILURE, f"cannot read the network device of {address}: {failed.strerror}") from None
     return names[0] if names else ""
 
 
-def exists(pci: str) -> bool:
+def exists(address: str) -> bool:
     """Return whether there is such a PCI device, with or without a driver.
 
-    :raises CniError: IO_FAILURE when sysfs cannot be read.
+    :raises CniError: IO_FAILURE when it cannot be read.
     """
-    return files.exists(f"{PCI_DEVICES}/{pci}")
+    return files.exists(f"{PCI_DEVICES}/{address}")
 
 
 def is_vf(port: "Port") -> bool:
-    """Return whether the PF's VF is where the inventory has it: with another number of VFs it may be elsewhere on the bus.
+    """Return whether the PF has this VF at the address that the inventory has.
 
-    When sysfs does not say, True: the later request to the PF fails then, and its error is more precise.
+    With another number of VFs their addresses may differ. If sysfs cannot be read the answer is True: the netlink answer of
+    the PF then shows what is wrong.
     """
     try:
-        return os.readlink(f"{PCI_DEVICES}/{port.pf_address}/virtfn{port.vf_index}").rpartition("/")[2] == port.address
+        target = os.readlink(f"{PCI_DEVICES}/{port.pf_address}/virtfn{port.vf_index}")
     except OSError:
         return True
+    return target.rpartition("/")[2] == port.address
 
 
-def absence(pci: str) -> str:
-    """Return why a VF has no network device in the host, and what to do."""
-    if not exists(pci):
+def absence(address: str) -> str:
+    """Return why a VF has no network device in the host, and what to do, as the end of an error."""
+    if not exists(address):
         return "it is not on the PCI bus; run `sriov-bondctl up`"
-    if files.exists(f"{PCI_DEVICES}/{pci}/net"):
-        return f"its driver {driver(pci)} has it in another network namespace; the kernel returns it when that namespace ends"
-    if not driver(pci):
+    if files.exists(f"{PCI_DEVICES}/{address}/net"):
+        return (
+            f"its driver {driver(address)} has it in another network namespace; it returns to the host when that namespace ends"
+        )
+    if not driver(address):
         return "it has no driver; load the VF driver, or bind this VF to it"
-    return f"its driver {driver(pci)} creates no network device; bind this VF to its network driver"
+    return f"its driver {driver(address)} creates no network device; bind this VF to its network driver"
 
 
-def has_carrier(pci: str) -> bool:
-    """Return whether a PCI device's netdev is up and has carrier; reading it of a device that is down fails (EINVAL)."""
+def has_carrier(address: str) -> bool:
+    """Return whether a PCI device's network device is up and has carrier; of one that is down the kernel reports EINVAL."""
     try:
-        with open(f"{PCI_DEVICES}/{pci}/net/{netdev(pci)}/carrier", encoding="ascii") as file:
+        with open(f"{PCI_DEVICES}/{address}/net/{netdev(address)}/carrier", encoding="ascii") as file:
             return file.read(1) == "1"
     except OSError:
         return False
 
 
-def driver(pci: str) -> str:
+def driver(address: str) -> str:
     """Return the name of the driver that a PCI device is bound to, or ""."""
     try:
-        return os.readlink(f"{PCI_DEVICES}/{pci}/driver").rpartition("/")[2]
+        return os.readlink(f"{PCI_DEVICES}/{address}/driver").rpartition("/")[2]
     except OSError:
         return ""

@@ -135,13 +135,13 @@ def _create(call: "Call", network: "Network", site: _Site, log: "Log") -> None:
     options: BondOptions = {"miimon": MIIMON, **network.bond}
     if network.bond.get("arp_interval"):
         options["miimon"] = 0
-    link = bonds.make(site.container, call.ifname, mac, options)
+    link = bonds.create(site.container, call.ifname, mac, options)
     log.step("created the bond")
     host = sriov.Host()
     for port in site.ports:
         _move_in(host, port, network, site)
     log.step("moved the VFs in")
-    ports = bonds.ports(site.container, site.ports)
+    ports = bonds.find_ports(site.container, site.ports)
     members = [ports[port.address] for port in site.ports if port.address in ports]
     if len(members) != len(site.ports):
         raise CniError(POOL_UNUSABLE, f"a VF of {site.lease} did not arrive in {call.netns}; try again")
@@ -150,7 +150,7 @@ def _create(call: "Call", network: "Network", site: _Site, log: "Log") -> None:
     except KernelError as refused:
         site.port_in_use = refused.msg if refused.errno == EBUSY else ""
         raise
-    bonds.start(site.container, link, network.mtu, ports.get(site.lease.record.requested.primary))
+    bonds.bring_up(site.container, link, network.mtu, ports.get(site.lease.record.requested.primary))
     log.step("brought the bond up")
 
 
@@ -199,7 +199,7 @@ def _configure(call: "Call", network: "Network", site: _Site, ipam_result: "Resu
     link = site.container.link(call.ifname)
     if link is None:
         raise _vanished(call)
-    for conflict in ip_addresses.put(site.container, site.namespace, link, ipam_result):
+    for conflict in ip_addresses.configure(site.container, site.namespace, link, ipam_result):
         log.warn(f"container {call.container_id}: {conflict}")
     log.step("set addresses and routes")
     # Before the announcements: without carrier they are lost, and neighbours keep the MAC of an address's last owner.
@@ -219,7 +219,7 @@ def _choose_monitor(call: "Call", network: "Network", site: _Site, ipam_result: 
     With a gateway that never answers, the path monitor would take all ports down.
     """
     drivers = [sysfs.driver(port.address) for port in site.ports]
-    if not bonds.wants_path(network.bond, network.link_monitor, drivers):
+    if not bonds.selects_path_monitor(network.bond, network.link_monitor, drivers):
         return
     link = site.container.link(call.ifname)
     targets = _answering_gateways(call, site, ipam_result)
@@ -229,7 +229,7 @@ def _choose_monitor(call: "Call", network: "Network", site: _Site, ipam_result: 
             "drop when a cable is pulled: no gateway answered; set arp_interval and arp_ip_target to monitor the path"
         )
         return
-    options = bonds.path_monitor(network.bond, targets)
+    options = bonds.path_monitor_options(network.bond, targets)
     site.container.change_bond(link.index, encode(options), f"monitor the path of {call.ifname}")
     site.lease.record.requested.options = {**network.bond, **options}
     context.log.step(f"monitors the path to {targets}")
@@ -238,12 +238,12 @@ def _choose_monitor(call: "Call", network: "Network", site: _Site, ipam_result: 
 def _answering_gateways(call: "Call", site: _Site, ipam_result: "Result") -> "dict[str, list[str]]":
     """Return the gateways that answer on the bond, or else on any port: the bond may have sent on a path that is down."""
     mac = site.lease.record.mac
-    targets = ip_addresses.answering(site.namespace, call.ifname, mac, ipam_result.ips)
+    targets = ip_addresses.answering_gateways(site.namespace, call.ifname, mac, ipam_result.ips)
     if targets:
         return targets
-    for port in bonds.ports(site.container, site.ports).values():
+    for port in bonds.find_ports(site.container, site.ports).values():
         seconds = ip_addresses.GATEWAY_SECONDS / 2
-        targets = ip_addresses.answering(site.namespace, port.name, mac, ipam_result.ips, seconds)
+        targets = ip_addresses.answering_gateways(site.namespace, port.name, mac, ipam_result.ips, seconds)
         if targets:
             return targets
     return {}

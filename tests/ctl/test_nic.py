@@ -166,7 +166,7 @@ def test_why_a_vf_is_not_in_the_host(devices: Path) -> None:
     (device / "net").mkdir()
     assert (
         sysfs.absence(pci)
-        == "its driver vfio-pci has it in another network namespace; the kernel returns it when that namespace ends"
+        == "its driver vfio-pci has it in another network namespace; it returns to the host when that namespace ends"
     )
 
 

@@ -1,4 +1,4 @@
-"""What CHECK says of a bond, and what chooses its monitor: over links as the kernel shows them, with no kernel."""
+"""The differences that CHECK reports of a bond, and the selection of its monitor, from links as the kernel reports them."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -16,28 +16,28 @@ PORTS = ("ffff:01:10.0", "ffff:02:10.0")
 
 
 def link(index: int, name: str, **fields: Any) -> Link:
-    made = Link(index, IFF_UP)
+    device = Link(index, IFF_UP)
     for key, value in {"name": name, "mac": "02:00:00:00:00:01", "mtu": 1500, **fields}.items():
-        setattr(made, key, value)
-    return made
+        setattr(device, key, value)
+    return device
 
 
-def made(**options: Any) -> tuple[Link, list[Link]]:
-    """Give a bond of two ports, with options as the kernel shows them."""
+def bond_and_ports(**options: Any) -> tuple[Link, list[Link]]:
+    """Return a bond of two ports, with options as the kernel reports them."""
     data = dict(rtnetlink.attributes(encode({"mode": 1, "miimon": 100, **options})))
     members = [link(number, f"VF{number}", parent=pci, master=9) for number, pci in enumerate(PORTS, 1)]
     return link(9, "eth0", kind="bond", bond_data=data), members
 
 
-def asked(primary: str = "", options: "BondOptions | None" = None) -> bonds.Expected:
+def expected(primary: str = "", options: "BondOptions | None" = None) -> bonds.Expected:
     return bonds.Expected("eth0", "02:00:00:00:00:01", None, list(PORTS), options or {"mode": 1}, primary)
 
 
-def test_a_bond_as_it_was_asked_has_no_differences() -> None:
-    """Options that were not asked for are the kernel's business."""
-    bond, members = made(primary=2, updelay=200)
-    assert bonds.differences(bond, members, asked()) == []
-    assert bonds.differences(bond, members, asked(primary=PORTS[1], options={"mode": 1, "updelay": 200})) == []
+def test_a_bond_as_requested_has_no_differences() -> None:
+    """Options that were not requested may have any value."""
+    bond, members = bond_and_ports(primary=2, updelay=200)
+    assert bonds.differences(bond, members, expected()) == []
+    assert bonds.differences(bond, members, expected(primary=PORTS[1], options={"mode": 1, "updelay": 200})) == []
 
 
 @pytest.mark.parametrize(
@@ -46,9 +46,9 @@ def test_a_bond_as_it_was_asked_has_no_differences() -> None:
      (None, f"eth0 has the primary none, not {PORTS[1]}"), (7, f"eth0 has the primary none, not {PORTS[1]}")],
 )  # fmt: skip
 def test_another_primary_is_a_difference(index: int | None, words: str) -> None:
-    """The kernel shows a device's index, or nothing; CHECK names the VFs (K6)."""
-    bond, members = made(**({} if index is None else {"primary": index}))
-    assert bonds.differences(bond, members, asked(primary=PORTS[1])) == [words]
+    """The kernel reports a device's index, or nothing; CHECK names the VFs (K6)."""
+    bond, members = bond_and_ports(**({} if index is None else {"primary": index}))
+    assert bonds.differences(bond, members, expected(primary=PORTS[1])) == [words]
 
 
 @pytest.mark.parametrize(
@@ -60,9 +60,9 @@ def test_another_primary_is_a_difference(index: int | None, words: str) -> None:
     ],
 )
 def test_another_option_is_a_difference(options: "BondOptions", words: str) -> None:
-    """Options are told by the words that people write (K6)."""
-    bond, members = made(fail_over_mac=0)
-    assert bonds.differences(bond, members, asked(options={"mode": 1, **options})) == [f"eth0 has {words}"]
+    """Values have the names that are used in a config (K6)."""
+    bond, members = bond_and_ports(fail_over_mac=0)
+    assert bonds.differences(bond, members, expected(options={"mode": 1, **options})) == [f"eth0 has {words}"]
 
 
 @pytest.mark.parametrize(
@@ -79,5 +79,5 @@ def test_another_option_is_a_difference(options: "BondOptions", words: str) -> N
     ],
 )
 def test_the_monitor_that_fits(options: "BondOptions", choice: str, drivers: list[str], path: bool) -> None:
-    """What delays carrier's word wants carrier watched; explicit monitors win."""
-    assert bonds.wants_path(options, choice, drivers) is path
+    """Delays need carrier monitoring; an explicit monitor takes precedence."""
+    assert bonds.selects_path_monitor(options, choice, drivers) is path

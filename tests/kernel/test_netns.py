@@ -1,4 +1,4 @@
-"""Namespaces are opened, told apart, entered and left; what is none is said to be none, and stops nobody."""
+"""Namespaces are opened, compared, entered and left; a path that is not a namespace is refused without waiting."""
 
 import os
 from pathlib import Path
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.root
 OWN = "/proc/self/ns/net"
 
 
-def here() -> int:
+def current() -> int:
     return os.stat(OWN).st_ino
 
 
@@ -49,8 +49,8 @@ def what_is_no_namespace(tmp_path: Path) -> dict[str, str]:
         ("loop", "Too many levels of symbolic links"),
     ],
 )
-def test_what_is_no_namespace_is_refused_and_not_found(tmp_path: Path, kind: str, words: str) -> None:
-    """ADD gets an error that names the path and what it is (A4, contract 4, 42); DEL finds none (D5, D6)."""
+def test_what_is_no_namespace_is_refused(tmp_path: Path, kind: str, words: str) -> None:
+    """The error of an ADD names the path and the reason (A4, contract 4, 42); a DEL gets None (D5, D6)."""
     path = what_is_no_namespace(tmp_path)[kind]
     message = refusal(path)
     assert words in message
@@ -59,83 +59,83 @@ def test_what_is_no_namespace_is_refused_and_not_found(tmp_path: Path, kind: str
 
 
 @pytest.mark.parametrize("path", ["", "a\0b", "x" * 5000])
-def test_what_is_no_path_is_not_found(path: str) -> None:
-    """An empty path, one with a zero byte and one too long for the kernel are no namespace (D4)."""
+def test_what_is_no_path_is_none(path: str) -> None:
+    """An empty path, one with a zero byte and one that is too long for the kernel are no namespace (D4)."""
     assert netns.find(path) is None
 
 
 def test_our_own_namespace_is_refused() -> None:
-    """The namespace that we run in is told to be it, whatever path leads there (A7)."""
+    """The namespace of this process is refused by any path (A7)."""
     for path in (OWN, f"/proc/{os.getpid()}/ns/net", "/proc/thread-self/ns/net"):
         assert "is the namespace of the plugin itself" in refusal(path)
 
 
 def test_refusing_leaves_no_descriptor_open(tmp_path: Path) -> None:
-    """Every way to be refused closes what it opened."""
+    """Every refusal closes what it opened."""
     before = sorted(os.listdir("/proc/self/fd"))
     for path in (*what_is_no_namespace(tmp_path).values(), OWN):
         refusal(path)
     assert sorted(os.listdir("/proc/self/fd")) == before
 
 
-def test_another_namespace_is_opened_and_known_again() -> None:
-    """Device and inode tell a namespace: the same by two paths, different from ours and from another."""
-    with temporary_netns() as one, temporary_netns() as other, own_namespace() as ours:
-        found = netns.require(one.path)
-        again = netns.find(one.path)
+def test_another_namespace_is_opened_and_identified() -> None:
+    """Device and inode identify a namespace: the same by two paths, and different from two others."""
+    with temporary_netns() as first, temporary_netns() as other, own_namespace() as ours:
+        opened = netns.require(first.path)
+        again = netns.find(first.path)
         assert again is not None
-        assert (found.path, found.ino) == (one.path, os.stat(one.path).st_ino)
-        assert found.same(one.netns)
-        assert found.same(again)
-        assert not found.same(other.netns)
-        assert not found.same(ours)
-        found.close()
+        assert (opened.path, opened.ino) == (first.path, os.stat(first.path).st_ino)
+        assert opened.same(first.netns)
+        assert opened.same(again)
+        assert not opened.same(other.netns)
+        assert not opened.same(ours)
+        opened.close()
         again.close()
 
 
 def test_descriptors_are_not_inherited() -> None:
-    """An open namespace would keep a container's alive in any process that we start."""
-    with temporary_netns() as one, own_namespace() as ours:
-        assert not os.get_inheritable(one.netns.fd)
+    """A process that inherited one would keep the container's namespace in existence."""
+    with temporary_netns() as first, own_namespace() as ours:
+        assert not os.get_inheritable(first.netns.fd)
         assert not os.get_inheritable(ours.fd)
 
 
-def test_entering_changes_the_namespace_and_leaving_brings_back() -> None:
-    """Inside the block we are there, after it here, also when blocks are nested."""
-    home = here()
-    with temporary_netns() as one, temporary_netns() as other:
-        with netns.Entered(one.netns):
-            assert here() == one.netns.ino
+def test_entering_changes_the_namespace_and_leaving_restores_it() -> None:
+    """The block runs in the namespace, also when blocks are nested; after it the previous one is current."""
+    before_entering = current()
+    with temporary_netns() as first, temporary_netns() as other:
+        with netns.Entered(first.netns):
+            assert current() == first.netns.ino
             with netns.Entered(other.netns):
-                assert here() == other.netns.ino
-            assert here() == one.netns.ino
-        assert here() == home
+                assert current() == other.netns.ino
+            assert current() == first.netns.ino
+        assert current() == before_entering
 
 
-def test_an_error_inside_brings_back_too() -> None:
-    """The block may end as it likes: we are home, and nothing is left open."""
-    home = here()
-    with temporary_netns() as one:
+def test_an_exception_in_the_block_restores_it_too() -> None:
+    """After an exception too the previous namespace is current, and no descriptor is left open."""
+    before_entering = current()
+    with temporary_netns() as first:
         before = sorted(os.listdir("/proc/self/fd"))
-        with pytest.raises(KeyError), netns.Entered(one.netns):
+        with pytest.raises(KeyError), netns.Entered(first.netns):
             raise KeyError
-        assert here() == home
+        assert current() == before_entering
         assert sorted(os.listdir("/proc/self/fd")) == before
 
 
 def test_a_temporary_namespace_is_new_and_not_entered() -> None:
-    """It is another one than ours, and we stay where we are."""
-    home = here()
-    with netns.Temporary() as one:
-        assert one.ino != home
-        assert here() == home
+    """It is a new one, and the current one does not change."""
+    before_entering = current()
+    with netns.Temporary() as created:
+        assert created.ino != before_entering
+        assert current() == before_entering
 
 
-def test_entering_what_is_none_says_why() -> None:
-    """The kernel's reason for a failed change is in the error, and we are where we were."""
-    home = here()
+def test_entering_what_is_no_namespace_is_reported() -> None:
+    """The error has the kernel's reason, and the current namespace does not change."""
+    before_entering = current()
     none = netns.Netns("/dev/null", os.open("/dev/null", os.O_RDONLY))
     with pytest.raises(CniError, match=r"cannot change the network namespace \(setns\): Invalid argument") as refused:
         netns.Entered(none).__enter__()
     none.close()
-    assert (refused.value.code, here()) == (IO_FAILURE, home)
+    assert (refused.value.code, current()) == (IO_FAILURE, before_entering)

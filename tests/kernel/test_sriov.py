@@ -1,0 +1,210 @@
+"""VFs: values computed from what a PF reports, and moves between real namespaces. What needs a VF is in tests/lab."""
+
+import contextlib
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import pytest
+
+from cni_sriov_bond.deadline import Deadline
+from cni_sriov_bond.errors import POOL_UNUSABLE, CniError
+from cni_sriov_bond.kernel import rtnetlink, sriov, sysfs
+from cni_sriov_bond.kernel.netns import Entered
+from cni_sriov_bond.kernel.objects import Link
+from cni_sriov_bond.ports import Port, VfSettings
+from tests.kernel.messages import newlink
+from tests.support import TemporaryNetns, temporary_netns, veth_pair
+
+PF = "0000:01:00.0"
+MAC, OTHER_MAC = "02:00:00:00:00:01", "02:00:00:00:00:02"
+PORTS = [Port("0000:01:10.0", "VF11", PF, 0), Port("0000:01:10.2", "VF12", PF, 1)]
+UNKNOWN = 0xFFFFFFFF  # what the kernel reports for a setting that a driver does not have
+
+
+@pytest.fixture
+def devices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A directory in place of /sys/bus/pci/devices."""
+    monkeypatch.setattr(sysfs, "PCI_DEVICES", str(tmp_path))
+    return tmp_path
+
+
+def add_netdev(devices: Path, address: str, name: str) -> None:
+    (devices / address / "net" / name).mkdir(parents=True)
+
+
+@contextlib.contextmanager
+def answered(**settings: int) -> Iterator[sriov.Host]:
+    """Return a host whose PF has answered: VF 0 has these settings, and others of a new VF.
+
+    The answer is put where Host keeps those of the kernel, because no kernel has a PF without a NIC.
+    """
+    values = {"vlan": 0, "qos": 0, "proto": 0x8100, "spoofchk": 1, "trust": 0, "link_state": 0, "min": 0, "max": 0, **settings}
+    vlan = {"vf": 0, "vlan": values["vlan"], "qos": values["qos"], "proto": values["proto"], "padding": 0}
+    attributes: list[tuple[str, Any]] = [
+        ("IFLA_VF_MAC", {"vf": 0, "mac": MAC}),
+        ("IFLA_VF_SPOOFCHK", {"vf": 0, "spoofchk": values["spoofchk"]}),
+        ("IFLA_VF_LINK_STATE", {"vf": 0, "link_state": values["link_state"]}),
+        ("IFLA_VF_RATE", {"vf": 0, "min_tx_rate": values["min"], "max_tx_rate": values["max"]}),
+        ("IFLA_VF_TRUST", {"vf": 0, "trust": values["trust"]}),
+        ("IFLA_VF_VLAN_LIST", {"attrs": [("IFLA_VF_VLAN_INFO", vlan)]}),
+    ]
+    vfs = {"attrs": [("IFLA_VF_INFO", {"attrs": attributes})]}
+    body = newlink([("IFLA_IFNAME", "enp1s0"), ("IFLA_VFINFO_LIST", vfs)], index=5)
+    host = sriov.Host()
+    host._pfs[PF] = rtnetlink.parse_link(body)
+    with contextlib.closing(host.netlink):
+        yield host
+
+
+# -- values
+
+
+def test_the_default_state_is_that_of_an_unused_vf() -> None:
+    """With the MAC of the pool in both places, whatever is set at present."""
+    with answered(vlan=100, qos=3, trust=1, spoofchk=0, max=500) as host:
+        state = host.default_state(PORTS[0], OTHER_MAC)
+    assert (state.mtu, state.mac, state.admin_mac) == (1500, OTHER_MAC, OTHER_MAC)
+    assert state.settings.to_json() == {
+        "vlan": 0, "vlan_qos": 0, "vlan_proto": 0x8100, "spoofchk": 1, "trust": 0, "link_state": 0, "min_tx_rate": 0,
+        "max_tx_rate": 0,
+    }  # fmt: skip
+
+
+def test_the_default_state_leaves_out_what_the_driver_does_not_have() -> None:
+    """A request for it would be refused, and the VF never restored."""
+    with answered(trust=UNKNOWN, spoofchk=UNKNOWN) as host:
+        settings = host.default_state(PORTS[0], MAC).settings
+    assert (settings.trust, settings.spoofchk, settings.vlan, settings.link_state) == (None, None, 0, 0)
+
+
+def test_differences_name_vf_pf_and_both_values() -> None:
+    """Settings that were not requested do not count, nor does the MAC unless one is expected (K6)."""
+    with answered(vlan=200, trust=UNKNOWN) as host:
+        assert host.differences(PORTS[0], VfSettings(vlan=200, spoofchk=1), None) == []
+        assert host.differences(PORTS[0], VfSettings(vlan=100, trust=1), MAC) == [
+            "VF 0 of enp1s0 has vlan 200, not 100",
+            "VF 0 of enp1s0 has trust None, not 1",
+        ]
+        assert host.differences(PORTS[0], VfSettings(), OTHER_MAC) == [f"VF 0 of enp1s0 has mac {MAC}, not {OTHER_MAC}"]
+
+
+def test_what_is_set_already_is_not_sent() -> None:
+    """The device of this index does not exist, so a request would fail."""
+    with answered(vlan=100) as host:
+        host.apply(PORTS[0], VfSettings(vlan=100, spoofchk=1))
+
+
+@pytest.mark.parametrize(
+    ("wanted", "expected"),
+    [
+        (VfSettings(vlan=100), [(rtnetlink.vf_vlan(6, 100, 3, 0x88A8), "the VLAN 100 (priority 3, protocol 0x88a8)")]),
+        (VfSettings(vlan=0, vlan_qos=0, vlan_proto=0x8100),
+         [(rtnetlink.vf_vlan(6, 0, 0, 0x8100), "the VLAN 0 (priority 0, protocol 0x8100)")]),
+        (VfSettings(max_tx_rate=0), [(rtnetlink.vf_rate(6, 10, 0), "the rates 10 to 0 Mbit/s")]),
+        (VfSettings(min_tx_rate=20, max_tx_rate=300), [(rtnetlink.vf_rate(6, 20, 300), "the rates 20 to 300 Mbit/s")]),
+        (VfSettings(trust=1, spoofchk=0, link_state=2),
+         [(rtnetlink.vf_number(rtnetlink.VF_TRUST, 6, 1), "trust 1"),
+          (rtnetlink.vf_number(rtnetlink.VF_SPOOFCHK, 6, 0), "spoof check 0"),
+          (rtnetlink.vf_number(rtnetlink.VF_LINK_STATE, 6, 2), "link state 2")]),
+    ],
+)  # fmt: skip
+def test_requests_send_groups_of_settings_as_a_whole(wanted: VfSettings, expected: list[tuple[bytes, str]]) -> None:
+    """What is not requested of VLAN, priority and protocol, or of the two rates, is sent as it is at present."""
+    present = VfSettings(50, 3, 0x88A8, spoofchk=1, trust=0, link_state=0, min_tx_rate=10, max_tx_rate=500)
+    assert sriov.setting_requests(6, present, wanted, wanted.differing(present)) == expected
+
+
+# -- errors
+
+
+def test_a_pf_or_vf_that_is_missing_is_named(devices: Path) -> None:
+    """Each error has the remedy."""
+    host = sriov.Host()
+    with contextlib.closing(host.netlink):
+        with pytest.raises(CniError, match=f"the NIC at {PF} has no network device here; is its driver loaded") as refused:
+            host.pf(PF)
+        assert refused.value.code == POOL_UNUSABLE
+        add_netdev(devices, PF, "no-such-device")  # sysfs of the host, seen from another network namespace
+        with pytest.raises(CniError, match="does the runtime run in the host's network namespace"):
+            host.pf(PF)
+        (devices / PF / "net/no-such-device").rename(devices / PF / "net/lo")
+        with pytest.raises(CniError, match="lo has no VF 0, which is VF11 of the pool; run `sriov-bondctl up`"):
+            host.vf(PORTS[0])
+        with pytest.raises(CniError, match=r"VF11 \(VF 0 at 0000:01:10.0\) is not in the host: it is not on the PCI bus"):
+            host.state(PORTS[0])
+        with pytest.raises(CniError, match=r"VF11 at 0000:01:10\.0 is not in the host"):
+            host.name(PORTS[0])
+
+
+def test_vfs_that_do_not_return_are_returned_after_the_deadline(devices: Path) -> None:
+    """With all in the host there is no wait."""
+    add_netdev(devices, PORTS[0].address, "VF11")
+    start = monotonic()
+    assert sriov.wait_for_vfs(PORTS, Deadline(0.1)) == [PORTS[1]]
+    assert monotonic() - start >= 0.1
+    assert sriov.wait_for_vfs(PORTS, Deadline(0)) == [PORTS[1]]
+    add_netdev(devices, PORTS[1].address, "VF12")
+    start = monotonic()
+    assert sriov.wait_for_vfs(PORTS, Deadline(60)) == []
+    assert monotonic() - start < 30
+
+
+# -- moves, of a veth in place of a VF
+
+
+def container_device(container: TemporaryNetns) -> Link:
+    """Return the veth of the container, which is up and has an altname."""
+    container.theirs.link("property_add", index=container.index("a"), altname="another-name")
+    link = container.ours.link("a")
+    assert link is not None
+    assert (link.up, link.altnames) == (True, ["another-name"])
+    return link
+
+
+def in_host(host: TemporaryNetns) -> list[tuple[str, bool, list[str]]]:
+    return [(link.name, link.up, link.altnames) for link in host.ours.links() if link.name not in ("lo", "other")]
+
+
+@pytest.mark.root
+@pytest.mark.parametrize(
+    ("in_container", "exists_in_host", "name"),
+    [
+        ([], [], "VF11"),
+        (["VF11"], [], "a"),
+        ([], ["VF11"], "vf[0-9]"),
+        ([], ["VF11", "vf1"], "vf[0-9]"),
+        (["VF11"], ["a"], "vf[0-9]"),
+    ],
+    ids=["free", "taken in the container", "taken in the host", "free number", "both names taken"],
+)
+def test_a_device_moves_out_whatever_names_are_taken(in_container: list[str], exists_in_host: list[str], name: str) -> None:
+    """It is down then, without altnames, under its host name if that is free.
+
+    Kernels differ in the number for "vf%d": some allocate twice, for the move and for the rename.
+    """
+    with veth_pair() as (container, _), temporary_netns() as host:
+        link = container_device(container)
+        for space, names in ((container, in_container), (host, exists_in_host)):
+            for taken in names:
+                space.theirs.link("add", ifname=taken, kind="ifb")
+        with Entered(host.netns):
+            sriov.move_out(container.ours, link, "VF11")
+        [(moved, up, altnames)] = [device for device in in_host(host) if device[0] not in exists_in_host]
+        assert re.fullmatch(name, moved)
+        assert (up, altnames) == (False, [])
+        assert container.ours.link("a") is None
+
+
+@pytest.mark.root
+def test_altnames_that_exist_in_the_host_do_not_keep_a_device(devices: Path) -> None:
+    """The kernel would refuse the move because of one."""
+    with veth_pair() as (container, _), temporary_netns() as host:
+        link = container_device(container)
+        host.theirs.link("add", ifname="other", kind="ifb")
+        host.theirs.link("property_add", index=host.index("other"), altname="another-name")
+        with Entered(host.netns):
+            sriov.move_out(container.ours, link, "VF11")
+        assert in_host(host) == [("VF11", False, [])]
