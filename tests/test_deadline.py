@@ -1,4 +1,4 @@
-"""One deadline for a call: what is waited for at many places takes no longer than it."""
+"""One deadline for a call: all waits together end with it."""
 
 from time import monotonic
 
@@ -12,14 +12,14 @@ CRIO_DEL, KUBELET_ADD = 60, 240
 
 
 def test_every_verb_ends_before_its_runtime_gives_up() -> None:
-    """A runtime that gives up kills us: the undo would not be finished, and its sentence would not name what was slow."""
+    """A runtime kills the plugin at its limit: the undo would be unfinished, and no error would name what was slow."""
     assert deadline.SECONDS["ADD"] < KUBELET_ADD
     assert all(deadline.SECONDS[verb] < CRIO_DEL for verb in ("DEL", "CHECK", "GC", "STATUS"))
     assert 0 < deadline.UNDO_SECONDS < deadline.SECONDS["ADD"] / 2
 
 
-def test_a_part_never_outlives_the_whole() -> None:
-    """Parts are cut to what is left, and what is kept for later is not lent."""
+def test_a_part_never_ends_after_the_whole() -> None:
+    """A part ends with the whole at the latest, and reserved time is not used."""
     whole = Deadline(10)
     assert 9 < whole.part(60).left() <= 10
     assert 1 < whole.part(2).left() <= 2
@@ -29,8 +29,8 @@ def test_a_part_never_outlives_the_whole() -> None:
     assert Deadline(0).left() == 0
 
 
-def test_only_long_waits_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Parts share what was waited for; what took less than a second is not worth a word."""
+def test_only_long_waits_are_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Parts record waits in common; waits below a second are not recorded."""
     whole = Deadline(10)
     with whole.part(1).wait("a short one"):
         pass

@@ -1,4 +1,4 @@
-"""Our JSON reader and writer give what the json package gives."""
+"""The JSON scanner and encoder return the same as the json package."""
 
 import json
 import math
@@ -21,7 +21,7 @@ def refuse(word: str) -> object:
 
 
 def finite(text: str) -> float:
-    """Read a float as json does, but for those that it makes infinite and could not write again."""
+    """Read a float as json does, but refuse one that becomes infinite."""
     number = float(text)
     return number if math.isfinite(number) else float("too large")
 
@@ -67,7 +67,7 @@ def test_documents_are_read_as_json_reads_them() -> None:
 
 
 def test_altered_documents_are_judged_as_json_judges_them() -> None:
-    """Documents with letters changed, lost or added are refused exactly where the json package refuses them."""
+    """Documents with changed, removed or added characters are refused exactly when the json package refuses them."""
     dice = random.Random(3)
     refused = 0
     for _ in range(5000):
@@ -113,14 +113,14 @@ def test_altered_documents_are_judged_as_json_judges_them() -> None:
     ],
 )
 def test_what_is_not_one_document_is_refused_with_a_reason(text: str, reason: str) -> None:
-    """Each mistake is a ValueError that says what is wrong (C1, C11)."""
+    """Each mistake is a ValueError with a reason (C1, C11)."""
     with pytest.raises(ValueError, match=reason):
         jsontext.loads(text)
 
 
 @pytest.mark.parametrize("text", ["{", '{"a"', '{"a":1', '{"a":1,', "[1", '"x', '"\\u12"', '"\\x"', "{}x", ""])
 def test_bad_text_has_its_reason_where_json_was_never_imported(text: str) -> None:
-    """The scanner takes its errors from the json package, which the plugin does not import (C1)."""
+    """The scanner takes its exceptions from the json package, which the plugin does not import (C1)."""
     code = (
         'import sys; from cni_sriov_bond import jsontext; jsontext.loads(\'[1.5,"a",{"b":null}]\')\n'
         "assert 'json' not in sys.modules\n"
@@ -133,25 +133,25 @@ def test_bad_text_has_its_reason_where_json_was_never_imported(text: str) -> Non
 
 
 def test_a_number_too_long_for_python_is_refused_as_text() -> None:
-    """Thousands of digits end in the same kind of error as other bad text."""
+    """Thousands of digits are a ValueError like other invalid text."""
     with pytest.raises(ValueError, match=r"^a number has too many digits$"):
         jsontext.loads("9" * 5000)
 
 
 def test_the_last_of_equal_keys_wins() -> None:
-    """Duplicate keys are no error (C9)."""
+    """Duplicate keys are not an error (C9)."""
     assert jsontext.loads('{"a":1,"a":2}') == {"a": 2}
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), [float("-inf")]])
-def test_what_json_has_not_is_not_written(value: object) -> None:
-    """NaN and the infinities are refused rather than written as words that no parser takes."""
+def test_values_that_json_does_not_have_are_refused(value: object) -> None:
+    """NaN and the infinities are refused: no parser would accept them."""
     with pytest.raises(ValueError, match=r"."):
         jsontext.dumps(value)
 
 
 def test_text_is_ascii_and_on_one_line() -> None:
-    """What is printed survives any locale and any reader of lines."""
+    """Output works with any locale, and with readers of lines."""
     text = jsontext.dumps({"é\n\u2028": ["漢", "\ud800"]})
     assert text.isascii()
     assert "\n" not in text

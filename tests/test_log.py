@@ -1,4 +1,4 @@
-"""Which lines are written at which level."""
+"""The lines that each level writes."""
 
 import pytest
 
@@ -13,8 +13,8 @@ from cni_sriov_bond.log import Log
         ("debug", ["x: warning: careful", "x: debug: done"]),
     ],
 )
-def test_a_level_writes_what_is_as_important(capfd: pytest.CaptureFixture[str], level: str, written: list[str]) -> None:
-    """sriov-cni's names are all taken; warnings and steps are all that is ever written."""
+def test_a_level_selects_what_is_written(capfd: pytest.CaptureFixture[str], level: str, written: list[str]) -> None:
+    """All levels of sriov-cni are accepted; only warnings and steps are ever written."""
     log = Log(level, prefix="x")
     log.warn("careful")
     log.step("done")

@@ -1,4 +1,4 @@
-"""What every plugin of ours checks of a call: environment, identifiers, document, version, arguments; and the order of it."""
+"""The checks of a call that both plugins share, and their order: environment, document, identifiers, version, arguments."""
 
 import json
 from typing import Any
@@ -26,17 +26,17 @@ def parsed(environ: dict[str, str], document: object = DOCUMENT) -> call.Call:
 # -- a whole call
 
 
-def test_a_call_has_what_the_runtime_gave() -> None:
-    """Variables, the config's own bytes and what they say, and the version of the answer."""
+def test_a_call_has_the_environment_and_the_config() -> None:
+    """Variables, the bytes of the config and its document, and the version of the answer."""
     raw = b' {"cniVersion":"0.4.0" ,"name":"net1"}'
-    found = call.parse_call({**ENVIRONMENT, "CNI_ARGS": "A=1", "X": "y"}, lambda: raw)
-    assert (found.command, found.container_id, found.netns, found.ifname) == ("ADD", "c1", "/run/netns/c1", "eth0")
-    assert (found.path, found.args, found.environ["X"]) == ("/opt/cni/bin", "A=1", "y")
-    assert (found.raw, found.document, found.version) == (raw, {"cniVersion": "0.4.0", "name": "net1"}, "0.4.0")
+    accepted = call.parse_call({**ENVIRONMENT, "CNI_ARGS": "A=1", "X": "y"}, lambda: raw)
+    assert (accepted.command, accepted.container_id, accepted.netns, accepted.ifname) == ("ADD", "c1", "/run/netns/c1", "eth0")
+    assert (accepted.path, accepted.args, accepted.environ["X"]) == ("/opt/cni/bin", "A=1", "y")
+    assert (accepted.raw, accepted.document, accepted.version) == (raw, {"cniVersion": "0.4.0", "name": "net1"}, "0.4.0")
 
 
 def test_the_checks_have_the_order_of_the_reference() -> None:
-    """Each fault hides those behind it: environment, document, identifiers, verb, version."""
+    """Each mistake hides the later ones: environment, document, identifiers, verb, version."""
     faults: list[tuple[dict[str, str], object, int, str]] = [
         ({"CNI_PATH": "", "CNI_IFNAME": "a/b"}, [], INVALID_ENVIRONMENT, "required env variables [CNI_PATH] missing"),
         ({"CNI_IFNAME": "a/b"}, [], DECODING_FAILURE, "error unmarshall network config"),
@@ -45,19 +45,19 @@ def test_the_checks_have_the_order_of_the_reference() -> None:
         ({"CNI_COMMAND": "NOPE"}, {"name": "n", "cniVersion": "9"}, INVALID_ENVIRONMENT, "unknown CNI_COMMAND: NOPE"),
         ({}, {"name": "n", "cniVersion": "9"}, INCOMPATIBLE_VERSION, "incompatible CNI versions"),
     ]
-    for environ, document, code, words in faults:
+    for environ, document, code, message in faults:
         with pytest.raises(CniError) as refused:
             parsed(environ, document)
-        assert (refused.value.code, refused.value.msg[: len(words)]) == (code, words)
+        assert (refused.value.code, refused.value.msg[: len(message)]) == (code, message)
 
 
-def test_standard_input_is_not_read_for_nothing() -> None:
-    """A call whose environment is incomplete is refused before it could wait for its input."""
+def test_standard_input_is_not_read_with_an_incomplete_environment() -> None:
+    """A call whose environment is incomplete is refused before it can block on its input."""
     with pytest.raises(CniError, match="missing"):
         call.parse_call({"CNI_COMMAND": "GC"}, lambda: pytest.fail("standard input was read"))
 
 
-# -- CNI_ARGS: one parser, and two rules of how strict it is
+# -- CNI_ARGS: one parser, strict or tolerant
 
 
 KNOWN = ("IP", "MAC", "VLAN")
@@ -78,13 +78,13 @@ KNOWN = ("IP", "MAC", "VLAN")
     ],
 )
 def test_arguments_are_pairs(args: str, known: tuple[str, ...], pairs: dict[str, str]) -> None:
-    """IgnoreUnknown is not among them: it is about them (contract 4, 37 to 40)."""
+    """IgnoreUnknown is not returned (contract 4, 37 to 40)."""
     assert call.parse_args(args, known) == pairs
     assert call.parse_args(args, known, strict=False) == pairs
 
 
 @pytest.mark.parametrize(
-    ("args", "known", "words", "left"),
+    ("args", "known", "message", "left"),
     [
         ("FOO", (), "invalid pair 'FOO'", {}),
         ("A=1;", (), "invalid pair ''", {"A": "1"}),
@@ -97,12 +97,12 @@ def test_arguments_are_pairs(args: str, known: tuple[str, ...], pairs: dict[str,
         ("IgnoreUnknown=maybe;IP=a", KNOWN, "IgnoreUnknown 'maybe'", {"IP": "a"}),
     ],
 )
-def test_bad_arguments_are_refused_or_left_out(args: str, known: tuple[str, ...], words: str, left: dict[str, str]) -> None:
-    """An ADD refuses them; other verbs pass over what they do not understand."""
+def test_bad_arguments_are_refused_or_left_out(args: str, known: tuple[str, ...], message: str, left: dict[str, str]) -> None:
+    """An ADD refuses them; other verbs skip them."""
     with pytest.raises(CniError) as refused:
         call.parse_args(args, known)
     assert refused.value.code == INVALID_ENVIRONMENT
-    assert words in refused.value.msg
+    assert message in refused.value.msg
     assert call.parse_args(args, known, strict=False) == left
 
 
@@ -128,25 +128,25 @@ def test_all_missing_variables_are_named_at_once(verb: str, missing: str) -> Non
 
 
 def test_an_empty_variable_is_a_missing_one() -> None:
-    """An empty value is named like one that is not there (E8)."""
+    """An empty variable is reported like an absent one (E8)."""
     with pytest.raises(CniError, match=r"\[CNI_NETNS,CNI_PATH\]"):
         call.check_environment({**ENVIRONMENT, "CNI_NETNS": "", "CNI_PATH": ""})
 
 
 def test_del_needs_no_netns() -> None:
-    """The normal DEL has no CNI_NETNS (E4, D4)."""
+    """Most DELs have no CNI_NETNS (E4, D4)."""
     assert parsed({"CNI_COMMAND": "DEL", "CNI_NETNS": ""}).netns == ""
 
 
 @pytest.mark.parametrize("name", ["a", "0", "c-1_2.3", "k8s.io-" + "f" * 64, "x" * 4096])
 def test_container_ids_of_runtimes_pass(name: str) -> None:
-    """What containerd, nerdctl and cnitool send is taken (E9)."""
+    """What containerd, nerdctl and cnitool send is accepted (E9)."""
     call.check_identifiers("ADD", name, "eth0")
 
 
 @pytest.mark.parametrize("name", ["_a", "-a", ".a", "../x", "ab\n", "a b", "é", "a/b", "a:b", "\udcff", "\u0661"])
 def test_a_bad_container_id_is_refused_and_shown(name: str) -> None:
-    """A container id that is no name is refused, a trailing line end included, with the value in the details (E9)."""
+    """An invalid container id, also one with a trailing newline, is refused with the value in the details (E9)."""
     with pytest.raises(CniError) as refused:
         call.check_identifiers("ADD", name, "eth0")
     assert (refused.value.code, refused.value.msg) == (INVALID_ENVIRONMENT, "invalid characters in containerID")
@@ -155,12 +155,12 @@ def test_a_bad_container_id_is_refused_and_shown(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["e", "eth0", "net1", "a" * 15, "é" * 7, "x@y", "eth0.100"])
 def test_device_names_pass(name: str) -> None:
-    """A name that the kernel takes for a device is taken (E10)."""
+    """A name that the kernel accepts is accepted (E10)."""
     call.check_identifiers("ADD", "c1", name)
 
 
 @pytest.mark.parametrize(
-    ("name", "words"),
+    ("name", "message"),
     [
         ("a" * 16, "longer than 15 bytes"),
         ("é" * 8, "longer than 15 bytes"),
@@ -177,9 +177,9 @@ def test_device_names_pass(name: str) -> None:
         ("eth%d", "expands as a name template"),
     ],
 )
-def test_a_bad_interface_name_is_refused_and_shown(name: str, words: str) -> None:
-    """A name that is no device's is refused before anything is done, bytes counted and Unicode space known (E10)."""
-    with pytest.raises(CniError, match=words) as refused:
+def test_a_bad_interface_name_is_refused_and_shown(name: str, message: str) -> None:
+    """An invalid name is refused before anything is done; length counts in bytes, and Unicode spaces are invalid (E10)."""
+    with pytest.raises(CniError, match=message) as refused:
         call.check_identifiers("ADD", "c1", name)
     assert refused.value.code == INVALID_ENVIRONMENT
     assert "CNI_IFNAME" in refused.value.msg
@@ -187,7 +187,7 @@ def test_a_bad_interface_name_is_refused_and_shown(name: str, words: str) -> Non
 
 
 def test_a_pattern_of_interface_names_does_not_stop_a_del() -> None:
-    """An ADD with it was refused, and its runtime deletes it then (D3)."""
+    """The ADD with it failed, and the runtime then sends a DEL (D3)."""
     call.check_identifiers("DEL", "c1", "eth%d")
 
 
@@ -198,16 +198,16 @@ def test_a_pattern_of_interface_names_does_not_stop_a_del() -> None:
     "text",
     [b"", b"  \n", b"{", b"{}x", b"{}{}", b"\xef\xbb\xbf{}", b"[]", b'"x"', b"5", b"true", b"NaN", b"{'name':'x'}", b"\x00"],
 )
-def test_what_is_no_object_is_refused(text: bytes) -> None:
-    """Anything but one JSON object is a decoding failure that says what it is (C1)."""
+def test_a_config_that_is_not_an_object_is_refused(text: bytes) -> None:
+    """Anything but one JSON object is a decoding failure with a reason (C1)."""
     with pytest.raises(CniError, match=r"^error unmarshall network config: .") as refused:
         call.parse_json(text)
     assert refused.value.code == DECODING_FAILURE
 
 
 @pytest.mark.parametrize("text", [b"null", b"{}", b'{"name":""}', b'{"name":null}'])
-def test_a_missing_network_name_is_told(text: bytes) -> None:
-    """No name, an empty one and null are one mistake (C2, C3)."""
+def test_a_missing_network_name_is_reported(text: bytes) -> None:
+    """An absent name, an empty one and null are the same mistake (C2, C3)."""
     with pytest.raises(CniError, match=r"^missing network name$") as refused:
         call.parse_json(text)
     assert refused.value.code == INVALID_CONFIG
@@ -215,7 +215,7 @@ def test_a_missing_network_name_is_told(text: bytes) -> None:
 
 @pytest.mark.parametrize("name", ["../x", "_a", "a b", "a/b", "net\n", "é", "a\udcffb"])
 def test_a_bad_network_name_is_refused_and_shown(name: str) -> None:
-    """A name with foreign letters is refused, with the value in the details (C3)."""
+    """A name with other characters is refused, with the value in the details (C3)."""
     with pytest.raises(CniError, match=r"^invalid characters found in network name$") as refused:
         call.parse_json(json.dumps({"name": name}).encode())
     assert (refused.value.code, refused.value.details) == (INVALID_CONFIG, name)
@@ -225,14 +225,14 @@ def test_a_bad_network_name_is_refused_and_shown(name: str) -> None:
     "text", [b'{"name":5}', b'{"name":["a"]}', b'{"name":"a","cniVersion":1}', b'{"name":"a","cniVersion":[]}']
 )
 def test_a_name_or_version_of_another_type_is_a_decoding_failure(text: bytes) -> None:
-    """A number for a name or a version is a document of another kind (C3, C5)."""
+    """A number as name or version is a decoding failure, as in Go (C3, C5)."""
     with pytest.raises(CniError, match="must be a string") as refused:
         call.parse_json(text)
     assert refused.value.code == DECODING_FAILURE
 
 
 def test_bad_utf8_is_replaced() -> None:
-    """A byte that is no UTF-8 becomes U+FFFD, as in Go, wherever it does no harm (C10)."""
+    """An invalid byte becomes U+FFFD, as in Go, except in names (C10)."""
     assert call.parse_json(b'{"name":"a","x":"\xff\xfe"}')["x"] == "\ufffd\ufffd"
     with pytest.raises(CniError, match="invalid characters found in network name"):
         call.parse_json(b'{"name":"a\xff"}')
@@ -249,13 +249,13 @@ def test_wide_encodings_are_not_guessed() -> None:
 
 @pytest.mark.parametrize("value", [{}, {"cniVersion": ""}, {"cniVersion": None}])
 def test_no_version_is_the_first_one(value: dict[str, Any]) -> None:
-    """A config without a version is of 0.1.0 (C4)."""
+    """A config without a version has version 0.1.0 (C4)."""
     assert call.check_version(value, "ADD") == "0.1.0"
 
 
 @pytest.mark.parametrize("version", CNI_VERSIONS)
 def test_every_listed_version_is_served(version: str) -> None:
-    """ADD and DEL take each version that VERSION lists (V2)."""
+    """ADD and DEL support each version that VERSION lists (V2)."""
     assert call.check_version({"cniVersion": version}, "ADD") == version
     assert call.check_version({"cniVersion": version}, "DEL") == version
 
@@ -263,7 +263,7 @@ def test_every_listed_version_is_served(version: str) -> None:
 @pytest.mark.parametrize("version", ["9.9.9", "1.0", "banana", "1.0.0 ", "v1.0.0", "0.3", "1.2.0"])
 @pytest.mark.parametrize("verb", ["ADD", "DEL"])
 def test_an_unknown_version_is_refused_with_the_known_ones(version: str, verb: str) -> None:
-    """The version must be one of ours to the letter; the details say both (C6)."""
+    """The version must be equal to a supported one; the details have both sides (C6)."""
     with pytest.raises(CniError, match=r"^incompatible CNI versions$") as refused:
         call.check_version({"cniVersion": version}, verb)
     assert refused.value.code == INCOMPATIBLE_VERSION
@@ -275,7 +275,7 @@ def test_an_unknown_version_is_refused_with_the_known_ones(version: str, verb: s
     [("CHECK", "0.3.1", "0.4.0"), ("GC", "1.0.0", "1.1.0"), ("STATUS", "1.0.0", "1.1.0")],
 )
 def test_a_verb_is_refused_below_its_version(verb: str, last_refused: str, first_served: str) -> None:
-    """CHECK, GC and STATUS are there from their version on (K1, G1, S1)."""
+    """CHECK, GC and STATUS exist from their version on (K1, G1, S1)."""
     with pytest.raises(CniError, match=f"^config version does not allow {verb}$") as refused:
         call.check_version({"cniVersion": last_refused}, verb)
     assert (refused.value.code, last_refused in refused.value.details) == (INCOMPATIBLE_VERSION, True)
@@ -297,8 +297,8 @@ def test_a_verb_is_refused_below_its_version(verb: str, last_refused: str, first
     ],
 )
 @pytest.mark.parametrize("verb", ["CHECK", "GC", "STATUS"])
-def test_the_later_verbs_want_a_version_of_numbers_first(verb: str, version: str, code: int) -> None:
-    """What is no version is a decoding failure there, and what is one but not ours is incompatible (C6)."""
+def test_the_later_verbs_require_a_version_of_numbers(verb: str, version: str, code: int) -> None:
+    """Text that is not a version is a decoding failure there; an unsupported version is incompatible (C6)."""
     with pytest.raises(CniError) as refused:
         call.check_version({"cniVersion": version}, verb)
     assert refused.value.code == code
@@ -309,24 +309,24 @@ def test_the_later_verbs_want_a_version_of_numbers_first(verb: str, version: str
 
 @pytest.mark.parametrize("key", ["cni.dev/valid-attachments", "cni.dev/attachments"])
 def test_the_list_of_valid_attachments_is_read_under_both_names(key: str) -> None:
-    """The specification's text had another name for it; null and empty are both a list of nobody (G2, G3, G5)."""
-    given = [{"containerID": "c1", "ifname": "eth0"}, {"containerID": "c2", "ifname": "net1", "x": 5}]
-    assert call.valid_attachments({key: given}, INVALID_CONFIG) == {("c1", "eth0"), ("c2", "net1")}
+    """The text of the specification had another name for it; null and [] are both empty lists (G2, G3, G5)."""
+    entries = [{"containerID": "c1", "ifname": "eth0"}, {"containerID": "c2", "ifname": "net1", "x": 5}]
+    assert call.valid_attachments({key: entries}, INVALID_CONFIG) == {("c1", "eth0"), ("c2", "net1")}
     assert call.valid_attachments({key: []}, INVALID_CONFIG) == set()
     assert call.valid_attachments({key: None}, INVALID_CONFIG) == set()
     assert call.valid_attachments({}, INVALID_CONFIG) is None
 
 
 @pytest.mark.parametrize(
-    "given",
+    "entries",
     [
         {}, "c1", 5, True, [None], ["c1"], [[]], [{}], [{"containerID": "c1"}], [{"ifname": "eth0"}],
         [{"containerID": 1, "ifname": "eth0"}], [{"containerID": "c1", "ifname": "eth0"}, {"containerID": "", "ifname": "x"}],
     ],
 )  # fmt: skip
-def test_a_list_of_another_shape_is_refused(given: Any) -> None:
-    """Nothing can be freed by a list that is not understood whole; each plugin has its own code for it (G8)."""
+def test_a_malformed_list_is_refused(entries: Any) -> None:
+    """Nothing is freed by a malformed list; each plugin has its own error code for it (G8)."""
     for code in (INVALID_CONFIG, DECODING_FAILURE):
         with pytest.raises(CniError, match=r"cni\.dev/valid-attachments") as refused:
-            call.valid_attachments({"cni.dev/valid-attachments": given}, code)
+            call.valid_attachments({"cni.dev/valid-attachments": entries}, code)
         assert refused.value.code == code

@@ -1,4 +1,4 @@
-"""Results of every version, built and read; how ours joins a chain's."""
+"""Results of every version, written and read, and appended to the result of a chain."""
 
 import json
 from typing import Any
@@ -29,13 +29,13 @@ VALUE: dict[str, Any] = {
 
 
 def of(value: dict[str, Any]) -> result.Result:
-    """Give a result of 1.1.0 as it is inside."""
+    """Return the result in a document of 1.1.0."""
     return result.from_json(value, "1.1.0")
 
 
 def built(version: str, value: result.Result | None = None) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(result.build(value or of(VALUE), version))
-    return found
+    document: dict[str, Any] = json.loads(result.build(value or of(VALUE), version))
+    return document
 
 
 def parsed(value: object, version: str = "1.0.0") -> result.Result:
@@ -43,7 +43,7 @@ def parsed(value: object, version: str = "1.0.0") -> result.Result:
 
 
 def shown(value: result.Result) -> dict[str, Any]:
-    """Give all that a result holds, as 1.1.0 has it."""
+    """Return a result as a document of 1.1.0 with all members."""
     return {"interfaces": [], "ips": [], "routes": [], "dns": {}, **built("1.1.0", value)} | {"cniVersion": "1.1.0"}
 
 
@@ -67,24 +67,24 @@ def test_first_versions_have_one_address_of_each_family(version: str) -> None:
 
 @pytest.mark.parametrize("version", OLD)
 def test_first_versions_drop_routes_of_a_family_without_address(version: str) -> None:
-    """A route whose family has no address has no place in these versions (R1)."""
-    found = built(version, of({**VALUE, "ips": VALUE["ips"][:1], "dns": {}}))
-    assert "ip6" not in found
-    assert found["dns"] == {}
-    assert [route["dst"] for route in found["ip4"]["routes"]] == ["0.0.0.0/0", "10.9.0.0/16"]
+    """A route whose family has no address cannot be expressed in these versions (R1)."""
+    document = built(version, of({**VALUE, "ips": VALUE["ips"][:1], "dns": {}}))
+    assert "ip6" not in document
+    assert document["dns"] == {}
+    assert [route["dst"] for route in document["ip4"]["routes"]] == ["0.0.0.0/0", "10.9.0.0/16"]
 
 
 @pytest.mark.parametrize("version", OLD)
-def test_first_versions_cannot_do_without_an_address(version: str) -> None:
-    """Without an address these versions have no result, and the error says what to do (R1, A9)."""
+def test_first_versions_need_an_address(version: str) -> None:
+    """These versions have no result without an address, and the error says what to do (R1, A9)."""
     with pytest.raises(CniError, match=f"version {version} must have an address") as refused:
         result.build(of({**VALUE, "ips": []}), version)
     assert refused.value.code == INVALID_CONFIG
 
 
 @pytest.mark.parametrize("version", MIDDLE)
-def test_middle_versions_say_the_family_of_each_address(version: str) -> None:
-    """0.3.0 to 0.4.0: ips have a version, interfaces and routes no later keys (R2, R5)."""
+def test_middle_versions_have_the_family_of_each_address(version: str) -> None:
+    """0.3.0 to 0.4.0: ips have a version, interfaces and routes have no later keys (R2, R5)."""
     assert built(version) == {
         "cniVersion": version,
         "interfaces": [{"name": "eth0", "mac": "02:00:00:00:00:01", "sandbox": SANDBOX, "vlan": 100}],
@@ -100,37 +100,37 @@ def test_middle_versions_say_the_family_of_each_address(version: str) -> None:
 
 def test_version_1_0_0_has_no_family_and_no_mtu() -> None:
     """1.0.0: ips without a version, interfaces without an MTU (R3)."""
-    found = built("1.0.0")
-    assert [sorted(ip) for ip in found["ips"]] == [
+    document = built("1.0.0")
+    assert [sorted(ip) for ip in document["ips"]] == [
         ["address", "gateway", "interface"],
         ["address", "interface"],
         ["address", "gateway", "interface"],
     ]
-    assert found["interfaces"] == [{"name": "eth0", "mac": "02:00:00:00:00:01", "sandbox": SANDBOX, "vlan": 100}]
-    assert found["routes"][1] == {"dst": "10.9.0.0/16"}
+    assert document["interfaces"] == [{"name": "eth0", "mac": "02:00:00:00:00:01", "sandbox": SANDBOX, "vlan": 100}]
+    assert document["routes"][1] == {"dst": "10.9.0.0/16"}
 
 
 def test_version_1_1_0_has_all() -> None:
-    """1.1.0: the MTU, and a route's extras, of which table 0 and scope 0 are meant (R4)."""
+    """1.1.0: the MTU, and all numbers of a route, also table 0 and scope 0 (R4)."""
     assert built("1.1.0") == {"cniVersion": "1.1.0", **VALUE}
 
 
 @pytest.mark.parametrize("version", [version for version in VERSIONS if version not in OLD])
 def test_what_is_empty_is_left_out(version: str) -> None:
     """Without addresses, routes and dns a result is its interfaces (R3)."""
-    found = built(version, of({**VALUE, "ips": [], "routes": [], "dns": {}}))
-    assert sorted(found) == ["cniVersion", "interfaces"]
+    document = built(version, of({**VALUE, "ips": [], "routes": [], "dns": {}}))
+    assert sorted(document) == ["cniVersion", "interfaces"]
 
 
 @pytest.mark.parametrize("version", [version for version in VERSIONS if version not in OLD])
-def test_the_sandbox_is_as_the_runtime_said_it(version: str) -> None:
-    """CHECK of other plugins compares strings: the path is not made prettier (R8)."""
+def test_the_sandbox_is_the_path_from_the_runtime(version: str) -> None:
+    """CHECK of other plugins compares strings: the path is not normalised (R8)."""
     assert built(version)["interfaces"][0]["sandbox"] == SANDBOX
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_a_result_is_one_line_and_says_its_version(version: str) -> None:
-    """Every result has the config's version (R9), whatever the delegate's was."""
+def test_a_result_is_one_line_and_has_its_version(version: str) -> None:
+    """Every result has the config's version (R9), not that of the delegate."""
     text = result.build(of(VALUE), version)
     assert "\n" not in text
     assert json.loads(text)["cniVersion"] == version
@@ -138,27 +138,27 @@ def test_a_result_is_one_line_and_says_its_version(version: str) -> None:
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_what_is_built_can_be_read_again(version: str) -> None:
-    """Reading a result of any version gives the form of 1.1.0, as far as the version could say it (R5, R6)."""
+    """Reading a result of any version gives the form of 1.1.0, as far as the version can express it (R5, R6)."""
     read = result.parse(result.build(of(VALUE), version), "1.1.0", "we")
     assert result.build(read, version) == result.build(of(VALUE), version)
-    found = shown(read)
+    document = shown(read)
     if version == "1.1.0":
-        assert found == {"cniVersion": "1.1.0", **VALUE}
-    assert [ip["address"] for ip in found["ips"]][0::2][:1] == ["10.0.0.5/24"]
-    assert {ip["address"] for ip in found["ips"]} <= {ip["address"] for ip in VALUE["ips"]}
-    assert {"dst": "::/0", "gw": "fd00::1"} in found["routes"]
-    assert not any("version" in ip for ip in found["ips"])
-    assert found["dns"] == VALUE["dns"]
+        assert document == {"cniVersion": "1.1.0", **VALUE}
+    assert [ip["address"] for ip in document["ips"]][0::2][:1] == ["10.0.0.5/24"]
+    assert {ip["address"] for ip in document["ips"]} <= {ip["address"] for ip in VALUE["ips"]}
+    assert {"dst": "::/0", "gw": "fd00::1"} in document["routes"]
+    assert not any("version" in ip for ip in document["ips"])
+    assert document["dns"] == VALUE["dns"]
 
 
 @pytest.mark.parametrize(
-    ("config", "told"),
+    ("config", "expected"),
     [({}, {"nameservers": ["10.0.0.2"], "search": ["a.b"]}), ({"nameservers": ["10.0.0.3"]}, {"nameservers": ["10.0.0.3"]})],
 )
 @pytest.mark.parametrize("version", VERSIONS)
-def test_dns_is_the_configs_else_the_delegates(version: str, config: dict[str, Any], told: dict[str, Any]) -> None:
-    """The config's stands for the delegate's as a whole; the addresses are of our interface, the routes as they were (A11)."""
-    said = parsed(
+def test_dns_is_the_configs_else_the_delegates(version: str, config: dict[str, Any], expected: dict[str, Any]) -> None:
+    """The config's replaces all of the delegate's; addresses get our interface, routes are unchanged (A11)."""
+    answer = parsed(
         {
             "cniVersion": "1.0.0",
             "ips": [{"address": "10.0.0.5/24", "gateway": "10.0.0.1"}],
@@ -167,18 +167,18 @@ def test_dns_is_the_configs_else_the_delegates(version: str, config: dict[str, A
         }
     )
     interface: dict[str, object] = {"name": "eth0", "sandbox": SANDBOX}
-    ours = result.of_interface(interface, said, config)
+    ours = result.of_interface(interface, answer, config)
     assert shown(ours) == {
         "cniVersion": "1.1.0",
         "interfaces": [interface],
         "ips": [{"address": "10.0.0.5/24", "gateway": "10.0.0.1", "interface": 0}],
         "routes": [{"dst": "10.9.8.7/16"}],
-        "dns": told,
+        "dns": expected,
     }
-    assert built(version, ours)["dns"] == told
+    assert built(version, ours)["dns"] == expected
 
 
-# -- reading what a delegate or a plugin before us said
+# -- reading the result of a delegate or of the previous plugin
 
 
 def test_old_results_become_new_ones() -> None:
@@ -201,22 +201,22 @@ def test_the_version_of_0_4_0_addresses_is_dropped() -> None:
 
 
 def test_a_result_without_a_version_is_of_the_configs() -> None:
-    """No version, an empty one and null are the config's (R9, I5)."""
-    for said in ({}, {"cniVersion": ""}, {"cniVersion": None}):
+    """Without a version, or with an empty one or null, it is the config's (R9, I5)."""
+    for answer in ({}, {"cniVersion": ""}, {"cniVersion": None}):
         for version, members in (("0.2.0", {"ip4": {"ip": "10.0.0.5/24"}}), ("1.0.0", {"ips": [{"address": "10.0.0.5/24"}]})):
-            assert [ip.address.text for ip in parsed({**said, **members}, version).ips] == ["10.0.0.5/24"]
+            assert [ip.address.text for ip in parsed({**answer, **members}, version).ips] == ["10.0.0.5/24"]
 
 
 def test_empty_and_null_members_are_tolerated() -> None:
-    """An empty gateway or gw, null lists and dns are as if absent (R7)."""
-    said = {
+    """An empty gateway or gw, null lists and dns count as absent (R7)."""
+    answer = {
         "cniVersion": "1.0.0",
         "ips": [{"address": "10.0.0.5/24", "gateway": ""}],
         "routes": [{"dst": "0.0.0.0/0", "gw": None}],
         "interfaces": None,
         "dns": None,
     }
-    assert shown(parsed(said)) == {
+    assert shown(parsed(answer)) == {
         "cniVersion": "1.1.0",
         "interfaces": [],
         "ips": [{"address": "10.0.0.5/24"}],
@@ -227,7 +227,7 @@ def test_empty_and_null_members_are_tolerated() -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "reason"),
+    ("answer", "reason"),
     [
         ("", "unexpected end of JSON input"),
         ("Killed", "no JSON value"),
@@ -276,12 +276,12 @@ def test_empty_and_null_members_are_tolerated() -> None:
         ('{"cniVersion":"0.2.0","ip4":"10.0.0.5/24"}', "ip4 is not an object"),
     ],
 )
-def test_what_is_no_result_is_refused_with_author_and_reason(said: str, reason: str) -> None:
-    """Garbage names its author and what is wrong with it, and shows itself in the details (I8, R7)."""
+def test_an_invalid_result_is_refused_with_author_and_reason(answer: str, reason: str) -> None:
+    """The message has the author and the reason, the details the text (I8, R7)."""
     with pytest.raises(CniError, match=f"^the IPAM plugin x returned no valid CNI result: .*{reason}") as refused:
-        result.parse(said, "1.0.0", "the IPAM plugin x")
+        result.parse(answer, "1.0.0", "the IPAM plugin x")
     assert refused.value.code == DECODING_FAILURE
-    assert refused.value.details == said[:500]
+    assert refused.value.details == answer[:500]
 
 
 def test_a_long_answer_is_cut_in_the_details() -> None:
@@ -293,23 +293,23 @@ def test_a_long_answer_is_cut_in_the_details() -> None:
 
 def test_a_result_is_typed_values() -> None:
     """Addresses and routes are parsed once; what is absent is None or empty, and 0 is 0."""
-    found = of(VALUE)
-    assert [(ip.address.family, ip.address.prefix, ip.gateway, ip.interface) for ip in found.ips] == [
+    document = of(VALUE)
+    assert [(ip.address.family, ip.address.prefix, ip.gateway, ip.interface) for ip in document.ips] == [
         (2, 24, "10.0.0.1", 0),
         (2, 24, "", 0),
         (10, 64, "fd00::1", 0),
     ]
-    assert [(route.dst.text, route.gw, route.mtu, route.table, route.scope) for route in found.routes] == [
+    assert [(route.dst.text, route.gw, route.mtu, route.table, route.scope) for route in document.routes] == [
         ("0.0.0.0/0", "10.0.0.1", None, None, None),
         ("10.9.0.0/16", "", 1400, 0, 0),
         ("::/0", "fd00::1", None, None, None),
     ]
-    assert found.ips[1].address.text == "10.0.0.6/24"
+    assert document.ips[1].address.text == "10.0.0.6/24"
     assert of({"ips": [{"address": "10.0.0.5/24"}]}).ips[0].interface is None
 
 
 def test_foreign_keys_of_interfaces_and_dns_are_kept() -> None:
-    """Other plugins' interfaces are theirs, as is what a later version says of one."""
+    """Keys of other plugins and of later versions are passed on."""
     value = {"interfaces": [{"name": "br0", "x": [1, {"y": None}]}], "dns": {"nameservers": ["10.0.0.2"], "z": 5}}
     assert shown(of(value)) == {"cniVersion": "1.1.0", "ips": [], "routes": [], **value}
 
@@ -317,13 +317,13 @@ def test_foreign_keys_of_interfaces_and_dns_are_kept() -> None:
 # -- chains
 
 
-def test_alone_our_result_is_the_result() -> None:
-    """Without a plugin before us nothing is added."""
+def test_without_a_previous_plugin_our_result_is_the_result() -> None:
+    """Without a previous plugin nothing is added."""
     assert shown(result.join(None, of(VALUE))) == {"cniVersion": "1.1.0", **VALUE}
 
 
 def test_after_another_plugin_ours_is_appended() -> None:
-    """What was there stays in its place, ours follows, and our addresses point at our interface (A8)."""
+    """The previous result stays first, ours follows, and our addresses point at our interface (A8)."""
     before = parsed(
         {
             "cniVersion": "0.4.0",
@@ -333,22 +333,22 @@ def test_after_another_plugin_ours_is_appended() -> None:
             "dns": {"nameservers": ["9.9.9.9"]},
         }
     )
-    ours, kept = of(VALUE), shown(before)
-    found = shown(result.join(before, ours))
-    assert [one["name"] for one in found["interfaces"]] == ["br0", "net1", "eth0"]
-    assert [(ip["address"], ip["interface"]) for ip in found["ips"]] == [
+    ours, unchanged = of(VALUE), shown(before)
+    document = shown(result.join(before, ours))
+    assert [interface["name"] for interface in document["interfaces"]] == ["br0", "net1", "eth0"]
+    assert [(ip["address"], ip["interface"]) for ip in document["ips"]] == [
         ("172.16.0.2/24", 1),
         ("10.0.0.5/24", 2),
         ("10.0.0.6/24", 2),
         ("fd00::5/64", 2),
     ]
-    assert [route["dst"] for route in found["routes"]] == ["0.0.0.0/0", "0.0.0.0/0", "10.9.0.0/16", "::/0"]
-    assert found["dns"] == {"nameservers": ["10.0.0.2"]}
-    assert (shown(before), ours.ips[0].interface) == (kept, 0)
+    assert [route["dst"] for route in document["routes"]] == ["0.0.0.0/0", "0.0.0.0/0", "10.9.0.0/16", "::/0"]
+    assert document["dns"] == {"nameservers": ["10.0.0.2"]}
+    assert (shown(before), ours.ips[0].interface) == (unchanged, 0)
 
 
 def test_the_chains_dns_stays_when_we_have_none() -> None:
-    """Our empty dns does not erase what an earlier plugin said."""
+    """An empty dns of ours does not replace that of a previous plugin."""
     before = parsed({"cniVersion": "1.0.0", "dns": {"nameservers": ["9.9.9.9"]}})
     assert result.join(before, of({**VALUE, "dns": {}})).dns == {"nameservers": ["9.9.9.9"]}
 
@@ -358,6 +358,6 @@ def test_the_chains_dns_stays_when_we_have_none() -> None:
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_an_error_document_has_its_four_members(version: str) -> None:
-    """Code, msg and details with the version that was asked for, also for text that is no Unicode (section 1)."""
-    found = json.loads(result.error(7, "wrong: \udcff", "é", version))
-    assert found == {"cniVersion": version, "code": 7, "msg": "wrong: \udcff", "details": "é"}
+    """Code, msg and details with the version that was asked for, also for text with lone surrogates (section 1)."""
+    document = json.loads(result.error(7, "wrong: \udcff", "é", version))
+    assert document == {"cniVersion": version, "code": 7, "msg": "wrong: \udcff", "details": "é"}

@@ -9,12 +9,12 @@ from cni_sriov_bond.errors import INVALID_CONFIG, CniError, Issue
 @pytest.mark.parametrize(
     ("path", "text"), [((), ""), (("vlan",), "vlan"), (("ipam", "ranges", 0, 1, "subnet"), "ipam.ranges[0][1].subnet")]
 )
-def test_a_path_is_written_as_people_write_it(path: tuple[str | int, ...], text: str) -> None:
+def test_a_path_as_text(path: tuple[str | int, ...], text: str) -> None:
     assert schema.path_text(path) == text
 
 
-def test_issues_are_one_error() -> None:
-    """They are joined in one place; none are no error."""
+def test_issues_become_one_error() -> None:
+    """Sentences are joined; without issues there is no error."""
     schema.refuse("net1", [])
     with pytest.raises(CniError) as refused:
         schema.refuse("net1", [Issue(("a",), "a is wrong"), Issue((), "all is wrong")], "more")
@@ -23,6 +23,6 @@ def test_issues_are_one_error() -> None:
 
 
 def test_a_long_value_is_cut_in_the_sentence() -> None:
-    """A value of any size does not make a sentence of any size."""
+    """A long value does not make a long message."""
     [issue] = schema.issues({"type": "x", "vlan": "9" * 100000}, {"properties": {"vlan": {"type": "integer"}}})
     assert len(issue.sentence) < 120

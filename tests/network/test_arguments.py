@@ -1,4 +1,4 @@
-"""The VLAN of an attachment is decided in one place: plugin and IPAM plugin agree on it, whatever the arguments are."""
+"""What an attachment requests; plugin and IPAM plugin select the same VLAN for any arguments."""
 
 import json
 from typing import Any
@@ -51,55 +51,55 @@ def call(args: str, keys: dict[str, Any]) -> Call:
 
 @pytest.mark.parametrize(("args", "keys", "vlan"), TABLE)
 def test_plugin_and_ipam_plugin_choose_one_vlan(args: str, keys: dict[str, Any], vlan: int | None) -> None:
-    """Same digits, same vlanAllowed, same order; what the plugin refuses the IPAM plugin is not asked, and takes for unsaid."""
-    asked = call(args, keys)
-    addresses = request.parse(asked).vlan
+    """Both have the same syntax, vlanAllowed and precedence. The IPAM plugin ignores a request that the plugin refuses."""
+    accepted = call(args, keys)
+    addresses = request.parse(accepted).vlan
     try:
-        found = config.parse_network(asked.raw, asked.document, asked.version, args)
+        parsed = config.parse_network(accepted.raw, accepted.document, accepted.version, args)
     except CniError as refused:
         assert refused.code in (INVALID_CONFIG, INVALID_ENVIRONMENT)
         assert vlan is None
         assert addresses in (keys["vlan"], 6)
         return
-    assert (found.vlan or 0, addresses) == (vlan, vlan)
+    assert (parsed.vlan or 0, addresses) == (vlan, vlan)
 
 
 @pytest.mark.parametrize("allowed", [5, "5-7", {"5": 7}, [None, {}, "a-b"]])
-def test_a_list_that_the_plugin_would_refuse_lets_nobody_choose(allowed: object) -> None:
-    """The IPAM plugin may be asked by hand, with a config that no plugin has checked."""
+def test_an_invalid_vlanallowed_allows_no_request(allowed: object) -> None:
+    """The IPAM plugin may be run by hand, with a config that no plugin has checked."""
     assert request.parse(call("VLAN=6", {"vlan": 100, "vlanAllowed": allowed})).vlan == 100
 
 
-def test_an_argument_counts_for_our_plugin_alone() -> None:
-    """Another plugin does not look at it, so its attachments are on the VLAN of its config."""
+def test_an_argument_is_used_with_our_plugin_only() -> None:
+    """Another plugin ignores it, so its attachments are on the VLAN of its config."""
     assert request.parse(call("VLAN=6", {"vlan": 100, "vlanAllowed": ["5-7"], "type": "macvlan"})).vlan == 100
 
 
 # -- what an attachment may request (contract 4, 37 to 41)
 
 
-def test_choices_have_their_order() -> None:
-    """runtimeConfig is before args.cni, that before CNI_ARGS, and that before the config; what is empty chooses nothing."""
+def test_requests_have_an_order_of_precedence() -> None:
+    """runtimeConfig precedes args.cni, CNI_ARGS and the config, in this order; an empty value requests nothing."""
     macs = [f"02:00:00:00:00:0{number}" for number in range(4)]
-    runtime, cni, given = {"mac": macs[0]}, {"cni": {"mac": macs[1]}}, f"MAC={macs[2]}"
-    assert requested(given, mac=macs[3], runtimeConfig=runtime, args=cni).mac == macs[0]
-    assert requested(given, mac=macs[3], args=cni).mac == macs[1]
-    assert requested(given, mac=macs[3]).mac == macs[2]
+    runtime, cni, args = {"mac": macs[0]}, {"cni": {"mac": macs[1]}}, f"MAC={macs[2]}"
+    assert requested(args, mac=macs[3], runtimeConfig=runtime, args=cni).mac == macs[0]
+    assert requested(args, mac=macs[3], args=cni).mac == macs[1]
+    assert requested(args, mac=macs[3]).mac == macs[2]
     assert requested(mac=macs[3]).mac == macs[3]
     assert requested("MAC=;VLAN=", mac=macs[3], runtimeConfig={"mac": ""}, args={"cni": {"mac": None}}).mac == macs[3]
 
 
-def test_keys_of_a_runtime_are_known_in_any_spelling() -> None:
-    """go-cni sends its own names of fields; other keys and other shapes are no business of ours (C7)."""
-    found = requested(runtimeConfig={"MAC": "02:AA:00:00:00:01", "DeviceId": "cbond2", "ips": 5, "PortMappings": [{}]})
-    assert (found.mac, found.device) == ("02:aa:00:00:00:01", "cbond2")
+def test_keys_of_a_runtime_are_read_in_any_case() -> None:
+    """go-cni sends the names of its fields; other keys and other types are ignored (C7)."""
+    parsed = requested(runtimeConfig={"MAC": "02:AA:00:00:00:01", "DeviceId": "cbond2", "ips": 5, "PortMappings": [{}]})
+    assert (parsed.mac, parsed.device) == ("02:aa:00:00:00:01", "cbond2")
     others: list[dict[str, Any]] = [{"runtimeConfig": []}, {"args": "x"}, {"args": {"cni": [1]}}, {"args": {"labels": []}}]
     for other in others:
         assert requested(mac="02:00:00:00:00:01", **other).mac == "02:00:00:00:00:01"
 
 
-def test_the_device_has_its_order() -> None:
-    """A config may name the device too, as Multus does for a resource."""
+def test_requests_for_a_device_have_an_order_of_precedence() -> None:
+    """A config may have a device too, as Multus writes it for a resource."""
     assert requested(deviceID="c").device == "c"
     assert requested(deviceID="c", args={"cni": {"deviceID": "b"}}).device == "b"
     assert requested(deviceID="c", args={"cni": {"deviceID": "b"}}, runtimeConfig={"deviceID": "a"}).device == "a"
@@ -120,14 +120,14 @@ def test_the_device_has_its_order() -> None:
         ("", {"vlanAllowed": [5]}, None),
     ],
 )
-def test_a_vlan_may_be_chosen_of_those_that_are_allowed(args: str, keys: dict[str, Any], vlan: int | None) -> None:
-    """The network's own VLAN may always be asked for."""
-    found = requested(args, **keys)
-    assert (found.vlan, found.vf.vlan) == (vlan, vlan)
+def test_an_allowed_vlan_may_be_requested(args: str, keys: dict[str, Any], vlan: int | None) -> None:
+    """The network's own VLAN may always be requested."""
+    parsed = requested(args, **keys)
+    assert (parsed.vlan, parsed.vf.vlan) == (vlan, vlan)
 
 
 @pytest.mark.parametrize(
-    ("args", "words"),
+    ("args", "expected"),
     [
         ("FOO", "invalid pair 'FOO'"),
         ("A=1;", "invalid pair ''"),
@@ -143,22 +143,22 @@ def test_a_vlan_may_be_chosen_of_those_that_are_allowed(args: str, keys: dict[st
         ("VLAN=200", "CNI_ARGS VLAN requests VLAN 200, but the network has no vlanAllowed"),
     ],
 )
-def test_bad_arguments_are_refused(args: str, words: str) -> None:
-    """What is no pair, no MAC and no VLAN, and a VLAN that nobody may choose, are errors of the environment."""
+def test_bad_arguments_are_refused(args: str, expected: str) -> None:
+    """An invalid pair, MAC or VLAN, and a VLAN that is not allowed, are errors of the environment."""
     with pytest.raises(CniError) as refused:
         requested(args, vlan=100)
     assert refused.value.code == INVALID_ENVIRONMENT
-    assert words in refused.value.msg
+    assert expected in refused.value.msg
 
 
 @pytest.mark.parametrize("args", ["A=b=c", "K=", "IgnoreUnknown=1;NERDCTL_CNI_DHCP_HOSTNAME=h;IP=10.0.0.5", "IP=a,b", "mac=x"])
 def test_arguments_of_others_are_ignored(args: str) -> None:
-    """The value is all that follows the first equals sign; unknown keys and IP are not ours (contract 4, 37 to 40)."""
+    """The value is all after the first "="; IP and unknown keys are not used (contract 4, 37 to 40)."""
     assert requested(args).mac == ""
 
 
 @pytest.mark.parametrize(
-    ("keys", "words"),
+    ("keys", "expected"),
     [
         ({"runtimeConfig": {"mac": 5}}, "runtimeConfig.mac must be a string, not 5"),
         ({"runtimeConfig": {"mac": "x"}}, "runtimeConfig.mac 'x' is not a unicast MAC"),
@@ -178,23 +178,23 @@ def test_arguments_of_others_are_ignored(args: str) -> None:
         ({"vlanAllowed": 5}, "vlanAllowed must be a list"),
     ],
 )
-def test_a_choice_that_cannot_be_is_told_with_the_other_mistakes(keys: dict[str, Any], words: str) -> None:
-    """What the config or the runtime says is told at once with all other mistakes."""
+def test_an_invalid_request_is_reported_with_the_other_mistakes(keys: dict[str, Any], expected: str) -> None:
+    """Mistakes of the config and of the runtime are reported together."""
     with pytest.raises(CniError) as refused:
         requested(mtu=5, **keys)
     assert refused.value.code == INVALID_CONFIG
-    assert words in refused.value.msg
+    assert expected in refused.value.msg
     assert "mtu must be" in refused.value.msg
 
 
-def test_choices_are_not_looked_at_but_by_an_add() -> None:
-    """DEL and CHECK come with other arguments, or none (D10)."""
-    found = network(runtimeConfig={"mac": 5}, args={"cni": {"vlan": 4095}})
-    assert (found.mac, found.vlan) == ("", None)
+def test_requests_are_read_by_add_only() -> None:
+    """DEL and CHECK get other arguments, or none (D10)."""
+    parsed = network(runtimeConfig={"mac": 5}, args={"cni": {"vlan": 4095}})
+    assert (parsed.mac, parsed.vlan) == ("", None)
 
 
 def test_an_issue_has_the_path_of_the_request() -> None:
-    """Keys of the path are spelled as documented, also where the runtime spells them otherwise."""
+    """Keys of the path are spelled as documented, even if the runtime spells them otherwise."""
     config_keys = {"vlan": 5, "vlanAllowed": ["7"], "runtimeConfig": {"MAC": 5}, "args": {"cni": {"VLAN": 6, "deviceId": []}}}
     values, issues = arguments.choose({"name": "net1", **config_keys}, "")
     assert values == {}

@@ -16,7 +16,7 @@ ARP = {"arp_interval": 100, "arp_ip_target": ["10.0.0.1"]}
 
 
 @pytest.mark.parametrize(
-    ("keys", "words"),
+    ("keys", "expected"),
     [
         (
             {"mode": "active-backup", "packets_per_slave": 1},
@@ -89,13 +89,13 @@ ARP = {"arp_interval": 100, "arp_ip_target": ["10.0.0.1"]}
         ({"mode": "7"}, "mode must be one of"),
     ],
 )
-def test_options_that_the_kernel_would_refuse_are_refused_before(keys: dict[str, Any], words: str) -> None:
-    """The rules are those of bond_options.c; what it would silently round or ignore is told too."""
-    assert words in refusal(**keys)
+def test_options_that_the_kernel_would_refuse_are_refused_before(keys: dict[str, Any], expected: str) -> None:
+    """The rules are those of bond_options.c; values that it would silently round or ignore are refused too."""
+    assert expected in refusal(**keys)
 
 
-def test_good_neighbours_of_bad_targets_are_taken() -> None:
-    """What is no neighbour is known by its first or last byte alone."""
+def test_valid_targets_next_to_invalid_ones_are_accepted() -> None:
+    """Only the first or last byte tells whether an address can be a target."""
     targets = {"arp_ip_target": ["223.255.255.255", "0.0.0.1"], "ns_ip6_target": ["fe80::1", "::2", "100::", "fe00::"]}
     assert {name: network(**targets).bond[name] for name in targets} == targets
 

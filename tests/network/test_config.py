@@ -1,4 +1,4 @@
-"""What the plugin makes of a network config: typed values, and every mistake at once."""
+"""A network config becomes typed values, and all mistakes are reported at once."""
 
 import json
 from typing import Any
@@ -16,22 +16,22 @@ SAFE = {"spoofchk": 1, "trust": 0}
 
 
 @pytest.mark.parametrize("key", ["pool", "deviceID", "mac", "spoofchk", "trust", "link_state", "vlanProto", "mode", "primary"])
-def test_an_empty_word_is_absent(key: str) -> None:
-    """As in Go, where it is the zero value: templates render what nobody gave so."""
-    given, absent = network(**{key: ""}), network()
+def test_an_empty_string_is_absent(key: str) -> None:
+    """As in Go, where it is the zero value: templates render unset variables so."""
+    empty, absent = network(**{key: ""}), network()
     for slot in set(config.Network.__slots__) - {"raw", "document", "vf"}:
-        assert getattr(given, slot) == getattr(absent, slot)
-    assert given.vf.to_json() == absent.vf.to_json()
+        assert getattr(empty, slot) == getattr(absent, slot)
+    assert empty.vf.to_json() == absent.vf.to_json()
 
 
 @pytest.mark.parametrize("keys", [{"vlan": 0, "vlanProto": "802.1q"}, {"vlanProto": "802.1Q"}, {"vlan": 0, "vlanQoS": 0}])
-def test_what_untagged_frames_have_may_be_said(keys: dict[str, Any]) -> None:
-    """802.1q and priority 0 are what sriov-cni fills in where nothing is given."""
+def test_defaults_of_untagged_frames_are_accepted(keys: dict[str, Any]) -> None:
+    """sriov-cni writes 802.1q and priority 0 by default."""
     assert not network(**keys).vf.vlan_qos
 
 
-def test_a_chosen_vlan_has_the_priority_of_the_network() -> None:
-    """Priority and protocol may be there for a VLAN that an attachment chooses; untagged frames have none."""
+def test_a_requested_vlan_has_the_priority_of_the_network() -> None:
+    """Priority and protocol may be set for a VLAN that an attachment requests; untagged frames have none."""
     keys: dict[str, Any] = {"vlanQoS": 3, "vlanProto": "802.1ad", "vlanAllowed": ["0-9"]}
     assert requested("VLAN=9", **keys).vf.to_json() == {**SAFE, "vlan": 9, "vlan_qos": 3, "vlan_proto": 0x88A8}
     assert requested("VLAN=0", **keys).vf.to_json() == {**SAFE, "vlan": 0, "vlan_qos": 0, "vlan_proto": 0x8100}
@@ -41,35 +41,35 @@ def test_a_chosen_vlan_has_the_priority_of_the_network() -> None:
 # -- our keys (C7, C13)
 
 
-def test_a_config_without_a_key_of_ours_is_safe_and_whole() -> None:
-    """Left alone, a network hashes flows over both NICs, checks spoofing, trusts nobody and leaves the VLAN as it is."""
-    found = network()
-    assert (found.name, found.version, found.pool, found.delegate) == ("net1", "1.0.0", "", "")
-    assert found.bond == {"mode": 2, "xmit_hash_policy": 1}
-    assert isinstance(found.vf, VfSettings)
-    assert found.vf.to_json() == SAFE
-    assert (found.vlan, found.mtu, found.mac, found.dns, found.prev_result) == (None, None, "", {}, None)
-    assert (found.link_monitor, found.log_level, found.log_file) == ("auto", "warning", "")
+def test_a_config_without_options_has_safe_defaults() -> None:
+    """By default flows are hashed over both NICs, spoofing is checked, VFs are not trusted, and the VLAN is unchanged."""
+    parsed = network()
+    assert (parsed.name, parsed.version, parsed.pool, parsed.delegate) == ("net1", "1.0.0", "", "")
+    assert parsed.bond == {"mode": 2, "xmit_hash_policy": 1}
+    assert isinstance(parsed.vf, VfSettings)
+    assert parsed.vf.to_json() == SAFE
+    assert (parsed.vlan, parsed.mtu, parsed.mac, parsed.dns, parsed.prev_result) == (None, None, "", {}, None)
+    assert (parsed.link_monitor, parsed.log_level, parsed.log_file) == ("auto", "warning", "")
 
 
-def test_every_key_reaches_its_place() -> None:
-    """Words become the kernel's numbers, bond-cni's spelling the kernel's name."""
-    found = network(
+def test_every_key_becomes_a_value() -> None:
+    """Values become the kernel's numbers, and bond-cni's names the kernel's."""
+    parsed = network(
         pool="db", vlan=100, vlanQoS=5, vlanProto="802.1AD", mac="02:AA:bb:00:00:01", spoofchk="off", trust="on",
         link_state="disable", min_tx_rate=10, max_tx_rate=100, mtu=9000, mode="active-backup", failOverMac="active",
         arp_interval=100, arp_ip_target=["10.0.0.1"], linkMonitor="arp", arp_validate="filter", min_links=1, primary="B",
         ipam={"type": "host-local", "subnet": "10.0.0.0/24"}, dns={"nameservers": ["10.0.0.1"]}, logLevel="debug",
     )  # fmt: skip
-    assert found.vf.to_json() == {
+    assert parsed.vf.to_json() == {
         "vlan": 100, "vlan_qos": 5, "vlan_proto": 0x88A8, "spoofchk": 0, "trust": 1, "link_state": 2,
         "min_tx_rate": 10, "max_tx_rate": 100,
     }  # fmt: skip
-    assert found.bond == {
+    assert parsed.bond == {
         "mode": 1, "fail_over_mac": 1, "arp_interval": 100, "arp_ip_target": ["10.0.0.1"], "arp_validate": 4, "min_links": 1,
     }  # fmt: skip
-    assert found.primary == "B"
-    assert (found.pool, found.vlan, found.mac, found.mtu) == ("db", 100, "02:aa:bb:00:00:01", 9000)
-    assert (found.delegate, found.dns, found.log_level) == ("host-local", {"nameservers": ["10.0.0.1"]}, "debug")
+    assert parsed.primary == "B"
+    assert (parsed.pool, parsed.vlan, parsed.mac, parsed.mtu) == ("db", 100, "02:aa:bb:00:00:01", 9000)
+    assert (parsed.delegate, parsed.dns, parsed.log_level) == ("host-local", {"nameservers": ["10.0.0.1"]}, "debug")
 
 
 LACP = {"lacp_active": "off", "lacp_rate": 1, "ad_select": "count", "ad_actor_sys_prio": 1, "ad_user_port_key": 1023}
@@ -102,31 +102,31 @@ LACP = {"lacp_active": "off", "lacp_rate": 1, "ad_select": "count", "ad_actor_sy
     ],
 )  # fmt: skip
 def test_options_of_the_bond_are_the_kernels_numbers(keys: dict[str, Any], options: dict[str, Any]) -> None:
-    """Each option may be said by word or number, and numbers in quotes as bond-cni has them."""
+    """Each value may be a name or a number, and numbers may be quoted as in bond-cni."""
     assert network(**keys).bond == options
 
 
 def test_vlan_has_three_values() -> None:
-    """Absent leaves the VF alone, 0 is untagged, and a number is that VLAN with the usual protocol."""
+    """Absent leaves the VF unchanged, 0 is untagged, and a number is that VLAN with protocol 802.1q."""
     assert network().vf.vlan is None
     assert network(vlan=0).vf.vlan == 0
     assert network(vlan=4094).vf.to_json() == {**SAFE, "vlan": 4094, "vlan_qos": 0, "vlan_proto": 0x8100}
 
 
-def test_null_is_as_good_as_absent() -> None:
-    """A key that a template left null has its default."""
-    found = network(vlan=None, ipam=None, dns=None, mode=None, mac=None, prevResult=None)
-    assert (found.vlan, found.delegate, found.dns, found.bond["mode"], found.mac) == (None, "", {}, 2, "")
+def test_null_is_absent() -> None:
+    """A key that is null has its default."""
+    parsed = network(vlan=None, ipam=None, dns=None, mode=None, mac=None, prevResult=None)
+    assert (parsed.vlan, parsed.delegate, parsed.dns, parsed.bond["mode"], parsed.mac) == (None, "", {}, 2, "")
 
 
 @pytest.mark.parametrize("ipam", [{}, {"type": ""}, {"subnet": "10.0.0.0/24"}])
-def test_ipam_without_a_type_is_no_ipam(ipam: dict[str, str]) -> None:
-    """An ipam without a type asks for no addresses (I10)."""
+def test_ipam_without_a_type_means_no_addresses(ipam: dict[str, str]) -> None:
+    """An ipam without a type requests no addresses (I10)."""
     assert network(ipam=ipam).delegate == ""
 
 
 def test_unknown_keys_are_ignored() -> None:
-    """Keys of runtimes and of other plugins are no mistake (C7)."""
+    """Keys of runtimes and of other plugins are not refused (C7)."""
     network(capabilities={"ips": True}, args={"cni": {}}, cniVersions=["1.0.0"], runtimeConfig={}, x=1, disableCheck=True)
 
 
@@ -135,16 +135,16 @@ def test_unknown_keys_are_ignored() -> None:
     [("Vlan", "vlan"), ("VLAN", "vlan"), ("vlan_qos", "vlanQoS"), ("fail_overMac", "fail_over_mac"), ("state-dir", "stateDir"),
      ("linkState", "link_state"), ("ARP_IP_TARGET", "arp_ip_target")],
 )  # fmt: skip
-def test_a_known_key_in_another_spelling_is_hinted_at(key: str, meant: str) -> None:
-    """A slip in case, "_" or "-" is told in the log, and beside the mistakes of a config that is refused."""
+def test_a_misspelled_key_gets_a_hint(key: str, meant: str) -> None:
+    """A difference in case, "_" or "-" gets a hint in the log, and in the details of a refusal."""
     assert config.hints(network(**{key: 1}).document) == [f"the key '{key}' is unknown and ignored; did you mean {meant}?"]
     with pytest.raises(CniError) as refused:
         network(**{key: 1, "mtu": 1})
     assert f"did you mean {meant}?" in refused.value.details
 
 
-def test_keys_of_others_are_not_hinted_at() -> None:
-    """What runtimes add and what is none of ours in any spelling is silent, and a flood of keys is cut."""
+def test_other_unknown_keys_get_no_hint() -> None:
+    """Keys of runtimes get no hint, and the number and length of hints are limited."""
     document = {"disableCheck": 1, "pciBusID": "x", "cni.dev/valid-attachments": [], "vlan/x": 1, "dns": {}, "vlna": 1, "": 2}
     assert config.hints(document) == []
     assert len(config.hints({f"vl{'_' * number}an": 1 for number in range(1, 50)})) == 20
@@ -152,22 +152,22 @@ def test_keys_of_others_are_not_hinted_at() -> None:
     assert len(long) < 150
 
 
-def test_a_teardown_leaves_out_what_is_wrong_by_its_key() -> None:
-    """A key that a sentence happens to begin with is not meant: the path says which is left out."""
+def test_a_teardown_ignores_invalid_keys() -> None:
+    """The path of an issue says which key is ignored, not its sentence."""
     value = {"name": "net1", "type": "sriov-bond", "logFile": "a\0b", "ipam": {"type": 5}, "logLevel": "debug", "vlan": 4095}
-    found, left_out = config.parse_for_teardown(json.dumps(value).encode(), value, "1.1.0")
+    parsed, left_out = config.parse_for_teardown(json.dumps(value).encode(), value, "1.1.0")
     assert [issue.path for issue in left_out] == [("ipam", "type"), ("logFile",)]
-    assert (found.delegate, found.log_file, found.log_level, found.vlan) == ("", "", "debug", None)
+    assert (parsed.delegate, parsed.log_file, parsed.log_level, parsed.vlan) == ("", "", "debug", None)
 
 
-def test_the_delegates_bytes_are_untouched() -> None:
-    """White space, key order and bad UTF-8 are kept for the delegate (I3)."""
+def test_the_delegates_bytes_are_unchanged() -> None:
+    """White space, order of keys and invalid UTF-8 are passed on to the delegate (I3)."""
     data = b' {"type":"sriov-bond" , "name":"a","x":"\xff","name":"b"}\n'
     assert config.parse_network(data, parse_json(data), "1.0.0").raw == data
 
 
 @pytest.mark.parametrize(
-    ("keys", "words"),
+    ("keys", "expected"),
     [
         ({"pool": "../etc"}, "pool '../etc' is not a valid pool name"),
         ({"pool": ".."}, "pool '..' is not a valid pool name"),
@@ -202,36 +202,36 @@ def test_the_delegates_bytes_are_untouched() -> None:
         ({"type": None}, "type is missing"),
     ],
 )
-def test_a_mistake_is_named_with_its_value(keys: dict[str, Any], words: str) -> None:
-    """A wrong key is named with what it had and what it should be, and the network is named too (C13)."""
+def test_a_mistake_is_named_with_its_value(keys: dict[str, Any], expected: str) -> None:
+    """The message has the network, the key, its value, and what is allowed (C13)."""
     message = refusal(**keys)
     assert message.startswith("network 'net1': ")
-    assert words in message
+    assert expected in message
 
 
-def test_all_mistakes_are_told_at_once() -> None:
-    """Types, ranges, formats and what does not go together are one sentence, which says of no key that a bad one is missing."""
+def test_all_mistakes_are_reported_at_once() -> None:
+    """Types, ranges, formats and conflicts are one message, which does not report an invalid key as missing."""
     message = refusal(vlan=4095, mode="x", ipam=[], spoofchk="yes", miimon=-1, mac="y", updelay=50, primary="A", vlanQoS=1)
-    for words in ("vlan must", "mode must", "ipam must", "spoofchk must", "miimon must", "mac 'y' is not"):
-        assert words in message
-    for words in ("vlanQoS", "updelay", "primary"):
-        assert words not in message
+    for expected in ("vlan must", "mode must", "ipam must", "spoofchk must", "miimon must", "mac 'y' is not"):
+        assert expected in message
+    for expected in ("vlanQoS", "updelay", "primary"):
+        assert expected not in message
     message = refusal(arp_interval=100, arp_ip_target=["10.0.0.1", 5], arp_validate="all", mode="balance-alb")
     assert "arp_ip_target[1] must be a string" in message
     assert "needs" not in message
     assert message.count("has no ARP monitor") == 2
     message = refusal(pool="a/b", mac="x", arp_ip_target=["x", "y"], vlanQoS=1, min_tx_rate=2, max_tx_rate=1)
-    for words in ("pool", "mac", "arp_ip_target 'x'", "arp_ip_target 'y'", "vlanQoS", "min_tx_rate"):
-        assert words in message
+    for expected in ("pool", "mac", "arp_ip_target 'x'", "arp_ip_target 'y'", "vlanQoS", "min_tx_rate"):
+        assert expected in message
 
 
 @pytest.mark.parametrize("name", ["db", "0", "a.b_c-d", "p" * 64])
 def test_names_of_pools(name: str) -> None:
-    """What can be one directory's name is a pool's name."""
+    """A pool name is a valid name of a directory."""
     assert config.is_pool_name(name)
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", ".a", "-a", "_a", "a/b", "a b", "a\n", "é", "p" * 65])
-def test_what_is_no_name_of_a_pool(name: str) -> None:
-    """What could lead out of the state directory, or is too long, is none."""
+def test_invalid_names_of_pools(name: str) -> None:
+    """Names that could leave the state directory, or are too long, are refused."""
     assert not config.is_pool_name(name)

@@ -1,4 +1,4 @@
-"""The plugin's own check of a config says what the jsonschema library says."""
+"""The plugin's check of a config by its schema agrees with the jsonschema library."""
 
 import random
 from typing import Any
@@ -23,35 +23,35 @@ def some_values() -> list[Any]:
 
     Whole numbers written as fractions (1.0) are left out: see the test of that name.
     """
-    found: list[Any] = [None, True, False, "", "x", 0.5, -1, 2**70, [], {}, [None], [""], ["10.0.0.1"], [1], [["x"]]]
-    found += [["10.0.0.1"] * 16, ["10.0.0.1"] * 17, {"type": "host-local"}, {"type": None}, {"type": 5}, {"type": ""}]
+    values: list[Any] = [None, True, False, "", "x", 0.5, -1, 2**70, [], {}, [None], [""], ["10.0.0.1"], [1], [["x"]]]
+    values += [["10.0.0.1"] * 16, ["10.0.0.1"] * 17, {"type": "host-local"}, {"type": None}, {"type": 5}, {"type": ""}]
     for part in PROPERTIES.values():
-        found += words_of(part)
+        values += words_of(part)
         for bound in (part.get("minimum"), part.get("maximum")):
             if bound is not None:
-                found += [bound - 1, bound, bound + 1, str(bound)]
-    return found
+                values += [bound - 1, bound, bound + 1, str(bound)]
+    return values
 
 
 VALUES = some_values()
 
 
 def heads(value: object) -> list[str]:
-    """Give the top-level keys that the library complains about."""
+    """Return the top-level keys that the library refuses."""
     errors = LIBRARY.iter_errors(value)
     return sorted({str(error.path[0]) if error.path else error.message for error in errors})
 
 
 def our_heads(value: object) -> list[str]:
-    found = set()
+    keys = set()
     for issue in schema.issues(value, NETWORK):
         missing = issue.path == ("type",) and issue.sentence == "type is missing"
-        found.add("'type' is a required property" if missing else issue.key)
-    return sorted(found)
+        keys.add("'type' is a required property" if missing else issue.key)
+    return sorted(keys)
 
 
-def test_the_schema_is_one() -> None:
-    """The schema itself is valid JSON Schema of 2020-12, and every key is described for the reader."""
+def test_the_schema_is_valid() -> None:
+    """The schema itself is valid JSON Schema of 2020-12, and every key has a description."""
     jsonschema.Draft202012Validator.check_schema(NETWORK)
     assert [key for key, part in PROPERTIES.items() if not part.get("description")] == []
 
@@ -80,8 +80,8 @@ def test_verdict_on_whole_configs_is_the_librarys() -> None:
 
 
 @pytest.mark.parametrize("value", [None, True, 5, "x", [], ["type"]])
-def test_what_is_no_object_is_refused_by_both(value: object) -> None:
-    """A config of another type is one complaint."""
+def test_a_config_that_is_not_an_object_is_refused_by_both(value: object) -> None:
+    """A config of another type is one issue."""
     assert not LIBRARY.is_valid(value)
     [issue] = schema.issues(value, NETWORK)
     assert (issue.path, issue.key) == ((), "")
@@ -90,14 +90,14 @@ def test_what_is_no_object_is_refused_by_both(value: object) -> None:
 
 @pytest.mark.parametrize("key", ["vlan", "miimon", "failOverMac"])
 def test_a_whole_number_written_as_a_fraction_is_refused(key: str) -> None:
-    """JSON Schema takes 1.0 for an integer; we do not, as Go's decoder does not, for the kernel gets no fractions."""
+    """JSON Schema accepts 1.0 as an integer; we do not, like Go's decoder."""
     assert LIBRARY.is_valid({"type": "sriov-bond", key: 1.0})
     [issue] = schema.issues({"type": "sriov-bond", key: 1.0}, NETWORK)
     assert issue.sentence.startswith(f"{key} must be ")
 
 
-def test_every_mistake_is_told_with_its_path_and_value() -> None:
-    """One call names each wrong key, what it had and what it may have."""
+def test_every_mistake_is_reported_with_its_path_and_value() -> None:
+    """Each issue has its path, the value, and what is allowed."""
     config = {"vlan": 4095, "mode": "fastest", "arp_ip_target": [1], "ipam": {"type": []}, "pool": "", "miimon": "100"}
     assert [(issue.path, issue.sentence) for issue in schema.issues(config, NETWORK)] == [
         (("type",), "type is missing"),
@@ -126,7 +126,7 @@ def test_every_mistake_is_told_with_its_path_and_value() -> None:
     ],
 )
 def test_bounds_are_the_kernels(key: str, least: int, most: int | None) -> None:
-    """The least and the most that the kernel takes are taken, and nothing beyond."""
+    """The minimum and maximum of the kernel are accepted, and nothing beyond."""
     taken = {value: not schema.issues({"type": "x", key: value}, NETWORK) for value in (least - 1, least)}
     assert taken == {least - 1: False, least: True}
     if most is not None:
@@ -134,8 +134,8 @@ def test_bounds_are_the_kernels(key: str, least: int, most: int | None) -> None:
         assert taken == {most: True, most + 1: False}
 
 
-def test_targets_are_as_many_as_the_kernel_has_places() -> None:
-    """Sixteen targets are taken (bond_options.h, BOND_MAX_ARP_TARGETS), none and seventeen are not."""
+def test_as_many_targets_as_the_kernel_has_are_accepted() -> None:
+    """Sixteen targets are accepted (bond_options.h, BOND_MAX_ARP_TARGETS); none and seventeen are not."""
     for key in ("arp_ip_target", "ns_ip6_target"):
         taken = [not schema.issues({"type": "x", key: ["x"] * number}, NETWORK) for number in (0, 1, 16, 17)]
         assert taken == [False, True, True, False]
