@@ -131,7 +131,7 @@ def test_a_netns_that_is_none_is_refused(product: Product) -> None:
     for path, words in (
         ("/etc/hostname", "is not a network namespace"),
         ("/run/netns/nope", "does not exist"),
-        ("/proc/self/ns/net", "the plugin itself runs in"),
+        ("/proc/self/ns/net", "is the namespace of the plugin itself"),
     ):
         product.call("ADD", network(), "c1", path).failed(8, words)
     assert look(product.guest) == before

@@ -60,7 +60,7 @@ def test_a_damaged_lease_keeps_its_bond_until_its_del(product: Product) -> None:
         product.guest.write(files["c3"], kept, 0o600)
         product.call("DEL", config, "c3", paths[2]).succeeded()
         product.call("DEL", config, "c4", paths[3]).failed(5, "cannot delete", "Is a directory")
-        assert product.links("c4") == ["lo"], "its VFs are home"
+        assert product.links("c4") == ["lo"], "its VFs are in the host"
         product.guest.sh(f"rmdir {STATE_DIR}/db/leases/cbond4.*")
         assert product.all_free()
 

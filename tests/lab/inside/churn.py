@@ -318,7 +318,7 @@ class Churn:
             argv = {"gc": [CTL, "gc"], "status": [CTL, "status", "--json"], "up": [CTL, "up"]}[command]
             done = self.run(command, argv, {}, "", dice, 0.0 if command == "status" else 0.2)
             self.count[command] += 1
-        concurrent = command == "up" and "the making of pool db is in use by" in done.err  # with the other thread's `up`
+        concurrent = command == "up" and "the provisioning of pool db is in use by" in done.err  # with the other thread's `up`
         if done.status and not done.interrupted and not concurrent:
             self.fault(f"{command}: {done}")
 
