@@ -26,9 +26,9 @@ class Deadline:
         self._end = monotonic() + seconds
         self._waits: list[str] = []
 
-    def left(self, most: float = float("inf")) -> float:
-        """Return the remaining seconds, at most ``most`` and at least 0."""
-        return max(0.0, min(most, self._end - monotonic()))
+    def left(self, limit: float = float("inf")) -> float:
+        """Return the remaining seconds, at most ``limit`` and at least 0."""
+        return max(0.0, min(limit, self._end - monotonic()))
 
     def part(self, seconds: float) -> "Deadline":
         """Return a deadline in ``seconds``, but not later than this one; both record the same waits."""

@@ -54,7 +54,7 @@ def swaps_macs(options: "BondOptions") -> str:
     """
     mode = mode_of(options)
     if mode in ("balance-tlb", "balance-alb"):
-        return f"the mode {mode}"
+        return f"mode {mode}"
     return "failOverMac follow" if words("fail_over_mac", number_of(options, "fail_over_mac")) == "follow" else ""
 
 
