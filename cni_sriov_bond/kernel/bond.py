@@ -78,7 +78,9 @@ def find_ports(container: "Netlink", wanted: "list[Port]") -> "dict[str, Link]":
 
 
 def add_ports(container: "Netlink", bond: Link, members: "list[Link]") -> None:
-    """Add ports to the bond. They are down: kernels refuse a port that is up (bond_main.c, bond_enslave).
+    """Add ports to the bond.
+
+    They must be down: the kernel refuses a port that is up, and brings it up itself (drivers/net/bonding/bond_main.c).
 
     :raises KernelError: naming the port; EBUSY when something else uses it, such as a macvlan.
     """
@@ -90,7 +92,7 @@ def bring_up(container: "Netlink", bond: Link, mtu: int | None, primary: Link | 
     """Set the primary and the MTU of a bond that has its ports, and bring it up.
 
     The MTU is set after the ports are added, because the bond sets it on each of them (bond_main.c, bond_change_mtu).
-    bond_enslave has brought the ports up.
+    Adding the ports has brought them up.
 
     :param primary: the port to prefer.
     :raises KernelError: when the kernel refuses one of these.
