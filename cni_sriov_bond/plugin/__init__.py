@@ -1,1 +1,1 @@
-"""The plugin's verbs, one in a module, over acquire, release and recover."""
+"""The plugin's verbs, a module each, and what they share: acquire, release, recover and forward."""

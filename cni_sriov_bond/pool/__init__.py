@@ -1,1 +1,1 @@
-"""The pool of bonds on disk: leases, inventory, quarantine, pending IPAM DELs. It knows files, not the kernel."""
+"""The pool of bonds on disk: leases, inventory, quarantine and pending IPAM DELs. It uses files only, never the kernel."""
