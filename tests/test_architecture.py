@@ -172,9 +172,6 @@ WITHOUT_TESTS = {
     "it starts a program, whose process is tested: cni/test_process, test_startup, ipam": ("__main__", "ipam/__main__"),
     "it is a step of a call of the plugin, which is tested as a process and in the lab": ( "plugin/forward",
     ),
-    "it is a part of a call of the IPAM plugin: ipam/test_verbs": (
-        "ipam/index", "ipam/ranges", "ipam/request", "ipam/reservations",
-    ),
     "it is a part of `sriov-bondctl check`: ctl/test_check_files": (
         "ctl/check", "ctl/documents", "ctl/networkfile", "ctl/schemacheck",
     ),

@@ -1,1 +1,1 @@
-"""The IPAM delegate ``sriov-bond-ipam``: a CNI plugin of its own that takes host-local's config and reservations."""
+"""The IPAM plugin ``sriov-bond-ipam``: a CNI plugin of its own that takes host-local's config and reservations."""

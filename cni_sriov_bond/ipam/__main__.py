@@ -1,4 +1,4 @@
-"""The delegate's process: its verbs behind the edge that it shares with the plugin."""
+"""The entry of ``sriov-bond-ipam``: runs the verb of one call."""
 
 import sys
 
@@ -10,23 +10,25 @@ if TYPE_CHECKING:
 
 
 def main() -> int:
-    """Serve one call of the delegate and return the exit status."""
+    """Serve one call of the IPAM plugin and return the exit status."""
     return serve("sriov-bond-ipam", _run)
 
 
 def _run(call: "Call") -> None:
+    # Imported here, because VERSION is answered without them.
     from cni_sriov_bond.cni import result
     from cni_sriov_bond.ipam import verbs
 
     if call.command == "ADD":
-        given = verbs.add(call)
+        allocated = verbs.add(call)
         try:
-            answer(result.build(given, call.version))
+            answer(result.build(allocated, call.version))
         except OSError:
-            verbs.take_back(call, given)  # nobody took the answer, so nobody knows of the addresses
+            # Nobody read the answer, so nobody knows the addresses, and no DEL may come for them.
+            verbs.undo_add(call, allocated)
             raise
         return
-    others = {"DEL": verbs.delete, "CHECK": verbs.check, "GC": verbs.collect, "STATUS": verbs.status}
+    others = {"DEL": verbs.delete, "CHECK": verbs.check, "GC": verbs.gc, "STATUS": verbs.status}
     others[call.command](call)
 
 

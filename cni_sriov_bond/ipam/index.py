@@ -1,15 +1,15 @@
-"""An index of a network's reservations, so that they need not all be read: the addresses of an owner, and which are allocated.
+"""An index of a network's reservations: which addresses an attachment has, and which are taken, without reading all files.
 
 On disk, below the data directory::
 
-    .sriov-bond/NAME/state        the boot and the stamp for which the rest is true
+    .sriov-bond/NAME/state        the boot id and the time stamp for which the rest is current
     .sriov-bond/NAME/owners/KEY   the addresses of one attachment, a line each; KEY is a hash of it
-    .sriov-bond/NAME/taken/F-N    one bit for each of the N-th 32768 addresses of family F, set when it is taken
+    .sriov-bond/NAME/taken/F-N    a bit for each address of the N-th 32768 of family F, set when it is taken
 
-The reservations themselves are the truth. The index is valid while the directory that holds them has the time of change that we
-gave it: whatever else changes the directory (host-local, an operator, one of us that was killed at its work) gives it
-another, and so does a reboot. Then the index is made anew. So it need not be written in any careful order, nor synced.
-Looking for a free address reads 4 KiB for each 32768 that are taken without a gap, however many there are.
+The reservations themselves are authoritative. The index is current while their directory has the modification time that
+``mark_current`` gave it. Every other change of the directory gives it another time: by host-local, by an operator, or by a
+process of ours that was killed. After a reboot the boot id differs. In these cases the index is rebuilt, so it needs neither
+an order of writes nor fsync. A search for a free address reads 4 KiB for each 32768 addresses that are taken without a gap.
 """
 
 import posix as os  # os itself costs a call 4 million instructions
@@ -31,38 +31,48 @@ _BYTES = _CHUNK // 8
 
 
 def key(container_id: str, ifname: str) -> str:
-    """Return the name of an owner's file."""
+    """Return the name of an attachment's file in the index."""
     return files.digest(f"{container_id}\0{ifname}").hex()[:32]
 
 
 class Index:
-    """The index of one network. Creating the value reads nothing."""
+    """The index of one network. The constructor reads nothing.
 
-    __slots__ = ("_root", "_subject")
+    :param directory: the directory that holds the reservations.
+    """
 
-    def __init__(self, data_dir: str, name: str, subject: str) -> None:
+    __slots__ = ("_directory", "_root")
+
+    def __init__(self, data_dir: str, name: str, directory: str) -> None:
         self._root = f"{data_dir}/.sriov-bond/{name}"
-        self._subject = subject
+        self._directory = directory
 
-    def is_true(self) -> bool:
-        """Return whether no other program has changed the reservations since ``sign``."""
-        expected = f"{files.boot_id()} {os.stat(self._subject).st_mtime_ns}\n"
+    def is_current(self) -> bool:
+        """Return whether nothing else has changed the reservations since ``mark_current``."""
+        expected = f"{files.boot_id()} {os.stat(self._directory).st_mtime_ns}\n"
         return _read(f"{self._root}/state") == expected.encode()
 
-    def sign(self) -> None:
-        """Mark the index as valid: the last step under the lock.
+    def mark_current(self) -> None:
+        """Record that the index is current. Call it after the last change, under the lock.
 
-        The stamp has a nanosecond that the kernel's clock for files, which ticks every few milliseconds, does not show.
+        The stamp has all its nanoseconds. Before Linux 6.13 the kernel stamps changes from a clock that ticks every few
+        milliseconds, so a change by somebody else in the same tick would not differ from a stamp of that clock.
+
+        :raises CniError: IO_FAILURE.
         """
         stamp = time_ns()
         try:
-            os.utime(self._subject, ns=(stamp, stamp))
-        except OSError as failed:
-            raise CniError(IO_FAILURE, f"cannot stamp {self._subject}: {failed.strerror}") from None
+            os.utime(self._directory, ns=(stamp, stamp))
+        except OSError as error:
+            raise CniError(IO_FAILURE, f"cannot set the time of {self._directory}: {error.strerror}") from None
         _write(f"{self._root}/state", f"{files.boot_id()} {stamp}\n".encode())
 
-    def remake(self, reservations: "Iterable[tuple[Ip, str, str]]") -> None:
-        """Rebuild the index from all reservations: address, the same as text, and the owner's key."""
+    def rebuild(self, reservations: "Iterable[tuple[Ip, str, str]]") -> None:
+        """Replace the index.
+
+        :param reservations: every reservation: address, address as text, and the key of its owner.
+        """
+        # First: a process that is killed in between must not leave an index that counts as current.
         files.unlink(f"{self._root}/state")
         parent = self._root.rpartition("/")[0]
         for path in (parent, self._root, f"{self._root}/owners", f"{self._root}/taken"):
@@ -80,46 +90,49 @@ class Index:
             bits = taken.setdefault(f"{family}-{value >> _SHIFT:x}", bytearray(_BYTES))
             bits[(value % _CHUNK) // 8] |= 1 << value % 8
         for owner, texts in owners.items():
-            self.own(owner, texts)
+            self.set_addresses(owner, texts)
         for name, bits in taken.items():
             _write(f"{self._root}/taken/{name}", bytes(bits))
 
-    def owned(self, owner: str) -> list[str]:
+    def addresses_of(self, owner: str) -> list[str]:
         """Return the addresses of an owner, as text.
 
-        :raises CniError: IO_FAILURE, also when another program wrote the file.
+        :raises CniError: IO_FAILURE, also when the file is damaged.
         """
         path = f"{self._root}/owners/{owner}"
         texts = _read(path).decode("utf-8", "replace").split()
         try:
             for text in texts:
                 to_number(text)
-        except ValueError as wrong:
-            raise CniError(IO_FAILURE, f"the index file {path} is damaged: {wrong}; delete {self._root}") from None
+        except ValueError as invalid:
+            raise CniError(IO_FAILURE, f"the index file {path} is damaged: {invalid}; delete {self._root}") from None
         return texts
 
-    def own(self, owner: str, texts: list[str]) -> None:
+    def set_addresses(self, owner: str, texts: list[str]) -> None:
         """Set the addresses of an owner."""
         if texts:
             _write(f"{self._root}/owners/{owner}", "".join(f"{text}\n" for text in texts).encode())
         else:
             files.unlink(f"{self._root}/owners/{owner}")
 
-    def mark(self, address: "Ip", taken: bool) -> None:
-        """Record an address as allocated or free."""
+    def set_taken(self, address: "Ip", taken: bool) -> None:
+        """Record an address as taken or free.
+
+        :raises CniError: IO_FAILURE.
+        """
         family, value = address
-        place, bit = (value % _CHUNK) // 8, 1 << value % 8
+        offset, bit = (value % _CHUNK) // 8, 1 << value % 8
         fd = _open(f"{self._root}/taken/{family}-{value >> _SHIFT:x}", os.O_RDWR | os.O_CREAT)
         try:
-            now = (os.pread(fd, 1, place) or b"\0")[0]
-            os.pwrite(fd, bytes([now | bit if taken else now & ~bit]), place)
-        except OSError as failed:
-            raise CniError(IO_FAILURE, f"cannot write the index {self._root}: {failed.strerror}") from None
+            byte = (os.pread(fd, 1, offset) or b"\0")[0]
+            os.pwrite(fd, bytes([byte | bit if taken else byte & ~bit]), offset)
+        except OSError as error:
+            raise CniError(IO_FAILURE, f"cannot write the index {self._root}: {error.strerror}") from None
         finally:
             os.close(fd)
 
     def first_free(self, family: int, begin: int, end: int) -> int | None:
-        """Return the first free address from ``begin`` to ``end``, or None."""
+        """Return the first address from ``begin`` to ``end`` that is not taken, or None."""
         while begin <= end:
             last = min(end, begin | _CHUNK - 1)
             bits = int.from_bytes(_read(f"{self._root}/taken/{family}-{begin >> _SHIFT:x}"), "little")
@@ -133,12 +146,12 @@ class Index:
 def _open(path: str, flags: int) -> int:
     try:
         return os.open(path, flags | os.O_CLOEXEC, 0o600)
-    except OSError as failed:
-        raise CniError(IO_FAILURE, f"cannot open {path}: {failed.strerror}") from None
+    except OSError as error:
+        raise CniError(IO_FAILURE, f"cannot open {path}: {error.strerror}") from None
 
 
 def _read(path: str) -> bytes:
-    """Read a file of ours, which is small; return nothing when there is none."""
+    """Return the bytes of a file of the index, or none if it does not exist."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:
@@ -150,14 +163,14 @@ def _read(path: str) -> bytes:
             os.close(fd)
     except FileNotFoundError:
         return b""
-    except OSError as failed:
-        raise CniError(IO_FAILURE, f"cannot read {path}: {failed.strerror}") from None
+    except OSError as error:
+        raise CniError(IO_FAILURE, f"cannot read {path}: {error.strerror}") from None
 
 
 def overwrite(path: str, text: str) -> None:
-    """Write a file in place: at any time it has its old or its new text, the new one followed by zeros for a moment.
+    """Write a file in place. A reader sees the old text, or the new text, for a moment with zero bytes behind it.
 
-    Replacing it, by rename or after cutting it to nothing, would make ext4 start its disk: 0.5 ms against 0.01.
+    ext4 starts a disk write when a file is replaced by a rename or truncated first: 0.5 ms instead of 0.01 ms.
 
     :raises CniError: IO_FAILURE.
     """
@@ -167,13 +180,13 @@ def overwrite(path: str, text: str) -> None:
 def _write(path: str, data: bytes) -> None:
     fd = _open(path, os.O_WRONLY | os.O_CREAT)
     try:
-        more = os.fstat(fd).st_size - len(data)
-        padded = data + bytes(max(more, 0))
+        surplus = os.fstat(fd).st_size - len(data)
+        padded = data + bytes(max(surplus, 0))
         if os.pwrite(fd, padded, 0) < len(padded):
             raise CniError(IO_FAILURE, f"cannot write {path}: the disk is full")
-        if more > 0:
+        if surplus > 0:
             os.ftruncate(fd, len(data))
-    except OSError as failed:
-        raise CniError(IO_FAILURE, f"cannot write {path}: {failed.strerror}") from None
+    except OSError as error:
+        raise CniError(IO_FAILURE, f"cannot write {path}: {error.strerror}") from None
     finally:
         os.close(fd)

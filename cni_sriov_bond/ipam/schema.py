@@ -1,6 +1,6 @@
-"""The JSON schema (2020-12) of what the delegate reads of a network's config; ``IPAM`` is the one list of its keys.
+"""The JSON schema (2020-12) of what the IPAM plugin reads of a network's config; ``IPAM`` is the only list of its keys.
 
-It is read by ``cni_sriov_bond.schema.issues``. The names of host-local's keys: its allocator/config.go and range.go.
+``cni_sriov_bond.cni.schema.issues`` checks a config by it. host-local's keys are in its allocator/config.go and range.go.
 """
 
 TYPE_CHECKING = False
@@ -8,35 +8,35 @@ if TYPE_CHECKING:
     from cni_sriov_bond.cni.schema import Schema
 
 
-def _text(description: str, kind: str = "") -> "Schema":
-    return {"type": "string", **({"format": kind} if kind else {}), "description": description}
+def _text(description: str, text_format: str = "") -> "Schema":
+    return {"type": "string", **({"format": text_format} if text_format else {}), "description": description}
 
 
 def _list(items: "Schema", description: str) -> "Schema":
     return {"type": "array", "items": items, "description": description}
 
 
-def _number(description: str, least: int, most: int) -> "Schema":
-    return {"type": "integer", "minimum": least, "maximum": most, "description": description}
+def _number(description: str, minimum: int, maximum: int) -> "Schema":
+    return {"type": "integer", "minimum": minimum, "maximum": maximum, "description": description}
 
 
-_MOST = 0xFFFFFFFF
+_MAX = 0xFFFFFFFF
 
 RANGE: "Schema" = {
     "subnet": _text("the network, like 10.1.0.0/16 or fd00:1::/64", "cidr"),
-    "rangeStart": _text("the first address to give; the subnet's first when absent", "ip"),
-    "rangeEnd": _text("the last address to give; the subnet's last when absent", "ip"),
-    "gateway": _text("the gateway, never given; the subnet's first address when absent", "ip"),
-    "exclude": _list({"type": "string"}, "addresses and networks that are never given"),
+    "rangeStart": _text("first address to allocate (default: the subnet's first)", "ip"),
+    "rangeEnd": _text("last address to allocate (default: the subnet's last)", "ip"),
+    "gateway": _text("the gateway, never allocated (default: the subnet's first address)", "ip"),
+    "exclude": _list({"type": "string"}, "addresses and networks that are never allocated"),
 }
 
 ROUTE: "Schema" = {
-    "dst": _text("the network that is routed", "cidr"),
-    "gw": _text("its gateway; the address's when absent", "ip"),
-    "mtu": _number("MTU of the route", 0, _MOST),
-    "advmss": _number("largest TCP segment that is announced", 0, _MOST),
-    "priority": _number("metric", 0, _MOST),
-    "table": _number("routing table", 0, _MOST),
+    "dst": _text("destination network", "cidr"),
+    "gw": _text("gateway of the route (default: that of the address)", "ip"),
+    "mtu": _number("MTU of the route", 0, _MAX),
+    "advmss": _number("largest TCP segment to advertise", 0, _MAX),
+    "priority": _number("metric of the route", 0, _MAX),
+    "table": _number("routing table", 0, _MAX),
     "scope": _number("scope", 0, 255),
 }
 
@@ -45,7 +45,7 @@ _SETS = {"type": "array", "items": {"type": "array", "items": _A_RANGE}}
 _ROUTES = _list({"type": "object", "required": ["dst"], "properties": ROUTE}, "routes of every attachment")
 _SUBNET = {
     **RANGE,
-    "vlan": _number("the VLAN whose attachments it serves; absent and 0 are those on none", 0, 4094),
+    "vlan": _number("VLAN of the attachments that it serves; absent or 0 for those on no VLAN", 0, 4094),
     "routes": {**_ROUTES, "description": "routes of the attachments that it serves"},
 }
 
@@ -58,23 +58,23 @@ IPAM: "Schema" = {
     },
     "subnets": _list(
         {"type": "object", "required": ["subnet"], "properties": _SUBNET},
-        "ranges of which an attachment gets one address per family, of those of its VLAN",
+        "ranges by VLAN: an attachment gets one address per family, from those of its VLAN",
     ),
     "routes": _ROUTES,
-    "dataDir": {**_text("where reservations are kept (/var/lib/cni/networks)"), "minLength": 1},
-    "resolvConf": _text("a file like /etc/resolv.conf, whose contents become the result's dns"),
+    "dataDir": {**_text("directory of the reservations (default: /var/lib/cni/networks)"), "minLength": 1},
+    "resolvConf": _text("file like /etc/resolv.conf; its contents become the result's dns"),
 }
 
-_IPS = {**_list({"type": "string"}, "addresses that are asked for"), "minItems": 0, "maxItems": 1024}
+_IPS = {**_list({"type": "string"}, "requested addresses"), "minItems": 0, "maxItems": 1024}
 
-# What the whole config holds for us; its other keys are the plugin's that we serve.
+# What is read of the whole config. Its other keys belong to the plugin that uses this one.
 NETWORK: "Schema" = {
     "$schema": "https://json-schema.org/draft/2020-12/schema",
     "title": "network with sriov-bond-ipam",
     "type": "object",
     "required": ["ipam"],
     "properties": {
-        "ipam": {"type": "object", "properties": IPAM, "description": "what is ours"},
+        "ipam": {"type": "object", "properties": IPAM, "description": "the config of the IPAM plugin"},
         "vlan": _number("the VLAN of the attachment", 0, 4094),
         "args": {
             "type": "object",
@@ -83,7 +83,10 @@ NETWORK: "Schema" = {
         },
         "runtimeConfig": {
             "type": "object",
-            "properties": {"ips": _IPS, "ipRanges": {**_SETS, "description": "range sets that come before the config's"}},
+            "properties": {
+                "ips": _IPS,
+                "ipRanges": {**_SETS, "description": "range sets that come before those of the config"},
+            },
             "description": "the runtime's values for the capabilities ips and ipRanges",
         },
     },

@@ -1,0 +1,1 @@
+"""Tests of our IPAM plugin, a module for each of its modules."""

@@ -1,9 +1,10 @@
-"""What tests of the IPAM delegate share: calls of it and of host-local, as processes and, where many are made, without."""
+"""Calls of our IPAM plugin and of host-local: as processes, and of ours also in this process, where many are made."""
 
 import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,7 +18,7 @@ OURS = (sys.executable, "-m", "cni_sriov_bond.ipam")
 
 
 class Answer(NamedTuple):
-    """What a call gave: its document, empty for none; ``code`` 0 when it did what it should."""
+    """What a call printed: its document, empty for none, and its error code, 0 for success."""
 
     code: int
     document: dict[str, Any]
@@ -28,13 +29,13 @@ class Answer(NamedTuple):
         return [ip["address"] for ip in self.document.get("ips", [])]
 
     @property
-    def said(self) -> str:
-        """The sentence of an error."""
+    def message(self) -> str:
+        """The message of an error."""
         return str(self.document.get("msg", ""))
 
 
 def network(data_dir: Path, name: str = "net1", version: str = "1.1.0", **ipam: Any) -> dict[str, Any]:
-    """Give the config of a network; keys of it that are not of its ipam are set afterwards."""
+    """Return the config of a network; callers set keys outside of its ipam afterwards."""
     return {"cniVersion": version, "name": name, "type": "any", "ipam": {"type": "x", "dataDir": str(data_dir), **ipam}}
 
 
@@ -52,19 +53,24 @@ def environment(verb: str, cid: str, ifname: str, args: str) -> dict[str, str]:
 def start(
     verb: str, value: dict[str, Any], cid: str = "c1", ifname: str = "eth0", args: str = "", program: tuple[str, ...] = OURS
 ) -> "subprocess.Popen[bytes]":
-    """Start a call and give it its config."""
+    """Start a call with its config on standard input."""
     environ = {**environment(verb, cid, ifname, args), "PATH": os.environ["PATH"]}
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    process = subprocess.Popen(program, env=environ, cwd=REPOSITORY, **pipes)  # type: ignore[call-overload]
+    process: subprocess.Popen[bytes] = subprocess.Popen(
+        program,
+        env=environ,
+        cwd=REPOSITORY,
+        **pipes,  # type: ignore[call-overload]
+    )
+    assert process.stdin
     process.stdin.write(json.dumps(value).encode())
     process.stdin.close()
     process.stdin = None
-    found: subprocess.Popen[bytes] = process
-    return found
+    return process
 
 
 def finish(process: "subprocess.Popen[bytes]") -> Answer:
-    """Wait for a call, which must end as the contract has it."""
+    """Wait for a call and return its answer; its streams and exit status must follow the CNI specification."""
     out, err = process.communicate()
     document = json.loads(out) if out else {}
     assert err == b""
@@ -85,19 +91,35 @@ def host_local(
 
 
 def call(verb: str, value: dict[str, Any], cid: str = "c1", ifname: str = "eth0", args: str = "") -> Answer:
-    """Make a call in this process: all that the delegate does but for its standard streams."""
+    """Make a call in this process: all that the plugin does, except for its standard streams."""
     try:
-        asked = parse_call(environment(verb, cid, ifname, args), lambda: json.dumps(value).encode())
+        request = parse_call(environment(verb, cid, ifname, args), lambda: json.dumps(value).encode())
         if verb == "ADD":
-            return Answer(0, json.loads(result.build(verbs.add(asked), asked.version)))
-        {"DEL": verbs.delete, "CHECK": verbs.check, "GC": verbs.collect, "STATUS": verbs.status}[verb](asked)
-    except CniError as failed:
-        return Answer(failed.code, {"code": failed.code, "msg": failed.msg, "details": failed.details})
+            return Answer(0, json.loads(result.build(verbs.add(request), request.version)))
+        {"DEL": verbs.delete, "CHECK": verbs.check, "GC": verbs.gc, "STATUS": verbs.status}[verb](request)
+    except CniError as error:
+        return Answer(error.code, {"code": error.code, "msg": error.msg, "details": error.details})
     return Answer(0, {})
 
 
 def reserved(data_dir: Path, name: str = "net1") -> dict[str, str]:
-    """Give every reservation on disk: address and content."""
+    """Return every reservation on disk: address and content."""
     directory = data_dir / name
     files = [path for path in directory.iterdir() if path.name[0] in "0123456789abcdef" and path.name[:4] != "last"]
     return {path.name: path.read_bytes().decode() for path in files}
+
+
+def count_functions(work: Callable[[], object]) -> int:
+    """Return how many functions, of Python and of C, a piece of work calls: its cost, whatever else the machine does."""
+    count = 0
+
+    def count_event(_: object, event: str, __: object) -> None:
+        nonlocal count
+        count += event in ("call", "c_call")
+
+    sys.setprofile(count_event)
+    try:
+        work()
+    finally:
+        sys.setprofile(None)
+    return count

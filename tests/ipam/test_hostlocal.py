@@ -1,4 +1,4 @@
-"""The delegate beside the real host-local: same calls, same addresses, same refusals, same files."""
+"""Our IPAM plugin beside the real host-local: same calls, same addresses, same refusals, same files."""
 
 import random
 from ipaddress import IPv4Network, IPv6Network, ip_network
@@ -13,31 +13,31 @@ IPS = ["10.1.0.0/28", "10.2.0.16/29", "10.3.0.0/24", "192.168.7.0/30", "172.16.0
 
 
 def a_range(dice: random.Random, subnet: str) -> dict[str, Any]:
-    """Make a range that host-local takes and that names neither the network's nor the broadcast address as its end."""
+    """Return a range that host-local accepts and that does not end at the network's or the broadcast address."""
     net = ip_network(subnet)
     most = min(net.num_addresses - 2, 60)
-    found: dict[str, Any] = {"subnet": subnet}
+    member: dict[str, Any] = {"subnet": subnet}
     low, high = sorted(dice.choices(range(1, most + 1), k=2))
     if dice.random() < 0.5:
-        found["rangeStart"] = str(net[low])
+        member["rangeStart"] = str(net[low])
     if dice.random() < 0.6:
-        found["rangeEnd"] = str(net[high])
+        member["rangeEnd"] = str(net[high])
     if dice.random() < 0.5:
-        found["gateway"] = str(net[dice.randrange(1, most + 1)])
-    return found
+        member["gateway"] = str(net[dice.randrange(1, most + 1)])
+    return member
 
 
 def a_config(dice: random.Random, data_dir: Path) -> dict[str, Any]:
-    """Make a config of one to three range sets, in one of the spellings that host-local has for them."""
+    """Return a config of one to three range sets, in one of the forms that host-local has for them."""
     subnets = dice.sample(IPS, dice.randrange(1, 5))
     sets: list[list[dict[str, Any]]] = []
     for subnet in subnets:
-        one = a_range(dice, subnet)
+        member = a_range(dice, subnet)
         same = [members for members in sets if (":" in members[0]["subnet"]) == (":" in subnet)]
         if same and dice.random() < 0.5:
-            dice.choice(same).append(one)
+            dice.choice(same).append(member)
         else:
-            sets.append([one])
+            sets.append([member])
     value = calls.network(data_dir, version=dice.choice(["0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"]))
     if len(sets[0]) == 1 and dice.random() < 0.5:
         value["ipam"] |= sets.pop(0)[0]
@@ -49,20 +49,20 @@ def a_config(dice: random.Random, data_dir: Path) -> dict[str, Any]:
 
 
 def an_address(dice: random.Random, value: dict[str, Any]) -> str:
-    """Choose an address to ask for: of a range, of its subnet, or of nowhere."""
-    flat = [one for members in value["ipam"].get("ranges", []) for one in members]
+    """Return an address to request: of a range, of its subnet, or of neither."""
+    flat = [member for members in value["ipam"].get("ranges", []) for member in members]
     flat += [value["ipam"]] if "subnet" in value["ipam"] else []
     net: IPv4Network | IPv6Network = ip_network(dice.choice(flat)["subnet"])
     return dice.choice([str(net[dice.randrange(1, min(net.num_addresses - 2, 20) + 1)])] * 5 + ["203.0.113.9", "fd99::9"])
 
 
-def random_calls(dice: random.Random, value: dict[str, Any], number: int) -> list[tuple[str, dict[str, Any], str, str, str]]:
-    """Make calls of a dozen attachments: ADD, DEL and CHECK, with and without an address that is asked for."""
-    found: list[tuple[str, dict[str, Any], str, str, str]] = []
+def sequence(dice: random.Random, value: dict[str, Any], number: int) -> list[tuple[str, dict[str, Any], str, str, str]]:
+    """Return calls of a dozen attachments: ADD, DEL and CHECK, with and without a requested address."""
+    steps: list[tuple[str, dict[str, Any], str, str, str]] = []
     up: set[tuple[str, str]] = set()
     for _ in range(number):
         cid, ifname = f"c{dice.randrange(9)}", dice.choice(["eth0", "eth0", "net1"])
-        given, args = value, dice.choice(["", "", "IgnoreUnknown=1;K8S_POD_NAME=p", "IgnoreUnknown=true"])
+        config, args = value, dice.choice(["", "", "IgnoreUnknown=1;K8S_POD_NAME=p", "IgnoreUnknown=true"])
         verb = dice.choice(["ADD", "ADD", "ADD", "DEL", "CHECK" if value["cniVersion"] > "0.4" else "DEL"])
         if verb == "ADD" and (cid, ifname) not in up and dice.random() < 0.3:
             address = an_address(dice, value)
@@ -70,18 +70,19 @@ def random_calls(dice: random.Random, value: dict[str, Any], number: int) -> lis
             if channel == 0:
                 args = f"IP={address}"
             elif channel == 1:
-                given = {**value, "args": {"cni": {"ips": [address]}}}
+                config = {**value, "args": {"cni": {"ips": [address]}}}
             else:
-                given = {**value, "runtimeConfig": {"ips": [address + ("/64" if ":" in address else "/24") * (channel - 2)]}}
+                config = {**value, "runtimeConfig": {"ips": [address + ("/64" if ":" in address else "/24") * (channel - 2)]}}
         up = up | {(cid, ifname)} if verb == "ADD" else up - {(cid, ifname)}
-        found.append((verb, given, cid, ifname, args))
-    return found
+        steps.append((verb, config, cid, ifname, args))
+    return steps
 
 
 def essence(answer: calls.Answer) -> tuple[bool, Any, Any, Any]:
-    """Say what of an answer the two must have in common: all but the words and numbers of errors."""
-    found = answer.document
-    return answer.code == 0, found.get("ips"), found.get("routes"), found.get("cniVersion") if answer.code == 0 else None
+    """Return the part of an answer that both must have in common: everything except message and code of errors."""
+    document = answer.document
+    version = document.get("cniVersion") if answer.code == 0 else None
+    return answer.code == 0, document.get("ips"), document.get("routes"), version
 
 
 def moved(value: dict[str, Any], data_dir: Path) -> dict[str, Any]:
@@ -93,37 +94,37 @@ def test_same_calls_same_answers_same_files(clients: Path, tmp_path: Path, seed:
     """For each generated network and sequence of calls: the same addresses in the same order, and the same files at the end."""
     dice = random.Random(seed)
     value = a_config(dice, tmp_path / "theirs")
-    for step, (verb, given, *who) in enumerate(random_calls(dice, value, 25)):
-        theirs = calls.host_local(clients / "host-local", verb, given, *who)
-        ours = calls.call(verb, moved(given, tmp_path / "ours"), *who)
-        assert essence(ours) == essence(theirs), (step, verb, who, given, ours, theirs)
+    for step, (verb, config, *attachment) in enumerate(sequence(dice, value, 25)):
+        theirs = calls.host_local(clients / "host-local", verb, config, *attachment)
+        ours = calls.call(verb, moved(config, tmp_path / "ours"), *attachment)
+        assert essence(ours) == essence(theirs), (step, verb, attachment, config, ours, theirs)
     for name in ("theirs", "ours"):
         assert (tmp_path / name / "net1").is_dir() or name == "ours"
     if (tmp_path / "ours/net1").exists():
-        kept = [
+        reservations = [
             {path.name: path.read_text() for path in (tmp_path / name / "net1").iterdir() if path.name != "lock"}
             for name in ("theirs", "ours")
         ]
-        assert kept[0] == kept[1]
+        assert reservations[0] == reservations[1]
 
 
 @pytest.mark.parametrize("seed", range(100, 106))
 def test_either_may_follow_the_other(clients: Path, tmp_path: Path, seed: int) -> None:
-    """Both on one directory, in turns as the dice have it: what one gave, the other knows, and all is as if one had done it."""
+    """Both on one directory, in random turns: each knows what the other reserved, as if one had made all calls."""
     dice = random.Random(seed)
     value = a_config(dice, tmp_path / "alone")
-    for step, (verb, given, *who) in enumerate(random_calls(dice, value, 25)):
-        alone = calls.host_local(clients / "host-local", verb, given, *who)
-        shared = moved(given, tmp_path / "shared")
+    for step, (verb, config, *attachment) in enumerate(sequence(dice, value, 25)):
+        alone = calls.host_local(clients / "host-local", verb, config, *attachment)
+        shared = moved(config, tmp_path / "shared")
         if dice.random() < 0.5:
-            either = calls.host_local(clients / "host-local", verb, shared, *who)
+            either = calls.host_local(clients / "host-local", verb, shared, *attachment)
         else:
-            either = calls.call(verb, shared, *who)
-        assert essence(either) == essence(alone), (step, verb, who, given, either, alone)
+            either = calls.call(verb, shared, *attachment)
+        assert essence(either) == essence(alone), (step, verb, attachment, config, either, alone)
 
 
-def test_reservations_of_host_local_are_taken_over(clients: Path, tmp_path: Path) -> None:
-    """Changing the type is enough: what is reserved stays so, the order goes on, and a DEL finds what host-local gave."""
+def test_reservations_of_host_local_are_used(clients: Path, tmp_path: Path) -> None:
+    """Changing the type is enough: reservations stay, the order continues, and a DEL frees what host-local reserved."""
     value = calls.network(tmp_path, ranges=[[{"subnet": "10.1.0.0/24"}], [{"subnet": "fd00::/64"}]])
     for number in range(5):
         assert calls.host_local(clients / "host-local", "ADD", value, f"c{number}").code == 0
@@ -135,8 +136,8 @@ def test_reservations_of_host_local_are_taken_over(clients: Path, tmp_path: Path
     assert len(calls.reserved(tmp_path)) == 10
 
 
-def test_what_an_old_host_local_wrote_is_freed(tmp_path: Path) -> None:
-    """Before 0.7 a reservation had no interface; it is its container's, whichever interface is asked for."""
+def test_reservations_of_an_old_host_local_are_freed(tmp_path: Path) -> None:
+    """Before 0.7 a reservation had no interface; it belongs to the container, whichever interface the DEL names."""
     (tmp_path / "net1").mkdir()
     (tmp_path / "net1/10.1.0.2").write_text("c1")
     (tmp_path / "net1/10.1.0.3").write_text("c2")
@@ -150,8 +151,8 @@ BAD: dict[str, dict[str, Any]] = {
     "no ranges": {},
     "empty ranges": {"ranges": []},
     "an empty set": {"ranges": [[]]},
-    "a subnet that is none": {"subnet": "10.1.0.0"},
-    "a prefix that is none": {"subnet": "10.1.0.0/33"},
+    "a subnet without a prefix": {"subnet": "10.1.0.0"},
+    "a prefix that is too long": {"subnet": "10.1.0.0/33"},
     "host bits": {"subnet": "10.1.0.1/24"},
     "leading zeros": {"subnet": "10.01.0.0/24"},
     "a mapped subnet": {"subnet": "::ffff:10.1.0.0/120"},
@@ -159,23 +160,23 @@ BAD: dict[str, dict[str, Any]] = {
     "an end outside": {"subnet": "10.1.0.0/24", "rangeEnd": "10.2.0.5"},
     "a start above the end": {"subnet": "10.1.0.0/24", "rangeStart": "10.1.0.9", "rangeEnd": "10.1.0.8"},
     "a start of the other family": {"subnet": "10.1.0.0/24", "rangeStart": "fd00::1"},
-    "a gateway that is none": {"subnet": "10.1.0.0/24", "gateway": "gw"},
+    "a gateway that is no address": {"subnet": "10.1.0.0/24", "gateway": "gw"},
     "two families in a set": {"ranges": [[{"subnet": "10.1.0.0/24"}, {"subnet": "fd00::/64"}]]},
     "an overlap in a set": {"ranges": [[{"subnet": "10.1.0.0/16"}, {"subnet": "10.1.2.0/24"}]]},
     "an overlap of sets": {"ranges": [[{"subnet": "10.1.0.0/16"}], [{"subnet": "10.1.2.0/24"}]]},
-    "a set that is none": {"ranges": [{"subnet": "10.1.0.0/24"}]},
+    "a set that is no list": {"ranges": [{"subnet": "10.1.0.0/24"}]},
     "a number for a text": {"subnet": 10},
-    "routes that are none": {"subnet": "10.1.0.0/24", "routes": [{"dst": "nowhere"}]},
+    "a route to no network": {"subnet": "10.1.0.0/24", "routes": [{"dst": "nowhere"}]},
     "a resolvConf that is missing": {"subnet": "10.1.0.0/24", "resolvConf": "/nowhere/resolv.conf"},
-    "a dataDir that is none": {"subnet": "10.1.0.0/24", "dataDir": 5},
+    "a dataDir that is a number": {"subnet": "10.1.0.0/24", "dataDir": 5},
 }
 
 
 @pytest.mark.parametrize("what", BAD)
 def test_what_host_local_refuses_is_refused(clients: Path, tmp_path: Path, what: str) -> None:
-    """A bad config is refused by both; by us as such (C13), and before anything is made."""
+    """Both refuse an invalid config; we with the code for it (C13), and before anything is created."""
     value = calls.network(tmp_path / "data", **BAD[what])
-    assert calls.host_local(clients / "host-local", "ADD", value).code == 999 or what == "a dataDir that is none"
+    assert calls.host_local(clients / "host-local", "ADD", value).code == 999 or what == "a dataDir that is a number"
     (tmp_path / "ours").mkdir()
     ours = calls.call("ADD", calls.network(tmp_path / "ours", **BAD[what]))
     assert ours.code == 7, ours
@@ -184,13 +185,16 @@ def test_what_host_local_refuses_is_refused(clients: Path, tmp_path: Path, what:
 
 @pytest.mark.parametrize("version", ["0.1.0", "0.2.0"])
 def test_old_versions_have_one_address_of_a_family(clients: Path, tmp_path: Path, version: str) -> None:
-    """Two sets of one family are refused by both; one of each is given in the old form."""
+    """Both refuse two sets of one family, and return one address of each family in the old form."""
     two: dict[str, Any] = {"ranges": [[{"subnet": "10.1.0.0/24"}], [{"subnet": "10.2.0.0/24"}]]}
     assert calls.host_local(clients / "host-local", "ADD", calls.network(tmp_path / "a", version=version, **two)).code == 999
     assert calls.call("ADD", calls.network(tmp_path / "b", version=version, **two)).code == 7
-    one: dict[str, Any] = {"ranges": [[{"subnet": "10.1.0.0/24"}], [{"subnet": "fd00::/64"}]], "routes": [{"dst": "0.0.0.0/0"}]}
-    theirs = calls.host_local(clients / "host-local", "ADD", calls.network(tmp_path / "c", version=version, **one)).document
-    ours = calls.call("ADD", calls.network(tmp_path / "d", version=version, **one)).document
+    both: dict[str, Any] = {
+        "ranges": [[{"subnet": "10.1.0.0/24"}], [{"subnet": "fd00::/64"}]],
+        "routes": [{"dst": "0.0.0.0/0"}],
+    }
+    theirs = calls.host_local(clients / "host-local", "ADD", calls.network(tmp_path / "c", version=version, **both)).document
+    ours = calls.call("ADD", calls.network(tmp_path / "d", version=version, **both)).document
     assert {**theirs, "dns": {}} == {**ours, "dns": {}}
 
 
@@ -220,7 +224,7 @@ def test_resolv_conf_is_read_as_host_local_reads_it(clients: Path, tmp_path: Pat
 
 
 def test_ranges_of_the_runtime_come_first(clients: Path, tmp_path: Path) -> None:
-    """The capability ipRanges, in go-cni's capitals too; null is absent, and keys are known whatever their case."""
+    """The capability ipRanges, also as go-cni capitalises it. null counts as absent, and the case of keys is ignored."""
     value = calls.network(tmp_path / "a", SUBNET="10.1.0.0/24", rangestart=None, Gateway="", routes=None)
     value["runtimeConfig"] = {"ipRanges": [[{"Subnet": "10.9.0.0/24", "RangeStart": "10.9.0.7"}]]}
     theirs = calls.host_local(clients / "host-local", "ADD", value)
@@ -233,8 +237,11 @@ def test_where_we_differ_from_host_local(clients: Path, tmp_path: Path) -> None:
     ends: dict[str, Any] = {"subnet": "10.1.0.0/29", "rangeStart": "10.1.0.0", "rangeEnd": "10.1.0.7"}
     theirs = [calls.host_local(clients / "host-local", "ADD", calls.network(tmp_path / "a", **ends), f"c{n}") for n in range(8)]
     ours = [calls.call("ADD", calls.network(tmp_path / "b", **ends), f"c{n}") for n in range(8)]
-    assert {one.ips[0] for one in theirs if one.ips} - {one.ips[0] for one in ours if one.ips} == {"10.1.0.0/29", "10.1.0.7/29"}
-    assert [one.ips for one in ours] == [[f"10.1.0.{number}/29"] for number in (2, 3, 4, 5, 6)] + [[]] * 3
+    assert {answer.ips[0] for answer in theirs if answer.ips} - {answer.ips[0] for answer in ours if answer.ips} == {
+        "10.1.0.0/29",
+        "10.1.0.7/29",
+    }
+    assert [answer.ips for answer in ours] == [[f"10.1.0.{number}/29"] for number in (2, 3, 4, 5, 6)] + [[]] * 3
     small = calls.network(tmp_path / "c", subnet="10.1.0.0/31")
     assert calls.host_local(clients / "host-local", "ADD", small).code == 999
     assert calls.call("ADD", small).ips == ["10.1.0.0/31"]
