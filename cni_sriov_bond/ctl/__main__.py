@@ -1,10 +1,9 @@
-"""The operator's command line: words in, plain text or JSON out."""
+"""The command line of ``sriov-bondctl``: parse the arguments, run a command, print its result as text or JSON."""
 
 import argparse
 import json
 import os
 import sys
-from collections.abc import Iterable
 
 from cni_sriov_bond import VERSION, files
 from cni_sriov_bond.cni.invoke import Delegates
@@ -22,11 +21,11 @@ _FAILED, _INTERRUPTED = 1, 130
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run one command and return its exit status: 0 done, 1 failed, 2 not understood."""
+    """Run one command and return its exit status: 0 done, 1 failed, 2 for wrong arguments, 130 interrupted."""
     arguments = _parser().parse_args(argv)
     try:
         if arguments.needs_root and os.geteuid() != 0:
-            print("sriov-bondctl: it changes NICs and reads leases that only root may: run it as root", file=sys.stderr)
+            print("sriov-bondctl: run it as root: it changes NICs and reads files that only root may read", file=sys.stderr)
             return _FAILED
         # No deadline: an operator waits as long as it takes, and may interrupt.
         context = Context(Log(prefix="sriov-bondctl"), Deadline(float("inf")), Delegates(os.environ))
@@ -34,8 +33,7 @@ def main(argv: list[str] | None = None) -> int:
         if sys.stdout:  # None when it is closed
             sys.stdout.flush()
     except CniError as failed:
-        details = f" ({failed.details})" if failed.details else ""
-        print(printable(f"sriov-bondctl: {failed.msg}{details}"), file=sys.stderr)
+        _print_error(failed)
         return _FAILED
     except BrokenPipeError:
         _drop_output()
@@ -51,6 +49,11 @@ def main(argv: list[str] | None = None) -> int:
     return status
 
 
+def _print_error(error: CniError) -> None:
+    details = f" ({error.details})" if error.details else ""
+    print(printable(f"sriov-bondctl: {error.msg}{details}"), file=sys.stderr)
+
+
 def _drop_output() -> None:
     """Discard what is left in standard output's buffer: the interpreter would fail to write it once more when it exits."""
     if sys.stdout:
@@ -61,12 +64,15 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="sriov-bondctl",
         description="Create, remove and show pools of bonds of SR-IOV virtual functions (VFs), and check config files.",
-        epilog="The host file names the pools; see `sriov-bondctl up --help`. A network config is a file in /etc/cni/net.d.",
+        epilog="The host file defines the pools; `sriov-bondctl up --help` shows an example. `sriov-bondctl COMMAND --help` "
+        "describes a command.",
     )
     parser.add_argument("--version", action="version", version=f"sriov-bondctl {VERSION}")
-    parser.add_argument("--state-dir", default=files.STATE_DIR, metavar="DIR", help="where pools are kept (%(default)s)")
+    parser.add_argument(
+        "--state-dir", default=files.STATE_DIR, metavar="DIR", help="directory of the pools and leases (default: %(default)s)"
+    )
     parser.set_defaults(needs_root=True)
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     _add_pool_commands(commands)
     _add_lease_commands(commands)
     _add_file_commands(commands)
@@ -79,24 +85,27 @@ def _add_pool_commands(commands: "argparse._SubParsersAction[argparse.ArgumentPa
         help="create the pools of the host file",
         description="Create the VFs, name them, set the MAC of each bond, and write the inventory. Run it at every boot; a "
         "second run changes nothing. VFs are never removed while a bond is leased.",
-        epilog='The host file:  pools.db = {pfs = ["enp1s0", "enp2s0"], vfs = 63}',
+        epilog='Host file: pools.db = {pfs = ["enp1s0", "enp2s0"], vfs = 63}',
     )
-    up.add_argument("--config", default=DEFAULT_PATH, metavar="FILE", help="the host file (%(default)s)")
-    up.add_argument("pools", nargs="*", metavar="POOL", help="only these pools")
+    up.add_argument("--config", default=DEFAULT_PATH, metavar="FILE", help="the host file (default: %(default)s)")
+    up.add_argument("pools", nargs="*", metavar="POOL", help="pools to create (default: all of the host file)")
     up.set_defaults(run=_up)
     down = commands.add_parser(
-        "down", help="remove pools", description="Remove the VFs and the inventory. Refused while a bond is leased."
+        "down",
+        help="remove pools",
+        description="Remove the VFs and the inventory. Refused while a bond is leased, an IPAM DEL is pending, or a VF is in "
+        "use.",
     )
-    down.add_argument("pools", nargs="*", metavar="POOL", help="only these pools; without a name, all pools")
+    down.add_argument("pools", nargs="*", metavar="POOL", help="pools to remove (default: all)")
     down.set_defaults(run=_down)
     show = commands.add_parser(
         "status",
         help="show pools, NICs, bonds and leases",
         description="Show each pool: its NICs with link, speed, driver and errors, and its bonds with their leases. "
-        "Releases that waited for their VFs are finished first.",
+        "First, releases are finished whose VFs have returned.",
     )
-    show.add_argument("pools", nargs="*", metavar="POOL", help="only these pools")
-    show.add_argument("--json", action="store_true", help="print JSON, with all that is known of each NIC")
+    show.add_argument("pools", nargs="*", metavar="POOL", help="pools to show (default: all)")
+    show.add_argument("--json", action="store_true", help="print JSON, with all facts of each NIC")
     show.set_defaults(run=_status)
 
 
@@ -105,17 +114,19 @@ def _add_lease_commands(commands: "argparse._SubParsersAction[argparse.ArgumentP
         "gc",
         help="finish interrupted calls and free leases of containers that are gone",
         description="Finish ADDs and DELs that were killed, free the leases of containers that are gone, and send IPAM DELs "
-        "that are pending. Bonds that are in use, or that another process works on, are left alone.",
+        "that are pending. Bonds that are in use, or that another process works on, are left alone. The exit status is 1 when "
+        "something could not be finished.",
     )
-    gc.add_argument("pools", nargs="*", metavar="POOL", help="only these pools")
+    gc.add_argument("pools", nargs="*", metavar="POOL", help="pools to clean up (default: all)")
     gc.add_argument("--json", action="store_true", help="print JSON")
     gc.set_defaults(run=_gc)
     release = commands.add_parser(
         "release",
         help="make bonds available again",
-        description="End the quarantine of a bond whose VFs are all back, or free a bond whose lease is damaged.",
+        description="End the quarantine of a bond when all its VFs are in the host again, or free a bond whose lease is "
+        "damaged. Refused while a container has the bond.",
     )
-    release.add_argument("bonds", nargs="+", metavar="BOND", help="its name, or POOL/NAME")
+    release.add_argument("bonds", nargs="+", metavar="BOND", help="name of a bond, or POOL/NAME")
     release.set_defaults(run=_release)
 
 
@@ -124,8 +135,8 @@ def _add_file_commands(commands: "argparse._SubParsersAction[argparse.ArgumentPa
         "check",
         help="check host files and network files",
         description="Print every mistake in the files, each as FILE:LINE: path: what is wrong and what is allowed. A host file "
-        "ends in .toml, a list of plugins in .conflist, a single plugin in .conf or .json. Plugins of other types are passed "
-        "over. The exit status is 1 when a file has a mistake or cannot be read.",
+        "ends in .toml, a list of plugins in .conflist, a single plugin in .conf or .json. Other plugins than sriov-bond and "
+        "sriov-bond-ipam are not checked. The exit status is 1 when a file has a mistake or cannot be read.",
     )
     check.add_argument("files", nargs="+", metavar="FILE", help="a host file or a network file")
     check.add_argument("--json", action="store_true", help="print JSON")
@@ -133,10 +144,12 @@ def _add_file_commands(commands: "argparse._SubParsersAction[argparse.ArgumentPa
     schema = commands.add_parser(
         "schema",
         help="print the JSON schema of a config file",
-        description="Print a JSON schema (2020-12) for editors: of a network file, of its ipam part with our IPAM plugin, or "
+        description="Print a JSON schema (2020-12) for editors: of a network file, of its ipam part for sriov-bond-ipam, or "
         "of the host file.",
     )
-    schema.add_argument("name", nargs="?", default="network", choices=("network", "ipam", "host"), help="(%(default)s)")
+    schema.add_argument(
+        "name", nargs="?", default="network", choices=("network", "ipam", "host"), help="(default: %(default)s)"
+    )
     schema.set_defaults(run=_schema, needs_root=False)
 
 
@@ -187,18 +200,19 @@ def _gc(arguments: argparse.Namespace, context: Context) -> int:
     quiet = Context(Log(level="panic"), context.deadline, context.delegates)  # the results are printed below
     results = {name: recover.gc(arguments.state_dir, name, quiet) for name in _chosen(arguments)}
     if arguments.json:
-        pools = [{"name": name, "found": [result.to_json() for result in found]} for name, found in results.items()]
+        pools = [{"name": name, "found": [result.to_json() for result in of_pool]} for name, of_pool in results.items()]
         _print_json({"pools": pools})
     elif not results:
-        print("there is no pool in which something could be left to finish")
+        print("there is no pool, so there is nothing to finish")
     else:
-        for name, found in results.items():
-            for result in found:
+        for name, of_pool in results.items():
+            for result in of_pool:
                 owner = f" of {result.owner}" if result.owner else ""
-                print(printable(f"pool {name}: {result.bond}{owner}: {result.message}"))  # with the words of IPAM plugins
-            if not found:
+                # The message may be an IPAM plugin's.
+                print(printable(f"pool {name}: {result.bond}{owner}: {result.message}"))
+            if not of_pool:
                 print(f"pool {name}: nothing to finish")
-    failed = sum(result.failed for found in results.values() for result in found)
+    failed = sum(result.failed for of_pool in results.values() for result in of_pool)
     if failed:
         raise CniError(POOL_UNUSABLE, f"{failed} of these could not be finished; fix the causes and run it again")
     return 0
@@ -225,7 +239,7 @@ def _status(arguments: argparse.Namespace, context: Context) -> int:
         except CniError as failed:
             problems.append(failed)
     if arguments.json:
-        _print_json({"pools": [found.to_json() for found in pools]})
+        _print_json({"pools": [state.to_json() for state in pools]})
     elif pools or not problems:
         from cni_sriov_bond.ctl import screen
 
@@ -256,15 +270,13 @@ def _print_json(value: object) -> None:
     print(json.dumps(value, indent=2))
 
 
-def _report(problems: Iterable[CniError]) -> int:
-    """Return the exit status, after saying what failed for some pools; the others are done.
-
-    :raises CniError: when something failed.
-    """
-    found = list(problems)
-    if found:
-        raise CniError(found[0].code, "; ".join(problem.msg for problem in found))
-    return 0
+def _report(problems: list[CniError]) -> int:
+    """Print what failed for some pools, a line each, and return the exit status; the other pools are done."""
+    if sys.stdout:
+        sys.stdout.flush()  # first what was done, also where both streams are one file
+    for problem in problems:
+        _print_error(problem)
+    return _FAILED if problems else 0
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ _LIST, _SINGLE = (".conflist",), (".conf", ".json")
 
 
 class Finding(NamedTuple):
-    """A mistake in a file; ``line`` is None where the file could not be read."""
+    """A mistake in a file; ``line`` is None if the file could not be read."""
 
     line: int | None
     path: str
@@ -20,14 +20,14 @@ class Finding(NamedTuple):
 
 
 class Report(NamedTuple):
-    """What is wrong in a file; ``note`` is what should be known of one that is well."""
+    """The mistakes in a file; ``note`` is a remark on a file without one."""
 
     file: str
     findings: list[Finding]
     note: str = ""
 
     def lines(self) -> list[str]:
-        """Return the report as people read it: ``FILE:LINE: path: problem``, or ``FILE: ok``."""
+        """Return the lines to print: ``FILE:LINE: path: problem`` for each mistake, or ``FILE: ok``."""
         file = printable(self.file)
         if not self.findings:
             return [f"{file}: ok{f' ({self.note})' if self.note else ''}"]
@@ -43,26 +43,26 @@ class Report(NamedTuple):
 
 
 def check(file: str) -> Report:
-    """Check a file by what its name says that it is."""
+    """Check a file; its suffix says whether it is a host file, a list of plugins or a single plugin."""
     try:
         data = documents.read(file)
     except CniError as failed:
         return Report(file, [Finding(None, "", failed.msg)])
     if file.endswith(".toml"):
         document = documents.parse_toml(data)
-        found = list(document.mistakes) or hostfile.mistakes(document.value)
-        return Report(file, _findings(document, found))
+        mistakes = list(document.mistakes) or hostfile.mistakes(document.value)
+        return Report(file, _findings(document, mistakes))
     if file.endswith(_LIST + _SINGLE):
         document = documents.parse_json(data)
-        found = list(document.mistakes)
+        mistakes = list(document.mistakes)
         if document.readable:
-            found += networkfile.mistakes(document.value, file.endswith(_LIST))
-        note = "" if found or networkfile.has_ours(document.value) else f"no plugin of type {networkfile.PLUGIN} in it"
-        return Report(file, _findings(document, found), note)
-    words = (
-        "is not known by its name: a host file ends in .toml, a list of plugins in .conflist, a single one in .conf or .json"
+            mistakes += networkfile.mistakes(document.value, file.endswith(_LIST))
+        note = "" if mistakes or networkfile.has_ours(document.value) else f"no plugin of type {networkfile.PLUGIN} in it"
+        return Report(file, _findings(document, mistakes), note)
+    problem = (
+        "has an unknown suffix: a host file ends in .toml, a list of plugins in .conflist, a single plugin in .conf or .json"
     )
-    return Report(file, [Finding(None, "", words)])
+    return Report(file, [Finding(None, "", problem)])
 
 
 def _findings(document: Document, mistakes: list[Mistake]) -> list[Finding]:

@@ -1,4 +1,4 @@
-"""Read JSON and TOML documents with the line of each of their values, so that a mistake can be found with an editor."""
+"""Read JSON and TOML documents with the line of each value, so that a mistake can be reported with its line."""
 
 import json
 import os
@@ -10,15 +10,15 @@ from typing import Any, NamedTuple
 from cni_sriov_bond.ctl.text import Path, path_text
 from cni_sriov_bond.errors import INVALID_CONFIG, IO_FAILURE, CniError
 
-_MOST = 1 << 20  # bytes; /dev/zero has more than the machine
+_MAX_SIZE = 1 << 20  # bytes; /dev/zero has no end
 _BYTE_ORDER_MARK = "\N{ZERO WIDTH NO-BREAK SPACE}"
 
 
 class Mistake(NamedTuple):
     """One thing that is wrong in a document.
 
-    ``problem`` goes on after the path, as in "must be from 0 to 4094, not 5000". ``line`` is set where the document could
-    not be read any further; else the path gives the line.
+    ``problem`` is the rest of a sentence that begins with the path, as in "must be from 0 to 4094, not 5000". ``line`` is set
+    if reading stopped there; else the path gives the line.
     """
 
     path: Path
@@ -30,7 +30,7 @@ class Mistake(NamedTuple):
 
 
 class Document(NamedTuple):
-    """A document; where it is not readable, ``mistakes`` say why, and there is no ``value``."""
+    """A document. If it is not ``readable``, ``mistakes`` has the reason and ``value`` is None."""
 
     value: Any
     lines: dict[Path, int]
@@ -45,8 +45,8 @@ class Document(NamedTuple):
         return next((self.lines[mistake.path[:length]] for length in lengths if mistake.path[:length] in self.lines), None)
 
     def located(self, mistakes: Iterable[Mistake]) -> list[tuple[int | None, Mistake]]:
-        """Return mistakes with their lines, in the order of these."""
-        return sorted(((self.line(mistake), mistake) for mistake in mistakes), key=lambda place: place[0] or 0)
+        """Return mistakes with their lines, sorted by line."""
+        return sorted(((self.line(mistake), mistake) for mistake in mistakes), key=lambda pair: pair[0] or 0)
 
 
 def read(path: str) -> bytes:
@@ -57,18 +57,18 @@ def read(path: str) -> bytes:
     try:
         # O_NONBLOCK: a FIFO that nobody writes must not stop us.
         with open(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb") as file:
-            data = file.read(_MOST + 1) or b""
+            data = file.read(_MAX_SIZE + 1) or b""
     except OSError as failed:
         raise CniError(IO_FAILURE, f"cannot be read: {failed.strerror}") from None
     except ValueError:
         raise CniError(IO_FAILURE, "cannot be read: its name has a NUL character") from None
-    if len(data) > _MOST:
+    if len(data) > _MAX_SIZE:
         raise CniError(INVALID_CONFIG, "is larger than 1 MiB; a config is a small file")
     return data
 
 
 def parse_toml(data: bytes) -> Document:
-    """Return a TOML document and the line of each key and table."""
+    """Return a TOML document with the line of each key and table."""
     text, mistakes = _text(data)
     if mistakes:
         return Document(None, {}, mistakes, readable=False)
@@ -83,11 +83,11 @@ def parse_toml(data: bytes) -> Document:
 
 
 def parse_json(data: bytes) -> Document:
-    """Return a JSON document and the line of each value. A key that an object has twice is a mistake."""
+    """Return a JSON document with the line of each value. A key that occurs twice in an object is a mistake."""
     text, mistakes = _text(data)
     if mistakes:
         return Document(None, {}, mistakes, readable=False)
-    constants: list[str] = []  # NaN and Infinity, which Python reads and other readers do not
+    constants: list[str] = []  # NaN and Infinity, which only Python accepts
     try:
         value = json.loads(text, parse_constant=constants.append)
     except json.JSONDecodeError as wrong:
@@ -123,13 +123,13 @@ _JSON_TOKEN = re.compile(r'"(?:\\.|[^"\\])*"|[{}\[\],:]|[^\s{}\[\],:"]+', re.DOT
 
 
 def _json_line(text: str, word: str) -> int:
-    """Return the line of a word that is not in a string."""
+    """Return the line of a word that is outside of strings."""
     places = (match.start() for match in _JSON_TOKEN.finditer(text) if match.group().lstrip("-") == word.lstrip("-"))
     return text.count("\n", 0, next(places, 0)) + 1
 
 
-class _Place:
-    """Where a scan of JSON is: the path of what comes next, and whether that is a key."""
+class _Cursor:
+    """The position of a scan of JSON: the path of the next value, and whether a key comes first."""
 
     def __init__(self) -> None:
         self.path: list[str | int] = []
@@ -144,7 +144,7 @@ class _Place:
         self.key_next = False
 
     def advance(self) -> None:
-        """Go past a comma."""
+        """Move to the next value after a comma."""
         last = self.path[-1]
         if isinstance(last, int):
             self.path[-1] = last + 1
@@ -153,35 +153,35 @@ class _Place:
 
 
 def _json_lines(text: str) -> tuple[dict[Path, int], tuple[Mistake, ...]]:
-    """Return the line of each value of a valid document, a member's being that of its key; and keys that are there twice."""
+    """Return the line of each value of a valid document, a member's being that of its key; and keys that occur twice."""
     lines: dict[Path, int] = {}
     doubles = []
-    place, line, end = _Place(), 1, 0
+    cursor, line, end = _Cursor(), 1, 0
     for match in _JSON_TOKEN.finditer(text):
         line += text.count("\n", end, match.start())
         end = match.start()
         token = match.group()
         if token in ("}", "]"):
-            place.leave()
+            cursor.leave()
         elif token == ",":
-            place.advance()
-        elif place.key_next:
-            place.path[-1] = json.loads(token)
-            place.key_next = False
-            if tuple(place.path) in lines:
-                doubles.append(Mistake(tuple(place.path), "is there twice; readers take the last one, so remove one", line))
-            lines[tuple(place.path)] = line
+            cursor.advance()
+        elif cursor.key_next:
+            cursor.path[-1] = json.loads(token)
+            cursor.key_next = False
+            if tuple(cursor.path) in lines:
+                doubles.append(Mistake(tuple(cursor.path), "is there twice; readers take the last one, so remove one", line))
+            lines[tuple(cursor.path)] = line
         elif token != ":":
-            lines.setdefault(tuple(place.path), line)
+            lines.setdefault(tuple(cursor.path), line)
             if token in ("{", "["):
-                place.enter(token)
+                cursor.enter(token)
     return lines, tuple(doubles)
 
 
 # -- TOML
 
 _TOML_PLACE = re.compile(r"(.*) \(at (?:line (\d+), column (\d+)|end of document)\)\Z", re.DOTALL)
-# What can hold a line break or a bracket that opens or closes nothing, and what ends a statement.
+# Strings and comments, in which brackets and line breaks have no meaning; brackets; and the line break after a statement.
 _TOML_TOKEN = re.compile(
     r'"""(?:\\.|[^\\])*?""""{0,2}' r"|'''.*?''''{0,2}" r'|"(?:\\.|[^"\\\n])*"' r"|'[^'\n]*'" r"|#[^\n]*" r"|[\[\]{}]|\n",
     re.DOTALL,
@@ -203,7 +203,7 @@ def _toml_place(message: str, text: str) -> tuple[str, int]:
 
 
 def _toml_lines(text: str) -> dict[Path, int]:
-    """Return the line of each table and key of a valid document; what is inside a value has the line of its key."""
+    """Return the line of each table and key of a valid document; parts of a value have the line of its key."""
     lines: dict[Path, int] = {(): 1}
     table: Path = ()
     for statement, line in _toml_statements(text):
@@ -247,7 +247,7 @@ def _toml_key(key: str) -> Path:
 
 
 def _toml_table(header: str) -> Path:
-    """Return the path of a header, ``[a.b]``; of ``[[a.b]]`` without a number, for no document of ours has such."""
+    """Return the path of a header, ``[a.b]``; of ``[[a.b]]`` without an index: our documents have no arrays of tables."""
     value: Any = tomllib.loads(header)
     parts: list[str | int] = []
     while value:

@@ -1,4 +1,4 @@
-"""The host file, /etc/cni/sriov-bond.toml: which NICs make which pool."""
+"""The host file, /etc/cni/sriov-bond.toml: which NICs belong to which pool."""
 
 import os
 from string import Formatter
@@ -11,15 +11,15 @@ from cni_sriov_bond.ctl.text import JsonObject, Path, path_text, shown
 from cni_sriov_bond.errors import INVALID_CONFIG, IO_FAILURE, CniError
 from cni_sriov_bond.network.config import is_pool_name
 
-_MOST_VFS = 255  # of a NIC whose number is not known yet, for the names that they would have
+_MAX_VFS = 255  # assumed for "max", to compare the names that VFs would have
 _FIELDS = {"vf_name": (VF_NAME, {"nic", "vf"}), "bond_name": (BOND_NAME, {"n"})}
 
 
 class PoolPlan(NamedTuple):
-    """A pool as the host file asks for it.
+    """A pool as the host file defines it.
 
     ``nics`` are the NICs' numbers over the whole file, from 1: VFs are devices of the host, so their names must differ in
-    all pools. ``vfs`` is per NIC, None for as many as the NICs have.
+    all pools. ``vfs`` is per NIC, None for as many as all of them offer.
     """
 
     name: str
@@ -33,7 +33,7 @@ class PoolPlan(NamedTuple):
 def read(path: str) -> list[PoolPlan]:
     """Read the host file.
 
-    :raises CniError: IO_FAILURE when it cannot be read, INVALID_CONFIG listing everything that is wrong in it.
+    :raises CniError: IO_FAILURE when it cannot be read, INVALID_CONFIG listing every mistake in it.
     """
     if not os.path.lexists(path):
         raise CniError(
@@ -45,23 +45,23 @@ def read(path: str) -> list[PoolPlan]:
         raise CniError(failed.code, f"{path} {failed.msg}") from None
     problems = document.mistakes or mistakes(document.value)
     if problems:
-        words = [f"line {line}: {mistake}" for line, mistake in document.located(problems)]
-        raise CniError(INVALID_CONFIG, f"{path}: {'; '.join(words)}")
+        lines = [f"line {line}: {mistake}" for line, mistake in document.located(problems)]
+        raise CniError(INVALID_CONFIG, f"{path}: {'; '.join(lines)}")
     return _plans(document.value)
 
 
 def mistakes(value: JsonObject) -> list[Mistake]:
-    """Return everything that is wrong in a host file's document: by the schema, and by the rules that it cannot have."""
-    found = schemacheck.mistakes(value, HOST)
+    """Return every mistake in a host file's document: against the schema, and against rules that a schema cannot express."""
+    problems = schemacheck.mistakes(value, HOST)
     pools = value.get("pools")
     tables = {name: pool for name, pool in pools.items() if isinstance(pool, dict)} if isinstance(pools, dict) else {}
     for name, pool in tables.items():
         for key, (_, fields) in _FIELDS.items():
             if isinstance(pool.get(key), str):
-                found += _pattern_mistakes(("pools", name, key), pool[key], fields)
-    found += _repeated(tables)
-    # The names of all VFs can be written down only where every pool is right in itself.
-    return found or _same_names(_plans(value))
+                problems += _pattern_mistakes(("pools", name, key), pool[key], fields)
+    problems += _repeated(tables)
+    # Names can be compared only if every pool is valid by itself.
+    return problems or _same_names(_plans(value))
 
 
 def _plans(value: JsonObject) -> list[PoolPlan]:
@@ -78,35 +78,35 @@ def _plans(value: JsonObject) -> list[PoolPlan]:
 
 def _repeated(pools: JsonObject) -> list[Mistake]:
     """Return the NICs that are named more than once in the file."""
-    found = []
+    problems = []
     first: dict[str, Path] = {}
     for name, pool in pools.items():
         pfs = pool.get("pfs")
         for index, pf in enumerate(pfs if isinstance(pfs, list) else ()):
             path: Path = ("pools", name, "pfs", index)
             if isinstance(pf, str) and first.setdefault(pf, path) != path:
-                found.append(Mistake(path, f"must be another NIC: {path_text(first[pf])} is {shown(pf)} already"))
-    return found
+                problems.append(Mistake(path, f"must be another NIC: {path_text(first[pf])} is {shown(pf)} already"))
+    return problems
 
 
 def _same_names(plans: list[PoolPlan]) -> list[Mistake]:
-    """Return two VFs that would have one name: "VF111" is VF 11 of NIC 1, and with eleven NICs also VF 1 of NIC 11."""
+    """Return a mistake if two VFs would have one name: "VF111" is VF 11 of NIC 1, and with eleven NICs also VF 1 of NIC 11."""
     seen: dict[str, str] = {}
     for plan in plans:
         for nic in plan.nics:
-            for number in range(1, (plan.vfs or _MOST_VFS) + 1):
+            for number in range(1, (plan.vfs or _MAX_VFS) + 1):
                 name, this = plan.vf_name.format(nic=nic, vf=number), f"VF {number} of NIC {nic}"
                 if seen.setdefault(name, this) != this:
-                    words = (
+                    problem = (
                         f"must give each VF a name of its own, but {shown(plan.vf_name)} names both {seen[name]} and {this} "
                         f"{name}; put a letter between {{nic}} and {{vf}}"
                     )
-                    return [Mistake(("pools", plan.name, "vf_name"), words)]
+                    return [Mistake(("pools", plan.name, "vf_name"), problem)]
     return []
 
 
 def _pattern_mistakes(path: Path, pattern: str, fields: set[str]) -> list[Mistake]:
-    """Check a name pattern: each of its fields is needed to keep two names apart."""
+    """Check a name pattern: without each of its fields two names could be equal."""
     wanted = " and ".join(f"{{{field}}}" for field in sorted(fields))
     try:
         used = {field for _, field, _, _ in Formatter().parse(pattern) if field is not None}

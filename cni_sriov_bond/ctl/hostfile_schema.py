@@ -1,6 +1,6 @@
-"""The JSON schema (2020-12) of the host file. Editors take it too: ``sriov-bondctl schema host``.
+"""The JSON schema (2020-12) of the host file. ``sriov-bondctl schema host`` prints it for editors.
 
-``errorMessage`` is not a word of JSON Schema, but editors show it in the place of their own sentence, and so do we.
+``errorMessage`` is not a keyword of JSON Schema, but editors show it instead of their own message, and so do we.
 """
 
 from cni_sriov_bond.ctl.text import JsonObject
@@ -8,9 +8,9 @@ from cni_sriov_bond.ctl.text import JsonObject
 DEFAULT_PATH = "/etc/cni/sriov-bond.toml"
 MAX = "max"
 VF_NAME, BOND_NAME = "VF{nic}{vf}", "cbond{n}"
-_MOST_VFS = 65535  # PCI SR-IOV: TotalVFs has 16 bits
+_MAX_VFS = 65535  # PCI SR-IOV: TotalVFs has 16 bits
 
-# (?![\s\S]) is "at the end" in every dialect: $ also matches before a last line break in Python's.
+# (?![\s\S]) means "at the end" in every dialect; in Python's, $ also matches before a final line break.
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}(?![\s\S])"
 _NIC = r"^[^/]+(?![\s\S])"
 
@@ -38,10 +38,10 @@ _POOL: JsonObject = {
             },
         },
         "vfs": {
-            "anyOf": [{"const": MAX}, {"type": "integer", "minimum": 1, "maximum": _MOST_VFS}],
+            "anyOf": [{"const": MAX}, {"type": "integer", "minimum": 1, "maximum": _MAX_VFS}],
             "default": MAX,
             "description": 'VFs of each NIC, or "max" for as many as all of them offer',
-            "errorMessage": f'must be a number from 1 to {_MOST_VFS} or "max"',
+            "errorMessage": f'must be a number from 1 to {_MAX_VFS} or "max"',
         },
         "vf_name": {
             "type": "string",

@@ -42,7 +42,7 @@ class Counters(NamedTuple):
 
 
 class Driver(NamedTuple):
-    """A device's driver and the firmware that runs on the device; an empty text is one that the driver does not have."""
+    """A device's driver and the firmware that runs on the device; empty where the driver reports none."""
 
     name: str
     version: str
@@ -117,7 +117,7 @@ class Reader:
     def _with_link(self, nic: Nic) -> Nic:
         self._connect()
         link = self._link(nic.name)
-        if link is None:  # it has gone since its name was read
+        if link is None:  # it was removed after its name was read
             return nic
         up = bool(link["flags"] & _IFF_UP)
         driver = _driver_info(nic.name)
@@ -125,7 +125,7 @@ class Reader:
         return nic._replace(
             present=True,
             up=up,
-            carrier=up and link.get_attr("IFLA_CARRIER") == 1,  # some drivers say 1 for a device that is down
+            carrier=up and link.get_attr("IFLA_CARRIER") == 1,  # some drivers report 1 for a device that is down
             state=str(link.get_attr("IFLA_OPERSTATE") or "unknown").lower(),
             speed=speed,
             duplex=duplex,
@@ -158,7 +158,7 @@ class Reader:
             pass  # a kernel without devlink, or its module is not loaded: then no driver here has it
 
     def _link(self, name: str) -> Any:
-        """Return a link without its VFs, a list that can outgrow a netlink message, or None where there is none."""
+        """Return a link or None. Its VFs are left out, because their list can outgrow a netlink message."""
         try:
             return next(iter(self._route.link("get", ifname=name, ext_mask=0)), None)
         except self._refused as refused:
@@ -227,6 +227,6 @@ def _number(address: str, attribute: str) -> int | None:
 
 
 def _numa_node(address: str) -> int | None:
-    """Return the NUMA node; a machine with a single one says -1."""
+    """Return the NUMA node; sysfs has -1 on a machine with a single node."""
     node = _number(address, "numa_node")
     return None if node is None or node < 0 else node

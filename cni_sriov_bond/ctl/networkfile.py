@@ -1,6 +1,6 @@
 """Network files of a CNI runtime: a list of plugins (.conflist) or a single one (.conf, .json).
 
-What is checked is the list itself, our plugin, and our IPAM plugin wherever it is used; other plugins know their own keys.
+The list itself is checked, sriov-bond, and sriov-bond-ipam with any plugin. The keys of other plugins are not known here.
 """
 
 import difflib
@@ -20,7 +20,7 @@ from cni_sriov_bond.ipam.schema import IPAM
 from cni_sriov_bond.network import config
 from cni_sriov_bond.network.schema import NETWORK
 
-# How alike an unknown key must be to a known one to be taken for a typing error; other unknown keys are a runtime's.
+# From this similarity to a known key on an unknown key is a typing error; others may be for a runtime.
 _CLOSE = 0.75
 PLUGIN, DELEGATE = "sriov-bond", "sriov-bond-ipam"
 _DIALECT = NETWORK["$schema"]
@@ -33,7 +33,7 @@ _COMMON: JsonObject = {
         "type": "string",
         "pattern": _NAME,
         "description": "the network's name",
-        "errorMessage": {"pattern": "must be of letters, digits, '_', '.' and '-'"},
+        "errorMessage": {"pattern": "must consist of letters, digits, '_', '.' and '-'"},
     },
     "cniVersion": _VERSION,
 }
@@ -105,23 +105,23 @@ def _without_dialect(part: JsonObject) -> JsonObject:
 
 
 def mistakes(value: Any, is_list: bool) -> list[Mistake]:
-    """Return everything that is wrong in a network file's document.
+    """Return every mistake in a network file's document.
 
     :param is_list: whether the file's name says that it is a list of plugins.
     """
     if isinstance(value, dict) and not is_list and "plugins" in value:
         return [Mistake(("plugins",), "is in lists only; give the file a name that ends in .conflist")]
-    found = schemacheck.mistakes(value, LIST if is_list else SINGLE)
+    problems = schemacheck.mistakes(value, LIST if is_list else SINGLE)
     if not isinstance(value, dict):
-        return found
+        return problems
     plugins: list[tuple[Path, Any]] = [((), value)]
     if is_list:
         entries = value.get("plugins")
         plugins = [(("plugins", index), plugin) for index, plugin in enumerate(entries if isinstance(entries, list) else ())]
     for path, plugin in plugins:
         if isinstance(plugin, dict):
-            found += _plugin_mistakes(path, plugin, value)
-    return found
+            problems += _plugin_mistakes(path, plugin, value)
+    return problems
 
 
 def has_ours(value: Any) -> bool:
@@ -134,51 +134,51 @@ def has_ours(value: Any) -> bool:
 
 
 def _plugin_mistakes(path: Path, plugin: JsonObject, network: JsonObject) -> list[Mistake]:
-    # What the runtime would give it: the list's name and version. The schema of the list tells what is wrong with these.
+    # A runtime adds the list's name and version. The schema of the list reports mistakes in these.
     name, version = network.get("name"), network.get("cniVersion")
-    given = {
+    plugin_config = {
         **plugin,
         "name": name if isinstance(name, str) and re.match(_NAME, name) else "network",
         "cniVersion": version if version in CNI_VERSIONS else "1.0.0",
     }
-    given.setdefault("type", "")
-    found = _our_mistakes(path, given) if given["type"] == PLUGIN else []
+    plugin_config.setdefault("type", "")
+    problems = _our_mistakes(path, plugin_config) if plugin_config["type"] == PLUGIN else []
     ipam = plugin.get("ipam")
     if isinstance(ipam, dict) and ipam.get("type") == DELEGATE:
-        found += _ipam_mistakes(path, given)
-    return found
+        problems += _ipam_mistakes(path, plugin_config)
+    return problems
 
 
-def _our_mistakes(path: Path, given: JsonObject) -> list[Mistake]:
-    """Check our plugin by its schema, and by its own reader for the rules that a schema cannot have."""
-    found = []
+def _our_mistakes(path: Path, plugin_config: JsonObject) -> list[Mistake]:
+    """Check sriov-bond by its schema, and by its own reader for rules that a schema cannot express."""
+    problems = []
     try:
-        config.parse_network(json.dumps(given).encode(), given, given["cniVersion"])
+        config.parse_network(json.dumps(plugin_config).encode(), plugin_config, plugin_config["cniVersion"])
     except InvalidConfigError as refused:
-        # The library's words for what the schema says; the reader's issues for the rules, at keys that the schema accepts.
-        found = schemacheck.mistakes(config.normalise(given), NETWORK, path)
-        reported = {mistake.path[: len(path) + 1] for mistake in found}
+        # The library's messages for the schema, and the plugin's own for its other rules, at keys that the schema accepts.
+        problems = schemacheck.mistakes(config.normalise(plugin_config), NETWORK, path)
+        reported = {mistake.path[: len(path) + 1] for mistake in problems}
         rules = _of_issues(path, refused)
-        found += [mistake for mistake in rules if mistake.path[: len(path) + 1] not in reported]
-    return found + [
+        problems += [mistake for mistake in rules if mistake.path[: len(path) + 1] not in reported]
+    return problems + [
         Mistake((*path, key), f"is not a known key; did you mean {near[0]}?")
-        for key in given
+        for key in plugin_config
         if config.is_unknown(key) and (near := difflib.get_close_matches(key, NETWORK["properties"], 1, _CLOSE))
     ]
 
 
-def _ipam_mistakes(path: Path, given: JsonObject) -> list[Mistake]:
-    found = schemacheck.mistakes(_without_null(given["ipam"]), IPAM_SCHEMA, (*path, "ipam"))
-    if not found:
-        # What only the plugin answers for is left out: a VLAN of ours that is wrong has been reported.
-        vlan = schemacheck.mistakes(given.get("vlan"), NETWORK["properties"]["vlan"])
-        left_out = ("args", "runtimeConfig", *(["vlan"] if vlan and given["type"] == PLUGIN else ()))
-        document = {key: part for key, part in given.items() if key not in left_out}
+def _ipam_mistakes(path: Path, plugin_config: JsonObject) -> list[Mistake]:
+    problems = schemacheck.mistakes(_without_null(plugin_config["ipam"]), IPAM_SCHEMA, (*path, "ipam"))
+    if not problems:
+        # Without what sriov-bond checks itself: a wrong VLAN of it has been reported.
+        vlan = schemacheck.mistakes(plugin_config.get("vlan"), NETWORK["properties"]["vlan"])
+        left_out = ("args", "runtimeConfig", *(["vlan"] if vlan and plugin_config["type"] == PLUGIN else ()))
+        document = {key: part for key, part in plugin_config.items() if key not in left_out}
         try:
-            request.parse(Call({}, b"", document, given["cniVersion"]))
+            request.parse(Call({}, b"", document, plugin_config["cniVersion"]))
         except InvalidConfigError as refused:
-            found += _of_issues(path, refused)
-    return found
+            problems += _of_issues(path, refused)
+    return problems
 
 
 def _of_issues(path: Path, refused: InvalidConfigError) -> list[Mistake]:
@@ -189,7 +189,3 @@ def _of_issues(path: Path, refused: InvalidConfigError) -> list[Mistake]:
 
 def _without_null(value: JsonObject) -> JsonObject:
     return {key: part for key, part in value.items() if part is not None}
-
-
-def _after(text: str, mark: str, start: str) -> str:
-    return start + text.partition(mark)[2]

@@ -1,4 +1,4 @@
-"""A physical function in sysfs: how many VFs it has and can have, and where they are on the bus."""
+"""A physical function in sysfs: how many VFs it has and can have, and their PCI addresses."""
 
 import os
 import re
@@ -20,7 +20,7 @@ class PhysicalFunction:
     """
 
     def __init__(self, name_or_pci: str, number: int) -> None:
-        self.asked = name_or_pci
+        self.requested = name_or_pci
         self.number = number
         address = _SHORT.sub("0000:", name_or_pci.lower())  # as lspci writes it
         self.address = address if _PCI.match(address) else _pci_of(name_or_pci)
@@ -52,15 +52,15 @@ class PhysicalFunction:
         self._write_vf_count(
             number,
             f"{self.name} cannot have {number} VFs",
-            f"it offers {self.total_vfs} (`dmesg` may say more: IOMMU, memory or bus numbers)",
+            f"it offers {self.total_vfs} (`dmesg` may have the reason: IOMMU, memory or bus numbers)",
         )
 
     def remove_vfs(self) -> None:
-        """Remove all VFs, wherever they are: a container that has one loses it.
+        """Remove all VFs, also those that containers have.
 
         :raises CniError: IO_FAILURE when the kernel refuses.
         """
-        self._write_vf_count(0, f"the VFs of {self.name} cannot be removed", "`dmesg` may say more")
+        self._write_vf_count(0, f"the VFs of {self.name} cannot be removed", "`dmesg` may have the reason")
 
     def _write_vf_count(self, number: int, problem: str, advice: str) -> None:
         try:
@@ -84,14 +84,14 @@ class PhysicalFunction:
         ids = [own + offset + stride * index for index in range(number)]
         return [f"{domain}:{rid >> 8:02x}:{rid >> 3 & 31:02x}.{rid & 7}" for rid in ids]
 
-    def wait_for_vfs(self, seconds: float, away: set[str]) -> list[str]:
-        """Wait until every VF but those in ``away`` has a network device, and return those that still have none.
+    def wait_for_vfs(self, seconds: float, leased: set[str]) -> list[str]:
+        """Wait until every VF has a network device, and return those that still have none.
 
-        :param away: addresses of VFs that containers have.
+        :param leased: addresses of VFs that containers have; they are not waited for.
         """
         deadline = monotonic() + seconds
         while True:
-            missing = [pci for pci in self.vfs() if pci not in away and not sysfs.netdev(pci)]
+            missing = [pci for pci in self.vfs() if pci not in leased and not sysfs.netdev(pci)]
             if not missing or monotonic() > deadline:
                 return missing
             sleep(_POLL)
@@ -122,4 +122,4 @@ def _nics_here() -> str:
         name = sysfs.netdev(address)
         if name and os.path.exists(f"{sysfs.PCI_DEVICES}/{address}/sriov_totalvfs"):
             nics.append(f"{name} ({address})")
-    return f"NICs with SR-IOV here: {', '.join(nics)}" if nics else "no NIC with SR-IOV is here"
+    return f"NICs with SR-IOV here: {', '.join(nics)}" if nics else "this host has no NIC with SR-IOV"

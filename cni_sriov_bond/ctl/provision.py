@@ -31,8 +31,8 @@ def up(state_dir: str, plan: PoolPlan, context: Context, report: vfs.Report) -> 
     ADDs and DELs may go on meanwhile: a bond is changed only under its lock, and only if it is free.
 
     :param report: called with (what is done, how much is done, of how much).
-    :raises CniError: POOL_UNUSABLE when a NIC cannot give what was asked, or when a lease forbids it; TRY_AGAIN_LATER while
-        another `up` or `down` of the pool runs.
+    :raises CniError: POOL_UNUSABLE when a NIC does not offer as many VFs, or when a lease forbids the change; TRY_AGAIN_LATER
+        while another `up` or `down` of the pool runs.
     """
     target = Pool(state_dir, plan.name)
     functions = [PhysicalFunction(name, number) for name, number in zip(plan.pfs, plan.nics, strict=True)]
@@ -87,16 +87,16 @@ class _Up:
     def run(self) -> bool:
         """Run every step in order; return whether one of them changed anything."""
         steps = (
-            _Step("remove what killed calls left, so that leases of containers that are gone refuse nothing", self._clean),
+            _Step("finish interrupted calls, so that leases of containers that are gone refuse nothing", self._clean),
             # Everything that can be refused is refused here, while nothing is changed.
             _Step("refuse what cannot be done", self._refuse),
             # Before the VFs: igbvf gives up on a PF that was down when its VFs appeared, until it is loaded again.
             _Step("bring the PFs up", self._bring_up),
             # Before the VFs: udev acts on a VF the moment that it appears.
-            _Step("write udev's rules for the VFs to come", self._write_expected_rules),
+            _Step("write udev's rules for the expected VFs", self._write_expected_rules),
             _Step("create the VFs", self._create_vfs),
             # After the VFs: their addresses can depend on how many there are.
-            _Step("write udev's rules for the VFs that there are", self._write_rules),
+            _Step("write udev's rules for the actual VFs", self._write_rules),
             # After the VFs: leases of VFs that have been replaced are over.
             _Step("release leases whose VFs are gone", self._release_lost),
             # Last, when every VF has its final address; see _set_up_bonds for the order within it.
@@ -107,7 +107,7 @@ class _Up:
         return _run(steps)
 
     def _clean(self) -> bool:
-        """Under the lock of provisioning nobody else writes an inventory, so a temporary one is of a killed ``up``."""
+        """Remove temporary files of killed ``up`` commands: under the provisioning lock nobody else writes an inventory."""
         for file in os.listdir(self._pool.path):
             if file.startswith(f".{inventory.FILE}."):
                 os.unlink(f"{self._pool.path}/{file}")
@@ -115,7 +115,7 @@ class _Up:
         return False
 
     def _recover(self) -> None:
-        # For a limited time: at boot the runtimes wait for `up`, and delegates that hang are asked again later.
+        # For a limited time: at boot the runtimes wait for `up`, and DELs to IPAM plugins that hang are sent again later.
         recover.recover(self._pool, recover.Unused(), self._context.within(recover.SECONDS))
 
     def _refuse(self) -> bool:
@@ -144,13 +144,13 @@ class _Up:
         return False
 
     def _create_vfs(self) -> bool:
-        """Where VFs are removed for it the pool is locked, so that no ADD leases one of them."""
+        """Create the VFs. If others are removed for it, the pool is locked, so that no ADD leases one of them."""
         remade = any(pf.vf_count not in (0, self._size) for pf in self._functions)
         with _closing(self._pool.lock()) if remade else contextlib.nullcontext():
-            for pf in self._functions:  # again: an ADD may have leased one before the lock
+            for pf in self._functions:  # again: an ADD may have leased a bond before the lock
                 refusals.refuse_remaking(self._pool, pf, self._size)
-            away = _away(self._pool)
-            self._made = {pf.address for pf in self._functions if vfs.create(pf, self._size, away, self._report)}
+            leased = _leased_vfs(self._pool)
+            self._made = {pf.address for pf in self._functions if vfs.create(pf, self._size, leased, self._report)}
         return bool(self._made)
 
     def _release_lost(self) -> bool:
@@ -240,7 +240,7 @@ def _remove(target: Pool, made: Inventory, log: Log) -> None:
 
 
 def _functions_of(made: Inventory, log: Log) -> list[tuple[PhysicalFunction, NicRecord]]:
-    """Return the NICs of an inventory that are there, each with its record; the VFs of a NIC that is gone went with it."""
+    """Return the present NICs of an inventory, each with its record. A NIC that is gone has no VFs to remove."""
     functions = []
     for nic in made.nics:
         try:
@@ -300,7 +300,7 @@ def _with_all_vfs(bonds: list[Bond], target: Pool, log: Log) -> list[Bond]:
 
 
 def _end_quarantine(bonds: list[Bond], target: Pool) -> bool:
-    """Make bonds whose VFs are back available again, and return whether there was one.
+    """End the quarantine of bonds whose VFs are back, and return whether there was one.
 
     What another namespace or program left set on the VFs is not known, so they are reset first.
     """
@@ -312,22 +312,22 @@ def _end_quarantine(bonds: list[Bond], target: Pool) -> bool:
     return bool(back)
 
 
-def _away(target: Pool) -> set[str]:
+def _leased_vfs(target: Pool) -> set[str]:
     """Return the PCI addresses of the VFs that leases hold."""
     before = pools.inventory_or_none(target)
     ports = {bond.name: {port.address for port in bond.ports} for bond in before.bonds} if before else {}
-    away: set[str] = set()
+    leased: set[str] = set()
     for entry in target.entries():
         try:
             record = target.read(entry)
         except CniError:
             record = None
-        # From the lease where it has them: the inventory may be lost, or another one by now.
+        # Preferably from the lease: the inventory may be lost, or have changed since.
         if record and record.ports:
-            away |= {port.address for port in record.ports}
+            leased |= {port.address for port in record.ports}
         else:
-            away |= ports.get(entry.bond, set())
-    return away
+            leased |= ports.get(entry.bond, set())
+    return leased
 
 
 def _set_pf(pf: PhysicalFunction, up: bool) -> bool:

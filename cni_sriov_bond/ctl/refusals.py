@@ -12,14 +12,14 @@ from cni_sriov_bond.ports import Bond
 
 
 def refuse_doubles(functions: list[PhysicalFunction]) -> None:
-    """Refuse a pool that names one NIC twice, by two of its names.
+    """Refuse a pool that names a NIC twice, by name and by PCI address.
 
     :raises CniError: POOL_UNUSABLE.
     """
     addresses = [pf.address for pf in functions]
     for pf in functions:
         if addresses.count(pf.address) > 1:
-            raise CniError(POOL_UNUSABLE, f"{pf.asked} is the NIC {pf.address}, which the pool names twice; name two NICs")
+            raise CniError(POOL_UNUSABLE, f"{pf.requested} is the NIC {pf.address}, which the pool names twice; name two NICs")
 
 
 def refuse_shared(target: Pool, functions: list[PhysicalFunction]) -> None:
@@ -123,7 +123,7 @@ def refuse_pending(target: Pool) -> None:
         raise CniError(
             POOL_UNUSABLE,
             f"pool {target.name} cannot be removed while IPAM DELs are pending: {pending}; "
-            f"`sriov-bondctl gc {target.name}` sends them and says why one fails",
+            f"`sriov-bondctl gc {target.name}` sends them and reports why one fails",
         )
 
 

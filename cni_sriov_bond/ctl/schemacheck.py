@@ -1,6 +1,6 @@
-"""Check a document by its JSON schema, with the library that does it fully, and say in plain words what is wrong.
+"""Check a document by its JSON schema with the jsonschema library, and word what is wrong for an operator.
 
-jsonschema takes 70 ms to import, so it is imported with the first check: no other command pays for it.
+jsonschema takes 70 ms to import, so it is imported with the first check; other commands do not need it.
 """
 
 from collections.abc import Callable, Iterator
@@ -15,20 +15,21 @@ _A_TYPE = {
 }  # fmt: skip
 
 
-def mistakes(value: object, schema: JsonObject, at: Path = ()) -> list[Mistake]:
-    """Return everything in which a value is not as the schema has it.
+def mistakes(value: object, schema: JsonObject, base: Path = ()) -> list[Mistake]:
+    """Return every mistake of a value against a schema.
 
-    :param at: where the value is in the document.
+    :param base: the path of the value in its document.
     """
     errors = _validator(schema).iter_errors(value)
-    found = [mistake for error in errors for mistake in _mistakes(error, at)]
-    return list(dict.fromkeys(found))  # the library has an error for each key that is missing, and each is about them all
+    reported = [mistake for error in errors for mistake in _mistakes(error, base)]
+    # The library has an error for each missing key, and each becomes a mistake for all of them.
+    return list(dict.fromkeys(reported))
 
 
 def _validator(schema: JsonObject) -> Any:
     from jsonschema import Draft202012Validator, validators
 
-    # JSON Schema takes 6.0 for a whole number; the plugin, Go and TOML do not.
+    # 6.0 is a whole number for JSON Schema, but not for the plugin, Go and TOML.
     checker = Draft202012Validator.TYPE_CHECKER.redefine(
         "integer", lambda _, value: isinstance(value, int) and not isinstance(value, bool)
     )
@@ -36,27 +37,27 @@ def _validator(schema: JsonObject) -> Any:
     return extend(Draft202012Validator, type_checker=checker)(schema)
 
 
-def _mistakes(error: Any, at: Path) -> Iterator[Mistake]:
-    """Turn an error of the library into mistakes: one, except where it is about several keys at once."""
-    path = at + tuple(error.absolute_path)
+def _mistakes(error: Any, base: Path) -> Iterator[Mistake]:
+    """Yield the mistakes of one error of the library, which may be about several keys."""
+    path = base + tuple(error.absolute_path)
     if error.validator == "additionalProperties":
         known = sorted(error.schema.get("properties", {}))
         for key in sorted(set(error.instance) - set(known)):
             yield Mistake((*path, key), f"is not a known key; allowed: {', '.join(known)}")
     elif error.validator == "required":
         missing = [key for key in error.validator_value if key not in error.instance]
-        yield from (Mistake((*path, key), _own_words(error) or "is missing") for key in missing)
+        yield from (Mistake((*path, key), _own_message(error) or "is missing") for key in missing)
     elif "propertyNames" in error.absolute_schema_path:
-        yield Mistake((*path, error.instance), _own_words(error) or "is not a name that is allowed here")
+        yield Mistake((*path, error.instance), _own_message(error) or "is not a name that is allowed here")
     else:
-        words = _own_words(error) or _GENERAL.get(error.validator, _other)(error)
-        yield Mistake(path, words if error.validator == "minProperties" else f"{words}, not {_counted(error)}")
+        problem = _own_message(error) or _GENERAL.get(error.validator, _other)(error)
+        yield Mistake(path, problem if error.validator == "minProperties" else f"{problem}, not {_counted(error)}")
 
 
-def _own_words(error: Any) -> str:
-    """Return the schema's own sentence for an error, or ""."""
-    words = error.schema.get("errorMessage", "")
-    return str(words.get(error.validator, "")) if isinstance(words, dict) else str(words)
+def _own_message(error: Any) -> str:
+    """Return the schema's own message for an error, or ""."""
+    message = error.schema.get("errorMessage", "")
+    return str(message.get(error.validator, "")) if isinstance(message, dict) else str(message)
 
 
 def _counted(error: Any) -> str:
@@ -70,8 +71,8 @@ def _type(error: Any) -> str:
 
 
 def _enum(error: Any) -> str:
-    words = [choice for choice in error.validator_value if isinstance(choice, str)]
-    return f"must be one of {', '.join(words or map(shown, error.validator_value))}"
+    choices = [choice for choice in error.validator_value if isinstance(choice, str)]
+    return f"must be one of {', '.join(choices or map(shown, error.validator_value))}"
 
 
 def _const(error: Any) -> str:
@@ -96,7 +97,7 @@ def _length(error: Any) -> str:
 
 
 def _other(error: Any) -> str:
-    return f"must be as the schema has it ({error.validator} {shown(error.validator_value)})"
+    return f"must agree with the schema ({error.validator} {shown(error.validator_value)})"
 
 
 _GENERAL: dict[str, Callable[[Any], str]] = {

@@ -1,9 +1,10 @@
-"""Tables and progress on a terminal, plain lines elsewhere.
+"""Tables and progress bars on a terminal, lines of text elsewhere.
 
 Names of interfaces, containers, networks and pools are foreign text: they are never parsed as markup, and characters that
 a terminal would obey are replaced.
 """
 
+import textwrap
 import time
 from typing import NamedTuple, Self
 
@@ -18,9 +19,10 @@ from cni_sriov_bond.ctl.status import BROKEN, FREE, QUARANTINED, BondStatus, Poo
 from cni_sriov_bond.ctl.text import printable
 
 _SLOW = 1.0
-_WIDE = 160  # where no terminal limits a line
-_ID_LETTERS = 25  # of a container id, which can be 64 hex digits behind a namespace
-_NONE = "-"  # a fact that is not there
+_WIDE = 160  # columns, where no terminal limits a line
+_PADDING = 2  # columns beside the content of a cell
+_ID_CHARACTERS = 25  # of a container id, which can be 64 hex digits after a namespace
+_NONE = "-"  # a fact that is not known
 
 
 class Progress:
@@ -70,19 +72,34 @@ def print_pools(pools: list[PoolStatus]) -> None:
     if not console.is_terminal:
         console.width = _WIDE
     if not pools:
-        console.print("no pool is provisioned; write /etc/cni/sriov-bond.toml and run `sriov-bondctl up`", soft_wrap=True)
+        console.print("there is no pool; write /etc/cni/sriov-bond.toml and run `sriov-bondctl up`", soft_wrap=True)
     for pool in pools:
         free = sum(bond.state == FREE for bond in pool.bonds)
         title = Text.assemble((f"pool {printable(pool.name)}", "bold"), f": {free} of {len(pool.bonds)} bonds free")
         console.print(title, soft_wrap=True)
         for warning in _warnings(pool):
-            console.print(Text(f"  {warning}", "yellow"), soft_wrap=True)
+            _print_sentence(console, warning, "yellow")
         if pool.nics:
             console.print(_table(_NIC_COLUMNS, [_nic_cells(nic) for nic in pool.nics], console.width))
         console.print(_table(_BOND_COLUMNS, [_bond_cells(bond) for bond in pool.bonds], console.width))
         for bond in pool.bonds:
             if bond.problem:
-                console.print(Text(f"  {printable(bond.name)}: {printable(bond.problem)}", "red"), soft_wrap=True)
+                _print_sentence(console, f"{printable(bond.name)}: {printable(bond.problem)}", "red")
+
+
+def _print_sentence(console: Console, sentence: str, style: str) -> None:
+    """Print a sentence, on a terminal wrapped between words; elsewhere it stays one line, which programs can search."""
+    lines = [f"  {sentence}"]
+    if console.is_terminal:
+        lines = textwrap.wrap(
+            sentence,
+            console.width,
+            initial_indent="  ",
+            subsequent_indent="    ",
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+    console.print(Text("\n".join(lines), style), soft_wrap=True)
 
 
 def _warnings(pool: PoolStatus) -> list[str]:
@@ -97,43 +114,56 @@ def _warnings(pool: PoolStatus) -> list[str]:
 
 
 class _Column(NamedTuple):
-    """A column; those with a ``rank`` are left out where the terminal is too narrow, the lowest rank first."""
+    """A column of a table, which may be too wide for the terminal.
+
+    Columns with a ``rank`` are then left out, the lowest first. If the others are still too wide, those with ``least`` are cut
+    down to that width, the lowest first. A column with neither is always shown in full.
+    """
 
     title: str
     rank: int = 0
+    least: int = 0
 
 
 _NIC_COLUMNS = (
-    _Column("NIC"), _Column("NAME"), _Column("ADDRESS"), _Column("LINK"), _Column("MBIT/S", 7), _Column("VFS", 6),
+    _Column("NIC"), _Column("NAME", least=8), _Column("ADDRESS"), _Column("LINK"), _Column("MBIT/S", 7), _Column("VFS", 6),
     _Column("DRIVER", 5), _Column("FIRMWARE", 3), _Column("MTU", 2), _Column("NUMA", 1), _Column("ERRORS", 4),
 )  # fmt: skip
 _BOND_COLUMNS = (
-    _Column("BOND"), _Column("STATE"), _Column("PORTS", 3), _Column("VLAN", 4), _Column("ADDRESSES"), _Column("CONTAINER"),
+    _Column("BOND"), _Column("STATE"), _Column("PORTS", 3), _Column("VLAN", 4), _Column("ADDRESSES", least=15),
+    _Column("CONTAINER", least=12),
     _Column("INTERFACE", 1), _Column("NETWORK", 2),
 )  # fmt: skip
 
 
 def _table(columns: tuple[_Column, ...], rows: list[list[Text]], width: int) -> Table:
     table = Table(box=None, pad_edge=True, header_style="bold")
-    shown = _fitting(columns, rows, width)
-    for index in shown:
-        table.add_column(columns[index].title, no_wrap=True, overflow="ellipsis")
+    widths = _fit(columns, rows, width)
+    for index, column_width in widths.items():
+        table.add_column(columns[index].title, width=column_width, no_wrap=True, overflow="ellipsis")
     for row in rows:
-        table.add_row(*(row[index] for index in shown))
+        table.add_row(*(row[index] for index in widths))
     return table
 
 
-def _fitting(columns: tuple[_Column, ...], rows: list[list[Text]], width: int) -> list[int]:
-    """Return which columns fit side by side; those without a rank stay, and are cut where even they do not."""
-    need = [
-        max([len(column.title), *(part.cell_len for row in rows for part in row[index].split())]) + 2
+def _fit(columns: tuple[_Column, ...], rows: list[list[Text]], width: int) -> dict[int, int]:
+    """Return the columns to show, by index, with the width of each."""
+    widths = {
+        index: max([len(column.title), *(line.cell_len for row in rows for line in row[index].split())])
         for index, column in enumerate(columns)
-    ]
-    shown = list(range(len(columns)))
-    for index in sorted(shown, key=lambda index: columns[index].rank):
-        if columns[index].rank and sum(need[left] for left in shown) > width:
-            shown.remove(index)
-    return shown
+    }
+
+    def excess() -> int:
+        return sum(column_width + _PADDING for column_width in widths.values()) - width
+
+    for index in sorted(widths, key=lambda index: columns[index].rank):
+        if columns[index].rank and excess() > 0:
+            del widths[index]
+    for index in sorted(widths, key=lambda index: columns[index].least):
+        least = columns[index].least
+        if least and excess() > 0:
+            widths[index] = max(widths[index] - excess(), min(widths[index], least))
+    return widths
 
 
 def _nic_cells(nic: Nic) -> list[Text]:
@@ -168,4 +198,4 @@ def _bond_cells(bond: BondStatus) -> list[Text]:
 
 
 def _short(container_id: str) -> str:
-    return container_id if len(container_id) <= _ID_LETTERS else container_id[: _ID_LETTERS - 1] + "…"
+    return container_id if len(container_id) <= _ID_CHARACTERS else container_id[: _ID_CHARACTERS - 1] + "…"

@@ -32,7 +32,7 @@ class PortStatus(NamedTuple):
 
 
 class LeaseStatus(NamedTuple):
-    """Which attachment a bond belongs to, and what it was given."""
+    """The attachment that has a bond, and its addresses and VLAN."""
 
     network: str
     container_id: str
@@ -45,7 +45,7 @@ class LeaseStatus(NamedTuple):
 
 
 class BondStatus(NamedTuple):
-    """A bond: free, in a lease's state, in quarantine, or broken; ``problem`` says why it cannot be used, or is empty."""
+    """A bond: free, in a lease's state, quarantined or broken; ``problem`` is why it cannot be used, or empty."""
 
     name: str
     mac: str
@@ -138,5 +138,6 @@ def _unleased(status: BondStatus) -> BondStatus:
     missing = [port for port in status.ports if not port.device]
     if not missing:
         return status
+    verb = "is" if len(missing) == 1 else "are"
     names, reason = " and ".join(port.name for port in missing), sysfs.absence(missing[0].address)
-    return status._replace(state=BROKEN, problem=f"{names} not in the host though the bond is not leased: {reason}")
+    return status._replace(state=BROKEN, problem=f"{names} {verb} not in the host, though the bond is not leased: {reason}")

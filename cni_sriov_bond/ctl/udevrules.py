@@ -1,4 +1,4 @@
-"""Rules that tell udev, NetworkManager and the like to leave our VFs alone: no renaming, altnames, MACs or DHCP.
+"""Rules that tell udev, NetworkManager and others to leave our VFs alone: no renaming, altnames, MACs or DHCP.
 
 They are written to /run before the VFs are created, because udev acts on a VF the moment that it appears.
 """
@@ -11,14 +11,14 @@ from cni_sriov_bond.errors import IO_FAILURE, CniError
 
 _LINK_DIR = "/run/systemd/network"
 _RULES_DIR = "/run/udev/rules.d"
-_ABOUT = "# Written by `sriov-bondctl up` for the VFs of pool {pool}; gone with the next boot.\n"
+_ABOUT = "# Written by `sriov-bondctl up` for the VFs of pool {pool}; removed by the next boot.\n"
 
 
 def write(pool: str, vfs: list[str]) -> bool:
     """Write the rules for a pool's VFs, by PCI address, and return whether that changed anything."""
     about = _ABOUT.format(pool=pool)
     paths = " ".join(f"pci-{pci}" for pci in vfs)
-    # "keep" alone: a VF that has no name of ours yet keeps the kernel's name until `up` names it.
+    # Only "keep": a new VF has the kernel's name until `up` names it.
     link = f"{about}[Match]\nPath={paths}\n\n[Link]\nNamePolicy=keep\nMACAddressPolicy=none\n"
     lines = [
         f'SUBSYSTEM=="net", ACTION!="remove", KERNELS=="{pci}", '

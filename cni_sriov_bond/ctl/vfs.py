@@ -11,84 +11,84 @@ from cni_sriov_bond.ports import Bond, Port
 
 # Creating VFs takes a driver some seconds, and each VF has to be bound to its own driver and registered.
 _CREATE_SECONDS, _MORE_PER_VF = 30.0, 1.0
-# VFs that existed before have their devices, unless somebody has created them a moment ago.
+# VFs that exist have their devices, unless they were created a moment ago.
 _EXISTING_SECONDS = 5.0
 
 Report = Callable[[str, int, int], None]
 
 
-def create(pf: PhysicalFunction, size: int, away: set[str], report: Report) -> bool:
-    """Create the VFs of a NIC that has another number, wait for their network devices, and return whether it had.
+def create(pf: PhysicalFunction, size: int, leased: set[str], report: Report) -> bool:
+    """Create the VFs of a NIC unless it has as many, wait for their network devices, and return whether they were created.
 
-    :param away: addresses of VFs that containers have, for which nobody waits.
+    :param leased: addresses of VFs that containers have; they are not waited for.
     :raises CniError: IO_FAILURE when the kernel refuses.
     """
     if pf.vf_count == size:
-        _wait(pf, away, report, _EXISTING_SECONDS)
+        _wait(pf, leased, report, _EXISTING_SECONDS)
         return False
     if pf.vf_count:
         pf.remove_vfs()
     report(f"{pf.name}: creating {size} VFs", 0, size)
     pf.create_vfs(size)
-    _wait(pf, away, report, _CREATE_SECONDS + _MORE_PER_VF * size)
+    _wait(pf, leased, report, _CREATE_SECONDS + _MORE_PER_VF * size)
     return True
 
 
-def _wait(pf: PhysicalFunction, away: set[str], report: Report, seconds: float) -> None:
+def _wait(pf: PhysicalFunction, leased: set[str], report: Report, seconds: float) -> None:
     count = pf.vf_count
     for _ in range(int(seconds)):
-        missing = pf.wait_for_vfs(1, away)
+        missing = pf.wait_for_vfs(1, leased)
         report(f"{pf.name}: waiting for its VFs", count - len(missing), count)
         if not missing:
             return
 
 
 def set_names(bonds: list[Bond], report: Report) -> bool:
-    """Name the VFs as the inventory does and drop their altnames; return whether one had to be renamed."""
+    """Give the VFs their names in the inventory and remove their altnames; return whether a VF was changed."""
     host = sriov.Host()
     try:
-        wrong = []
+        renamed = []
         for bond in bonds:
             for port in bond.ports:
                 link = host.netdev(port)
                 if link is not None and (link.name != port.name or link.altnames):
-                    wrong.append((port, link))
-        if wrong:
-            _rename(host, wrong, report)
+                    renamed.append((port, link))
+        if renamed:
+            _rename(host, renamed, report)
     finally:
         host.netlink.close()
-    return bool(wrong)
+    return bool(renamed)
 
 
-def _rename(host: sriov.Host, wrong: list[tuple[Port, Link]], report: Report) -> None:
-    """Rename VFs in a temporary namespace, where udev does not see it.
+def _rename(host: sriov.Host, renamed: list[tuple[Port, Link]], report: Report) -> None:
+    """Rename VFs in a temporary namespace, where udev does not interfere.
 
-    All are moved there before the first comes back: one may have the name that another is to get.
+    All are moved there before the first is moved back: a VF may have the name that another is to get.
     """
-    stage, total = "naming the VFs", 2 * len(wrong)
+    stage, total = "naming the VFs", 2 * len(renamed)
     with Temporary() as netns:
         with Entered(netns):
-            inside = Netlink("a temporary namespace")
-        for done, (_, link) in enumerate(wrong):
+            temporary = Netlink("a temporary namespace")
+        for done, (_, link) in enumerate(renamed):
             report(stage, done, total)
             if link.up:
                 host.netlink.set_up(link, False)
             host.netlink.move(link, netns.fd, "a temporary namespace", "vf%d")
-        names = {port.address: port.name for port, _ in wrong}
-        moved = [link for link in inside.links() if link.parent in names]
+        names = {port.address: port.name for port, _ in renamed}
+        moved = [link for link in temporary.links() if link.parent in names]
         # Before the first moves out: an altname that exists in the host would make its move fail.
         for link in moved:
-            inside.drop_altnames(link)
-            inside.set_name(link, "vf%d")
-        for done, link in enumerate(moved, len(wrong)):
+            temporary.drop_altnames(link)
+            temporary.set_name(link, "vf%d")
+        for done, link in enumerate(moved, len(renamed)):
             report(stage, done, total)
             link.name, link.altnames = "", []
-            sriov.move_out(inside, link, names[link.parent])
-        inside.close()
+            sriov.move_out(temporary, link, names[link.parent])
+        temporary.close()
 
 
 def set_macs(bonds: list[Bond], report: Report) -> bool:
-    """Set the bond's MAC on the VFs of every bond; return whether one had another."""
+    """Set the bond's MAC on the VFs of every bond; return whether a VF was changed."""
     host = sriov.Host()
     changed = False
     try:

@@ -85,7 +85,7 @@ def test_a_file_that_cannot_be_read_is_a_sentence(tmp_path: Path, capsys: pytest
         ".: cannot be read: Is a directory",
         "zero.toml: is larger than 1 MiB; a config is a small file",
         "fifo.toml:1: pools: is missing; write a table [pools.NAME]",
-        "other.yaml: is not known by its name: a host file ends in .toml, a list of plugins in .conflist, a single one in "
+        "other.yaml: has an unknown suffix: a host file ends in .toml, a list of plugins in .conflist, a single plugin in "
         ".conf or .json",
         "good.conflist: ok",
     ]
@@ -204,7 +204,7 @@ def test_a_tab_in_a_host_file_is_no_mistake(check: Any) -> None:
             "7: plugins[0].min_tx_rate: min_tx_rate 9 is above max_tx_rate 3"
         ]),
         # The list itself.
-        ('"name": "db"', '"name": "a b"', ["3: name: must be of letters, digits, '_', '.' and '-', not \"a b\""]),
+        ('"name": "db"', '"name": "a b"', ["3: name: must consist of letters, digits, '_', '.' and '-', not \"a b\""]),
         ('"name": "db",', "", ["1: name: is missing"]),
         ('"cniVersion": "1.0.0"', '"cniVersion": "2.0"', [
             '2: cniVersion: must be one of 0.1.0, 0.2.0, 0.3.0, 0.3.1, 0.4.0, 1.0.0, 1.1.0, not "2.0"'

@@ -55,6 +55,16 @@ def test_one_bad_pool_does_not_hide_the_others(command: list[str], tmp_path: Pat
     assert [pool["name"] for pool in json.loads(done.stdout)["pools"]] == ["good"]
 
 
+def test_each_failure_is_a_line(command: list[str], tmp_path: Path) -> None:
+    """Two pools that cannot be created, and none keeps the other from being tried."""
+    path = tmp_path / "sriov-bond.toml"
+    path.write_text('[pools.a]\npfs = ["none1", "none2"]\n[pools.b]\npfs = ["none3", "none4"]\n')
+    done = run(command, tmp_path / "state", "up", "--config", str(path))
+    assert (done.returncode, done.stdout) == (1, "")
+    lines = done.stderr.splitlines()
+    assert [line.split(";")[0] for line in lines] == [f"sriov-bondctl: there is no NIC {name}" for name in ("none1", "none3")]
+
+
 def test_status_for_programs_has_what_the_table_has(command: list[str], tmp_path: Path) -> None:
     """A pool whose NIC is missing: every key is there, and what is not known is null."""
     where = make_pool(tmp_path, "db", 1)
@@ -68,7 +78,7 @@ def test_status_for_programs_has_what_the_table_has(command: list[str], tmp_path
     [bond] = pool["bonds"]
     assert sorted(bond) == ["mac", "name", "ports", "problem", "state"]
     assert bond["ports"][0] == {**bond_entry(1)["ports"][0], "device": ""}
-    assert "VF11 and VF21 not in the host though the bond is not leased" in bond["problem"]
+    assert "VF11 and VF21 are not in the host, though the bond is not leased" in bond["problem"]
 
 
 @pytest.mark.parametrize(

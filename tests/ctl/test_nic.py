@@ -128,7 +128,7 @@ def test_a_nic_that_is_not_there_is_told_with_those_that_are(devices: Path) -> N
 def test_a_nic_without_sriov_is_told_so(devices: Path) -> None:
     """A NIC that has none, or has it off in the firmware, says so rather than that a file is missing."""
     add_device(devices, "0000:02:00.0", "eth9", "e1000")
-    with pytest.raises(CniError, match=r"eth9 \(0000:02:00.0\) has no SR-IOV, or it is off.*no NIC with SR-IOV is here"):
+    with pytest.raises(CniError, match=r"eth9 \(0000:02:00.0\) has no SR-IOV, or it is off.*this host has no NIC with SR-IOV"):
         PhysicalFunction("0000:02:00.0", 1)
 
 
@@ -178,5 +178,5 @@ def test_an_address_may_be_written_as_lspci_does(devices: Path, written: str) ->
 
 def test_a_device_that_is_no_pci_nic_is_told(devices: Path) -> None:
     """lo is there, and so it would be wrong to say that it is not."""
-    with pytest.raises(CniError, match="lo is not a PCI NIC; no NIC with SR-IOV is here"):
+    with pytest.raises(CniError, match="lo is not a PCI NIC; this host has no NIC with SR-IOV"):
         PhysicalFunction("lo", 1)

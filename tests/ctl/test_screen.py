@@ -52,7 +52,7 @@ def test_what_a_terminal_obeys_is_replaced(capsys: pytest.CaptureFixture[str]) -
 
 
 def test_a_problem_is_shown_in_full(capsys: pytest.CaptureFixture[str]) -> None:
-    reason = "VF23 not in the host though the bond is not leased: " + "x" * 300
+    reason = "VF23 is not in the host, though the bond is not leased: " + "x" * 300
     assert f"b1: {reason}\n" in shown(capsys, BondStatus("b1", "", "broken", [PORT], reason))
 
 
@@ -95,6 +95,35 @@ def test_a_bond_has_one_line_of_80_columns() -> None:
     assert lines[1].split() == ["NIC", "NAME", "ADDRESS", "LINK", "MBIT/S", "VFS", "DRIVER", "ERRORS"]
     assert lines[3].split() == ["BOND", "STATE", "PORTS", "VLAN", "ADDRESSES", "CONTAINER"]
     assert lines[5].split() == ["cbond2", "ready", "VF11", "VF21", "100", "10.0.0.2/24", "k8s.io-" + "f" * 17 + "…"]
+
+
+WIDE_POOL = """
+from cni_sriov_bond.ctl import screen
+from cni_sriov_bond.ctl.links import *
+from cni_sriov_bond.ctl.status import *
+ips = ['10.100.0.10/24', 'fd00:100:aaaa:bbbb:cccc:dddd:eeee:1010/64']
+lease = LeaseStatus('a-network-with-a-long-name', 'k8s.io-' + 'f' * 64, 'eth0', '', ips, 100, 1, True)
+ports = [PortStatus('', name, '', 0, '') for name in ('VF11', 'VF21')]
+nics = [Nic(f'ffff:0{n}:00.0', f'enp{n}s0f0np0', n, True, True, False, driver='mlx5_core') for n in (1, 2)]
+problem = 'VF13 (the VF at ffff:01:10.3) is not in the host: bind this VF to its network driver and run it again'
+bonds = [BondStatus('cbond1', '', 'ready', ports, lease=lease), BondStatus('cbond2', '', 'quarantined', ports, problem)]
+screen.print_pools([PoolStatus('db', True, nics, bonds, 1)])
+"""
+
+
+@pytest.mark.parametrize("columns", [60, 80, 120])
+def test_a_pool_fits_the_terminal(columns: int) -> None:
+    """A quarantined bond and a long IPv6 address: bond, state and NIC are never cut, and sentences break between words."""
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", terminal(WIDE_POOL, columns)).splitlines()
+    assert [line for line in lines if len(line) > columns] == []
+    assert [line.split()[:3] for line in lines if line.startswith(" NIC ")][1:] == [
+        ["NIC", "1", "enp1s0f0np0"],
+        ["NIC", "2", "enp2s0f0np0"],
+    ]
+    assert [line.split()[:2] for line in lines if line.startswith(" cbond")] == [["cbond1", "ready"], ["cbond2", "quarantined"]]
+    assert columns < 80 or "fd00:100:aaaa:bbbb:cccc:dddd:eeee:1010/64" in " ".join(lines)
+    sentences = " ".join(" ".join(lines).split())
+    assert "cbond2: VF13 (the VF at ffff:01:10.3) is not in the host: bind this VF to its network driver and" in sentences
 
 
 def test_progress_on_a_terminal_is_no_markup() -> None:
