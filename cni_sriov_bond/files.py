@@ -13,6 +13,7 @@ except ImportError:  # Python 3.12 renamed it
     from _sha2 import sha256 as _sha256
 
 LOCK_SECONDS = 30.0
+_boot_ids: list[str] = []  # the result of boot_id, after its first call
 STATE_DIR = "/var/lib/cni/sriov-bond"
 
 
@@ -23,9 +24,14 @@ def digest(text: str) -> bytes:
 
 
 def boot_id() -> str:
-    """Return the kernel's id of this boot. A lease with another id is from before a reboot, which ended its container."""
-    with open("/proc/sys/kernel/random/boot_id", encoding="utf-8") as file:
-        return file.read().strip()
+    """Return the kernel's id of this boot. A lease with another id is from before a reboot, which ended its container.
+
+    It is read once: no process outlives its boot, and every record that is read asks for it.
+    """
+    if not _boot_ids:
+        with open("/proc/sys/kernel/random/boot_id", encoding="utf-8") as file:
+            _boot_ids.append(file.read().strip())
+    return _boot_ids[0]
 
 
 def is_path(text: str) -> bool:

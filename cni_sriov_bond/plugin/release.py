@@ -306,6 +306,4 @@ def is_unused(record: "LeaseRecord") -> bool:
     if record.boot_id != files.boot_id():
         return True
     # The VFs of an ADD that has not read their state yet are in the host too.
-    return (
-        bool(record.before or record.damage) and bool(record.ports) and all(sysfs.netdev(port.address) for port in record.ports)
-    )
+    return _may_be_changed(record) and all(sysfs.netdev(port.address) for port in record.ports)
