@@ -7,7 +7,6 @@ import contextlib
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
 
 from cni_sriov_bond import files
 from cni_sriov_bond.ctl import refusals, udevrules, vfs
@@ -54,17 +53,11 @@ def down(state_dir: str, name: str, context: Context) -> None:
             _remove(target, made, context.log)
 
 
-class _Step(NamedTuple):
-    """A step of ``up`` and what it is for; it returns whether it changed anything."""
-
-    purpose: str
-    run: Callable[[], bool]
-
-
-def _run(steps: tuple[_Step, ...]) -> bool:
+def _run(steps: tuple[Callable[[], bool], ...]) -> bool:
+    """Run steps in their order; each returns whether it changed anything. Return whether one did."""
     changed = False
     for step in steps:
-        changed = step.run() or changed
+        changed = step() or changed
     return changed
 
 
@@ -87,22 +80,23 @@ class _Up:
     def run(self) -> bool:
         """Run every step in order; return whether one of them changed anything."""
         steps = (
-            _Step("finish interrupted calls, so that leases of containers that are gone refuse nothing", self._clean),
+            # First, so that leases of containers that are gone refuse nothing.
+            self._clean,
             # Everything that can be refused is refused here, while nothing is changed.
-            _Step("refuse what cannot be done", self._refuse),
+            self._refuse,
             # Before the VFs: igbvf gives up on a PF that was down when its VFs appeared, until it is loaded again.
-            _Step("bring the PFs up", self._bring_up),
+            self._bring_up,
             # Before the VFs: udev acts on a VF the moment that it appears.
-            _Step("write udev's rules for the expected VFs", self._write_expected_rules),
-            _Step("create the VFs", self._create_vfs),
+            self._write_expected_rules,
+            self._create_vfs,
             # After the VFs: their addresses can depend on how many there are.
-            _Step("write udev's rules for the actual VFs", self._write_rules),
+            self._write_rules,
             # After the VFs: leases of VFs that have been replaced are over.
-            _Step("release leases whose VFs are gone", self._release_lost),
-            # Last, when every VF has its final address; see _set_up_bonds for the order within it.
-            _Step("set up the bonds and write the inventory", self._set_up_bonds),
+            self._release_lost,
+            # When every VF has its final address; see there for the order within it.
+            self._set_up_bonds,
             # After the inventory: an IPAM plugin may take long, and the pool can be used meanwhile.
-            _Step("send pending IPAM DELs", self._send_pending),
+            self._send_pending,
         )
         return _run(steps)
 
@@ -165,11 +159,11 @@ class _Up:
             bonds = _with_all_vfs(free, self._pool, self._context.log)
             steps = (
                 # Names first: errors about a VF's MAC or settings then have the name that the operator knows.
-                _Step("name the VFs", lambda: vfs.set_names(bonds, self._report)),
-                _Step("set the MACs", lambda: vfs.set_macs(bonds, self._report)),
-                _Step("end the quarantine of bonds whose VFs are back", lambda: _end_quarantine(bonds, self._pool)),
+                lambda: vfs.set_names(bonds, self._report),
+                lambda: vfs.set_macs(bonds, self._report),
+                lambda: _end_quarantine(bonds, self._pool),
                 # Last: an ADD that reads it finds VFs that are ready.
-                _Step("write the inventory", lambda: self._write_inventory(after)),
+                lambda: self._write_inventory(after),
             )
             return _run(steps)
 
