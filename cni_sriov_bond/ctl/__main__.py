@@ -198,21 +198,23 @@ def _gc(arguments: argparse.Namespace, context: Context) -> int:
     from cni_sriov_bond.ctl import recover
 
     quiet = Context(Log(level="panic"), context.deadline, context.delegates)  # the results are printed below
-    results = {name: recover.gc(arguments.state_dir, name, quiet) for name in _chosen(arguments)}
+    findings = {name: recover.gc(arguments.state_dir, name, quiet) for name in _chosen(arguments)}
     if arguments.json:
-        pools = [{"name": name, "found": [result.to_json() for result in of_pool]} for name, of_pool in results.items()]
-        _print_json({"pools": pools})
-    elif not results:
+        of_pools = [
+            {"name": name, "found": [recover.to_json(finding) for finding in of_pool]} for name, of_pool in findings.items()
+        ]
+        _print_json({"pools": of_pools})
+    elif not findings:
         print("there is no pool, so there is nothing to finish")
     else:
-        for name, of_pool in results.items():
-            for result in of_pool:
-                owner = f" of {result.owner}" if result.owner else ""
+        for name, of_pool in findings.items():
+            for finding in of_pool:
+                owner = f" of {finding.owner}" if finding.owner else ""
                 # The message may be an IPAM plugin's.
-                print(printable(f"pool {name}: {result.bond}{owner}: {result.message}"))
+                print(printable(f"pool {name}: {finding.bond}{owner}: {finding.message}"))
             if not of_pool:
                 print(f"pool {name}: nothing to finish")
-    failed = sum(result.failed for of_pool in results.values() for result in of_pool)
+    failed = sum(finding.failed for of_pool in findings.values() for finding in of_pool)
     if failed:
         raise CniError(POOL_UNUSABLE, f"{failed} of these could not be finished; fix the causes and run it again")
     return 0
@@ -230,20 +232,20 @@ def _release(arguments: argparse.Namespace, context: Context) -> int:
 def _status(arguments: argparse.Namespace, context: Context) -> int:
     from cni_sriov_bond.ctl import status
 
-    pools = []
+    states = []
     problems = []
     for name in _chosen(arguments):
         try:
             status.finish(arguments.state_dir, name, context)
-            pools.append(status.collect(arguments.state_dir, name))
+            states.append(status.collect(arguments.state_dir, name))
         except CniError as failed:
             problems.append(failed)
     if arguments.json:
-        _print_json({"pools": [state.to_json() for state in pools]})
-    elif pools or not problems:
+        _print_json({"pools": [state.to_json() for state in states]})
+    elif states or not problems:
         from cni_sriov_bond.ctl import screen
 
-        screen.print_pools(pools)
+        screen.print_pools(states)
     return _report(problems)
 
 

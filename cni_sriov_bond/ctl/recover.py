@@ -1,12 +1,12 @@
 """``gc`` and ``release``: finish interrupted calls, and make bonds available again."""
 
 import os
-from typing import NamedTuple
 
 from cni_sriov_bond.errors import INVALID_CONFIG, POOL_UNUSABLE, CniError
 from cni_sriov_bond.kernel import sriov, sysfs
 from cni_sriov_bond.plugin import recover, release
 from cni_sriov_bond.plugin.context import Context
+from cni_sriov_bond.plugin.recover import Finding
 from cni_sriov_bond.pool import inventory, quarantine
 from cni_sriov_bond.pool.lease import INTERRUPTED, READY, Entry
 from cni_sriov_bond.pool.pool import Pool
@@ -14,31 +14,17 @@ from cni_sriov_bond.pool.record import LeaseRecord
 from cni_sriov_bond.ports import Bond
 
 
-class Result(NamedTuple):
-    """What ``gc`` did about one lease; ``owner`` is the container and interface, as far as they are known."""
-
-    bond: str
-    owner: str
-    state: str
-    message: str
-
-    @property
-    def failed(self) -> bool:
-        """Whether it could not be finished."""
-        return self.state == recover.FAILED
-
-    def to_json(self) -> dict[str, str]:
-        """Return the result as ``gc --json`` has it; docs/reference.md lists the keys."""
-        return self._asdict()
-
-
-def gc(state_dir: str, name: str, context: Context) -> list[Result]:
+def gc(state_dir: str, name: str, context: Context) -> list[Finding]:
     """Finish every interrupted call of a pool, free the leases of containers that are gone, and send pending IPAM DELs.
 
     :raises CniError: when the pool's files cannot be read.
     """
-    findings = recover.recover(Pool(state_dir, name), recover.Unused(), context)
-    return [Result(finding.bond, finding.owner, finding.state, finding.message) for finding in findings]
+    return recover.recover(Pool(state_dir, name), recover.Unused(), context)
+
+
+def to_json(finding: Finding) -> dict[str, str]:
+    """Return a finding as ``gc --json`` has it; docs/reference.md lists the keys."""
+    return {"bond": finding.bond, "owner": finding.owner, "state": finding.state, "message": finding.message}
 
 
 def find(state_dir: str, wanted: str) -> tuple[Pool, Bond]:

@@ -50,5 +50,5 @@ def _send_pending_del(network: "Network", attachment: Attachment, context: "Cont
         from cni_sriov_bond.plugin import recover  # late: most DELs find nothing pending
 
         for finding in recover.send_pending_dels(pool, context, attachment.key):
-            if finding.state == recover.FAILED:
+            if finding.failed:
                 raise CniError(DELEGATE_FAILED, f"{attachment} is released, but {finding.message}")

@@ -30,7 +30,7 @@ def gc(call: "Call", network: "Network", context: "Context") -> None:
     for name in inventory.directories(network.state_dir):  # the network may have named another pool before
         pool = Pool(network.state_dir, name)
         findings = recover.recover(pool, recover.NotListed(network.name, live, recovery), recovery)
-        outcome.problems += [finding.error() for finding in findings if finding.state == recover.FAILED]
+        outcome.problems += [finding.error() for finding in findings if finding.failed]
         if live is not None:
             waiting |= recover.leased(pool, network.name) - live
     outcome.run_step(lambda: _forward_gc(call, network, waiting, context))

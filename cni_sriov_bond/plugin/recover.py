@@ -40,6 +40,11 @@ class Finding:
         self.message = message
         self.code = code
 
+    @property
+    def failed(self) -> bool:
+        """Whether something could not be finished."""
+        return self.state == FAILED
+
     def error(self) -> CniError:
         """Return a failure as an error."""
         return CniError(self.code, self.message)
@@ -164,7 +169,7 @@ def _recover_lease(pool: "Pool", entry: "Entry", selection: "Interrupted | NotLi
 
 
 def _report(finding: Finding, context: "Context") -> Finding:
-    if finding.state == FAILED:  # releases that wait are reported by ``release``
+    if finding.failed:  # releases that wait are reported by ``release``
         owner = f" of {finding.owner}" if finding.owner else ""
         context.log.warn(f"bond {finding.bond}{owner}: {finding.message}")
     return finding
@@ -253,7 +258,7 @@ def require_no_pending_del(pool: "Pool", attachment: "Attachment", context: "Con
     :raises CniError: TRY_AGAIN_LATER when it fails and the attachment had addresses.
     """
     for finding in send_pending_dels(pool, context, attachment.key):
-        if finding.state != FAILED:
+        if not finding.failed:
             continue
         record = pool.pending.read(attachment.key)
         if record is None or record.addresses is not None:
