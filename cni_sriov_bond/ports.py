@@ -8,6 +8,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
+    # Bonding options by the kernel's name: numbers, and lists of addresses for arp_ip_target and ns_ip6_target.
+    BondOptions = dict[str, int | list[str]]
+
 
 class Port:
     """One VF of a bond.

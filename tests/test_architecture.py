@@ -310,7 +310,7 @@ def test_what_is_raised_is_a_cni_error_or_a_value_error(path: Path) -> None:
     for node in ast.walk(tree(path)):
         if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call):
             raised = ast.unparse(node.exc.func)
-            allowed = raised in (*ERRORS, "_failure", "_unsupported_version", "_vanished")
+            allowed = raised in (*ERRORS, "_failure", "_unsupported_version", "_disappeared")
             if not allowed and not (raised == "ValueError" and name(path) in parsers):
                 wrong.append(f"line {node.lineno}: {raised}")
     assert wrong == []

@@ -77,7 +77,7 @@ def _free(call: "Call", only: list[str] | None) -> None:
 
 
 def check(call: "Call") -> None:
-    """Check that the attachment has the addresses that it was given.
+    """Check that the attachment has its addresses.
 
     :raises CniError: CHECK_DIFFERS when it has no address, or when prevResult has an address of our ranges that is not its own.
     """

@@ -18,9 +18,8 @@ from cni_sriov_bond.kernel.objects import Link
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from cni_sriov_bond.kernel.bond_options import BondOptions
     from cni_sriov_bond.kernel.netlink import Netlink
-    from cni_sriov_bond.ports import Port
+    from cni_sriov_bond.ports import BondOptions, Port
 
 # Drivers of VFs whose carrier follows their PF's cable, by their sources in Linux 6.12: ixgbevf reads the PF's link register
 # (vf.c, ixgbevf_check_mac_link_vf), iavf gets VIRTCHNL_EVENT_LINK_CHANGE, mlx5 follows its vport's admin state ("auto"),

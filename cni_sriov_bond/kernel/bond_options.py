@@ -7,8 +7,7 @@ from cni_sriov_bond.kernel import rtnetlink
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    # Options by kernel name: numbers, and lists of addresses for the names of TARGETS.
-    BondOptions = dict[str, int | list[str]]
+    from cni_sriov_bond.ports import BondOptions
 
 MODES = ("balance-rr", "active-backup", "balance-xor", "broadcast", "802.3ad", "balance-tlb", "balance-alb")
 MODES_WITHOUT_ARP_MONITOR = ("802.3ad", "balance-tlb", "balance-alb")  # bond_options.c, BOND_OPT_ARP_INTERVAL

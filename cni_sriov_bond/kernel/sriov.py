@@ -97,6 +97,13 @@ class Host:
         known = {name: _DEFAULTS.get(name) for name in VfSettings.NAMES if present.get(name) is not None}
         return VfState(_DEFAULT_MTU, mac, mac, VfSettings(**known))
 
+    def bring_down(self, link: Link) -> None:
+        """Bring a VF down and clear its promiscuous mode."""
+        if link.up:
+            self.netlink.set_up(link, False)
+        if link.promisc_or_allmulti:
+            self.netlink.clear_promisc(link)
+
     def apply(self, port: "Port", wanted: VfSettings) -> None:
         """Change the settings of a VF that differ from the wanted ones, and read them back.
 
@@ -177,10 +184,7 @@ class Host:
             raise CniError(POOL_UNUSABLE, f"{port.name} at {port.address} is not in the host")
         if link.master:
             self.netlink.set_port(link, None)
-        if link.up:
-            self.netlink.set_up(link, False)
-        if link.promisc_or_allmulti:
-            self.netlink.clear_promisc(link)
+        self.bring_down(link)
         link = self.name(port, link)
         if link.mtu != before.mtu:
             self.netlink.set_mtu(link, before.mtu)

@@ -22,7 +22,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from cni_sriov_bond.kernel.bond_options import BondOptions
+    from cni_sriov_bond.ports import BondOptions
 
 MIIMON = 100  # ms, the default
 _WITH_ARP = tuple(mode for mode in MODES if mode not in MODES_WITHOUT_ARP_MONITOR)

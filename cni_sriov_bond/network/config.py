@@ -15,7 +15,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from cni_sriov_bond.kernel.bond_options import BondOptions
+    from cni_sriov_bond.ports import BondOptions
 
 # The keys that DEL and GC use.
 _FOR_TEARDOWN = frozenset(("name", "type", "stateDir", "ipam", "logLevel", "logFile"))
@@ -39,7 +39,7 @@ class Network:
 
     __slots__ = (
         "bond", "delegate", "device", "dns", "document", "link_monitor", "log_file", "log_level", "mac", "mtu", "name", "pool",
-        "prev_result", "primary", "raw", "state_dir", "version", "vf", "vlan",
+        "prev_result", "primary", "raw", "state_dir", "version", "vf",
     )  # fmt: skip
 
     def __init__(
@@ -51,7 +51,6 @@ class Network:
         self.version = version
         self.pool: str = value.get("pool", "")
         self.state_dir: str = value.get("stateDir", files.STATE_DIR)
-        self.vlan: int | None = value.get("vlan")
         self.mtu: int | None = value.get("mtu")
         self.mac: str = value.get("mac", "").lower()
         self.device: str = value.get("deviceID", "")

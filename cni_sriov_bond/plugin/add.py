@@ -30,14 +30,13 @@ if TYPE_CHECKING:
 
     from cni_sriov_bond.cni.call import Call
     from cni_sriov_bond.cni.result import Interface, Result
-    from cni_sriov_bond.kernel.bond_options import BondOptions
     from cni_sriov_bond.kernel.netlink import Netlink
     from cni_sriov_bond.kernel.netns import Netns
     from cni_sriov_bond.log import Log
     from cni_sriov_bond.network.config import Network
     from cni_sriov_bond.plugin.context import Context
     from cni_sriov_bond.pool.lease import Lease
-    from cni_sriov_bond.ports import Port
+    from cni_sriov_bond.ports import BondOptions, Port
 
 # A new port has carrier after 0.6 to 1.4 s on emulated igb, sooner on real NICs. An ADD does not fail if there is none.
 _CARRIER_SECONDS = 3.0
@@ -162,10 +161,7 @@ def _move_in(host: sriov.Host, port: "Port", network: "Network", site: _Site) ->
     link = host.netdev(port)
     if link is None:
         raise CniError(POOL_UNUSABLE, f"{port.name} at {port.address} disappeared from the host during the ADD; try again")
-    if link.up:
-        host.netlink.set_up(link, False)
-    if link.promisc_or_allmulti:
-        host.netlink.clear_promisc(link)
+    host.bring_down(link)
     host.netlink.drop_altnames(link)  # an altname that exists in the target netns makes the move fail
     host.apply(port, network.vf)
     # After the settings: trust, which is one of them, decides whether the VF may change its own MAC.
@@ -198,7 +194,7 @@ def _configure(call: "Call", network: "Network", site: _Site, ipam_result: "Resu
     log = context.log
     link = site.container.link(call.ifname)
     if link is None:
-        raise _vanished(call)
+        raise _disappeared(call)
     for conflict in ip_addresses.configure(site.container, site.namespace, link, ipam_result):
         log.warn(f"container {call.container_id}: {conflict}")
     log.step("set addresses and routes")
@@ -253,13 +249,13 @@ def _result(call: "Call", network: "Network", site: _Site, ipam_result: "Result"
     """Return our part of the result, and record the bond's MTU for CHECK."""
     link = site.container.link(call.ifname)
     if link is None:
-        raise _vanished(call)
+        raise _disappeared(call)
     interface: Interface = {"name": call.ifname, "mac": link.mac, "mtu": link.mtu, "sandbox": call.netns}
-    if network.vlan is not None:
-        interface["vlan"] = network.vlan
+    if network.vf.vlan is not None:
+        interface["vlan"] = network.vf.vlan
     site.lease.record.requested.mtu = link.mtu
     return result.of_interface(interface, ipam_result, network.dns)
 
 
-def _vanished(call: "Call") -> CniError:
-    return CniError(POOL_UNUSABLE, f"the bond {call.ifname} vanished from {call.netns}; is another program changing it?")
+def _disappeared(call: "Call") -> CniError:
+    return CniError(POOL_UNUSABLE, f"the bond {call.ifname} disappeared from {call.netns}; is another program changing it?")

@@ -139,7 +139,12 @@ def write(path: str, made: Inventory) -> None:
 
 def names(state_dir: str) -> list[str]:
     """Return the names of all pools that have an inventory, sorted."""
-    return [name for name in directories(state_dir) if files.exists(f"{state_dir}/{name}/{FILE}")]
+    return [name for name in directories(state_dir) if exists(f"{state_dir}/{name}")]
+
+
+def exists(path: str) -> bool:
+    """Return whether a pool's directory has an inventory."""
+    return files.exists(f"{path}/{FILE}")
 
 
 def directories(state_dir: str) -> list[str]:

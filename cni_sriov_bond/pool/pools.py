@@ -12,8 +12,8 @@ from cni_sriov_bond.pool.record import Attachment
 
 def known(state_dir: str) -> list[str]:
     """Return the names of all pools that have an inventory, or leases or pending DELs without one."""
-    provisioned = inventory.names(state_dir)
-    return [name for name in inventory.directories(state_dir) if name in provisioned or Pool(state_dir, name).is_used()]
+    pools = [Pool(state_dir, name) for name in inventory.directories(state_dir)]
+    return [pool.name for pool in pools if inventory.exists(pool.path) or pool.is_used()]
 
 
 def inventory_or_none(pool: Pool) -> Inventory | None:

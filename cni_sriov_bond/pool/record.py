@@ -14,10 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from cni_sriov_bond.ports import Port
-
-    # The bonding options that a network asks for, by kernel name: numbers, and lists of addresses.
-    BondOptions = dict[str, int | list[str]]
+    from cni_sriov_bond.ports import BondOptions, Port
 
 VERSION = 1
 

@@ -10,7 +10,7 @@ from cni_sriov_bond.kernel.bond_options import encode
 from cni_sriov_bond.kernel.objects import IFF_UP, Link
 
 if TYPE_CHECKING:
-    from cni_sriov_bond.kernel.bond_options import BondOptions
+    from cni_sriov_bond.ports import BondOptions
 
 PORTS = ("ffff:01:10.0", "ffff:02:10.0")
 

@@ -9,7 +9,7 @@ from cni_sriov_bond.kernel import bond_options, rtnetlink
 from tests.kernel.messages import bond_attributes, newlink, require_same
 
 if TYPE_CHECKING:
-    from cni_sriov_bond.kernel.bond_options import BondOptions
+    from cni_sriov_bond.ports import BondOptions
 
 
 @pytest.mark.parametrize("name", [*bond_options.OPTIONS, *bond_options.TARGETS])

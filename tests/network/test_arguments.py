@@ -61,7 +61,7 @@ def test_plugin_and_ipam_plugin_choose_one_vlan(args: str, keys: dict[str, Any],
         assert vlan is None
         assert addresses in (keys["vlan"], 6)
         return
-    assert (parsed.vlan or 0, addresses) == (vlan, vlan)
+    assert (parsed.vf.vlan or 0, addresses) == (vlan, vlan)
 
 
 @pytest.mark.parametrize("allowed", [5, "5-7", {"5": 7}, [None, {}, "a-b"]])
@@ -123,7 +123,7 @@ def test_requests_for_a_device_have_an_order_of_precedence() -> None:
 def test_an_allowed_vlan_may_be_requested(args: str, keys: dict[str, Any], vlan: int | None) -> None:
     """The network's own VLAN may always be requested."""
     parsed = requested(args, **keys)
-    assert (parsed.vlan, parsed.vf.vlan) == (vlan, vlan)
+    assert (parsed.vf.vlan, parsed.vf.vlan) == (vlan, vlan)
 
 
 @pytest.mark.parametrize(
@@ -190,7 +190,7 @@ def test_an_invalid_request_is_reported_with_the_other_mistakes(keys: dict[str, 
 def test_requests_are_read_by_add_only() -> None:
     """DEL and CHECK get other arguments, or none (D10)."""
     parsed = network(runtimeConfig={"mac": 5}, args={"cni": {"vlan": 4095}})
-    assert (parsed.mac, parsed.vlan) == ("", None)
+    assert (parsed.mac, parsed.vf.vlan) == ("", None)
 
 
 def test_an_issue_has_the_path_of_the_request() -> None:

@@ -8,7 +8,7 @@ from cni_sriov_bond.network import bond_rules
 from tests.network.configs import network, refusal
 
 if TYPE_CHECKING:
-    from cni_sriov_bond.kernel.bond_options import BondOptions
+    from cni_sriov_bond.ports import BondOptions
 
 # Options of mode 802.3ad alone.
 LACP = {"lacp_active": "off", "lacp_rate": 1, "ad_select": "count", "ad_actor_sys_prio": 1, "ad_user_port_key": 1023}

@@ -48,7 +48,7 @@ def test_a_config_without_options_has_safe_defaults() -> None:
     assert parsed.bond == {"mode": 2, "xmit_hash_policy": 1}
     assert isinstance(parsed.vf, VfSettings)
     assert parsed.vf.to_json() == SAFE
-    assert (parsed.vlan, parsed.mtu, parsed.mac, parsed.dns, parsed.prev_result) == (None, None, "", {}, None)
+    assert (parsed.vf.vlan, parsed.mtu, parsed.mac, parsed.dns, parsed.prev_result) == (None, None, "", {}, None)
     assert (parsed.link_monitor, parsed.log_level, parsed.log_file) == ("auto", "warning", "")
 
 
@@ -68,7 +68,7 @@ def test_every_key_becomes_a_value() -> None:
         "mode": 1, "fail_over_mac": 1, "arp_interval": 100, "arp_ip_target": ["10.0.0.1"], "arp_validate": 4, "min_links": 1,
     }  # fmt: skip
     assert parsed.primary == "B"
-    assert (parsed.pool, parsed.vlan, parsed.mac, parsed.mtu) == ("db", 100, "02:aa:bb:00:00:01", 9000)
+    assert (parsed.pool, parsed.vf.vlan, parsed.mac, parsed.mtu) == ("db", 100, "02:aa:bb:00:00:01", 9000)
     assert (parsed.delegate, parsed.dns, parsed.log_level) == ("host-local", {"nameservers": ["10.0.0.1"]}, "debug")
 
 
@@ -116,7 +116,7 @@ def test_vlan_has_three_values() -> None:
 def test_null_is_absent() -> None:
     """A key that is null has its default."""
     parsed = network(vlan=None, ipam=None, dns=None, mode=None, mac=None, prevResult=None)
-    assert (parsed.vlan, parsed.delegate, parsed.dns, parsed.bond["mode"], parsed.mac) == (None, "", {}, 2, "")
+    assert (parsed.vf.vlan, parsed.delegate, parsed.dns, parsed.bond["mode"], parsed.mac) == (None, "", {}, 2, "")
 
 
 @pytest.mark.parametrize("ipam", [{}, {"type": ""}, {"subnet": "10.0.0.0/24"}])
@@ -157,7 +157,7 @@ def test_a_teardown_ignores_invalid_keys() -> None:
     value = {"name": "net1", "type": "sriov-bond", "logFile": "a\0b", "ipam": {"type": 5}, "logLevel": "debug", "vlan": 4095}
     parsed, left_out = config.parse_for_teardown(json.dumps(value).encode(), value, "1.1.0")
     assert [issue.path for issue in left_out] == [("ipam", "type"), ("logFile",)]
-    assert (parsed.delegate, parsed.log_file, parsed.log_level, parsed.vlan) == ("", "", "debug", None)
+    assert (parsed.delegate, parsed.log_file, parsed.log_level, parsed.vf.vlan) == ("", "", "debug", None)
 
 
 def test_the_delegates_bytes_are_unchanged() -> None:
