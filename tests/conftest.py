@@ -2,16 +2,22 @@
 
 import functools
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import coverage
 import pytest
 
+from cni_sriov_bond.kernel import sysfs
 from tests.lab import downloads, kill_sweep
 from tests.lab.errors import LabError, LostGuestError
 from tests.lab.guests import Background, Guests, order, uses_guest
 from tests.lab.lab import Lab, boot
 from tests.lab.progress import StepFailedError
 from tests.measured import Floor
+from tests.support import Plugin, contents, make_pool, plugin_at
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 GUESTS = pytest.StashKey[Guests]()
 BACKGROUND = pytest.StashKey[Background]()
@@ -78,6 +84,28 @@ def frozen() -> Path:
 def clients() -> Path:
     """Return the directory of the Go programs that ours are compared with: host-local, cnitool, ctr and others."""
     return downloads.clients()
+
+
+@pytest.fixture(params=["module", pytest.param("frozen", marks=pytest.mark.frozen)])
+def plugin(request: pytest.FixtureRequest, tmp_path: Path) -> Plugin:
+    """The plugin from the sources, and as it is built."""
+    return plugin_at(None if request.param == "module" else request.getfixturevalue("frozen"), tmp_path)
+
+
+@pytest.fixture
+def state(plugin: Plugin) -> "Iterator[Path]":
+    """A state directory with one pool, which must be as it was when the test is over."""
+    make_pool(plugin.state, "db", 2)
+    before = contents(plugin.state)
+    yield plugin.state
+    assert contents(plugin.state) == before
+
+
+@pytest.fixture
+def devices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A directory in place of /sys/bus/pci/devices, the one path of the host that a test cannot create itself."""
+    monkeypatch.setattr(sysfs, "PCI_DEVICES", str(tmp_path))
+    return tmp_path
 
 
 @pytest.fixture

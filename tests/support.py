@@ -275,3 +275,16 @@ def plugin_at(built: Path | None, tmp_path: Path) -> Plugin:
     """Return the plugin of a built tree, or of the sources if there is none."""
     argv = [str(built / "opt/cni/bin/sriov-bond")] if built else measured.command("cni_sriov_bond")
     return Plugin(argv, tmp_path)
+
+
+def add_device(devices: Path, address: str, name: str = "", driver: str = "", carrier: str = "") -> Path:
+    """Create a PCI device in a directory like /sys/bus/pci/devices; without a name it has no network device."""
+    path = devices / address
+    path.mkdir()
+    if name:
+        (path / "net" / name).mkdir(parents=True)
+    if driver:
+        (path / "driver").symlink_to(f"../../bus/pci/drivers/{driver}")
+    if carrier:
+        (path / "net" / name / "carrier").write_text(f"{carrier}\n")
+    return path

@@ -12,15 +12,9 @@ from cni_sriov_bond import CNI_VERSIONS as VERSIONS
 from cni_sriov_bond.errors import DELEGATE_FAILED, INVALID_CONFIG, INVALID_ENVIRONMENT
 from cni_sriov_bond.pool.lease import READY
 from cni_sriov_bond.pool.record import DelegateCall
-from tests.support import Answer, Plugin, lease, make_pool, plugin_at, program
+from tests.support import Answer, Plugin, lease, make_pool, program
 
 EVERY_VARIABLE = ("CNI_CONTAINERID", "CNI_NETNS", "CNI_IFNAME", "CNI_PATH")
-
-
-@pytest.fixture(params=["module", pytest.param("frozen", marks=pytest.mark.frozen)])
-def plugin(request: pytest.FixtureRequest, tmp_path: Path) -> Plugin:
-    """The plugin from the sources, and as it is built."""
-    return plugin_at(None if request.param == "module" else request.getfixturevalue("frozen"), tmp_path)
 
 
 def test_e8_an_empty_variable_is_missing(plugin: Plugin) -> None:

@@ -6,7 +6,6 @@ import re
 import signal
 import subprocess
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -24,26 +23,7 @@ from cni_sriov_bond.pool.record import DelegateCall
 from tests.fuzz import process
 from tests.fuzz.case import Case
 from tests.lab.waiting import wait_until
-from tests.support import REPOSITORY, SECONDS, Answer, Plugin, contents, lease, make_pool, plugin_at, program, temporary_netns
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-
-@pytest.fixture(params=["module", pytest.param("frozen", marks=pytest.mark.frozen)])
-def plugin(request: pytest.FixtureRequest, tmp_path: Path) -> Plugin:
-    """The plugin from the sources, and as it is built."""
-    return plugin_at(None if request.param == "module" else request.getfixturevalue("frozen"), tmp_path)
-
-
-@pytest.fixture
-def state(plugin: Plugin) -> "Iterator[Path]":
-    """A state directory with one pool, which must be as it was when the test is over."""
-    make_pool(plugin.state, "db", 2)
-    before = contents(plugin.state)
-    yield plugin.state
-    assert contents(plugin.state) == before
-
+from tests.support import REPOSITORY, SECONDS, Answer, Plugin, lease, make_pool, program, temporary_netns
 
 # -- standard input (C1 to C11, contract 4, 1 to 11)
 

@@ -8,25 +8,9 @@ import pytest
 from cni_sriov_bond.ctl.nic import PhysicalFunction
 from cni_sriov_bond.errors import IO_FAILURE, POOL_UNUSABLE, CniError
 from cni_sriov_bond.kernel import sysfs
+from tests.support import add_device
 
 PF = "0000:01:00.0"
-
-
-@pytest.fixture
-def devices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A directory in the place of /sys/bus/pci/devices: the one path of the host that a test cannot lay out itself."""
-    monkeypatch.setattr(sysfs, "PCI_DEVICES", str(tmp_path))
-    return tmp_path
-
-
-def add_device(devices: Path, pci: str, name: str = "", driver: str = "") -> Path:
-    path = devices / pci
-    path.mkdir()
-    if name:
-        (path / "net" / name).mkdir(parents=True)
-    if driver:
-        (path / "driver").symlink_to(f"../../../../bus/pci/drivers/{driver}")
-    return path
 
 
 def add_pf(devices: Path, pci: str = PF, name: str = "enp1s0", total: int = 7, offset: int = 128, stride: int = 2) -> Path:

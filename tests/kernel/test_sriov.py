@@ -11,7 +11,7 @@ import pytest
 
 from cni_sriov_bond.deadline import Deadline
 from cni_sriov_bond.errors import POOL_UNUSABLE, CniError
-from cni_sriov_bond.kernel import rtnetlink, sriov, sysfs
+from cni_sriov_bond.kernel import rtnetlink, sriov
 from cni_sriov_bond.kernel.netns import Entered
 from cni_sriov_bond.kernel.objects import Link
 from cni_sriov_bond.ports import Port, VfSettings
@@ -22,13 +22,6 @@ PF = "0000:01:00.0"
 MAC, OTHER_MAC = "02:00:00:00:00:01", "02:00:00:00:00:02"
 PORTS = [Port("0000:01:10.0", "VF11", PF, 0), Port("0000:01:10.2", "VF12", PF, 1)]
 UNKNOWN = 0xFFFFFFFF  # what the kernel reports for a setting that a driver does not have
-
-
-@pytest.fixture
-def devices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A directory in place of /sys/bus/pci/devices."""
-    monkeypatch.setattr(sysfs, "PCI_DEVICES", str(tmp_path))
-    return tmp_path
 
 
 def add_netdev(devices: Path, address: str, name: str) -> None:

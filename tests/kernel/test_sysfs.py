@@ -7,28 +7,10 @@ import pytest
 from cni_sriov_bond.errors import IO_FAILURE, CniError
 from cni_sriov_bond.kernel import sysfs
 from cni_sriov_bond.ports import Port
+from tests.support import add_device
 
 VF = "0000:01:10.0"
 PF = "0000:01:00.0"
-
-
-@pytest.fixture
-def devices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(sysfs, "PCI_DEVICES", str(tmp_path))
-    return tmp_path
-
-
-def add_device(devices: Path, address: str, name: str = "", driver: str = "", carrier: str = "") -> Path:
-    """Create a PCI device; without a name it has no network device."""
-    path = devices / address
-    path.mkdir()
-    if name:
-        (path / "net" / name).mkdir(parents=True)
-    if driver:
-        (path / "driver").symlink_to(f"../../bus/pci/drivers/{driver}")
-    if carrier:
-        (path / "net" / name / "carrier").write_text(f"{carrier}\n")
-    return path
 
 
 def test_network_device_and_driver_of_an_address(devices: Path) -> None:
