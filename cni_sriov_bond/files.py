@@ -77,7 +77,9 @@ def locked(path: str, subject: str, seconds: float = LOCK_SECONDS) -> int:
             continue
         except BlockingIOError:
             if monotonic() >= deadline:
-                holder = _holder(os.fstat(fd).st_ino)
+                from cni_sriov_bond import lock_holder  # only this error needs it
+
+                holder = lock_holder.describe(os.fstat(fd).st_ino)
                 os.close(fd)
                 raise CniError(TRY_AGAIN_LATER, f"{subject} is in use by {holder}; try again later") from None
         sleep(pause)
@@ -99,33 +101,6 @@ def _open_lock(path: str) -> int:
     except OSError as failed:
         hint = "; is the state directory writable?" if failed.errno in (EROFS, EACCES) else ""
         raise CniError(IO_FAILURE, f"cannot open the lock {path}: {failed.strerror}{hint}") from None
-
-
-def _holder(inode: int) -> str:
-    """Describe the process that took a lock. If that process has ended, another one inherited its descriptor."""
-    pid = _owner_pid(inode)
-    if not pid:
-        return "another process"
-    name = _text(f"/proc/{pid}/comm").strip()
-    return f"process {pid} ({name})" if name else f"a process that inherited it from process {pid}, which has ended"
-
-
-def _owner_pid(inode: int) -> str:
-    """Return the pid of a flock in /proc/locks: ``N: FLOCK ADVISORY WRITE PID MAJOR:MINOR:INODE 0 EOF``."""
-    for line in _text("/proc/locks").splitlines():
-        fields = line.split()
-        if len(fields) > 5 and fields[1] == "FLOCK" and fields[5].endswith(f":{inode}"):
-            return fields[4]
-    return ""
-
-
-def _text(path: str) -> str:
-    """Return the text of a file of /proc, empty if its process has ended."""
-    try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            return file.read()
-    except OSError:
-        return ""
 
 
 def write(directory: str, name: str, text: str, durable: bool = True) -> None:

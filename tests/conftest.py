@@ -10,7 +10,7 @@ import pytest
 from cni_sriov_bond.kernel import sysfs
 from tests.lab import downloads, kill_sweep
 from tests.lab.errors import LabError, LostGuestError
-from tests.lab.guests import Background, Guests, order, uses_guest
+from tests.lab.guests import GUESTS, Background, Guests, order, uses_guest
 from tests.lab.lab import Lab, boot
 from tests.lab.progress import StepFailedError
 from tests.measured import Floor
@@ -19,7 +19,6 @@ from tests.support import Plugin, contents, make_pool, plugin_at
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-GUESTS = pytest.StashKey[Guests]()
 BACKGROUND = pytest.StashKey[Background]()
 
 

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.lab.guests import GUESTS
 from tests.lab.product import STATE_DIR, Product, Snapshot, look
 
 if TYPE_CHECKING:
@@ -32,8 +33,11 @@ def provisioned(installed: Product) -> Product:
 
 
 @pytest.fixture
-def product(provisioned: Product) -> "Iterator[Product]":
-    """Return the product with its pool. After the test the host must be as before, which is checked from outside."""
+def product(provisioned: Product, pytestconfig: pytest.Config) -> "Iterator[Product]":
+    """Return the product with its pool. After the test the host must be as before, which is checked from outside.
+
+    If it is not, the guest is ended too, so that the tests after it fail for their own reasons only.
+    """
     guest = provisioned.guest
     before, baseline = look(guest), guest.ask("baseline")["before"]
     yield provisioned
@@ -41,7 +45,7 @@ def product(provisioned: Product) -> "Iterator[Product]":
         return  # nothing to compare; the test is repeated
     different = changes(before, look(guest)) + left_behind(guest, baseline)
     if different:
-        provisioned.clean()
+        pytestconfig.stash[GUESTS].close()
     assert different == []
 
 

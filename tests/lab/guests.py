@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 MOST_LOSSES = 2
 # An outcome that pytest does not know, so that it counts neither as failed nor as passed.
 LOST = "lost guest"
+# Where a session has its guests.
+GUESTS: "pytest.StashKey[Guests]" = pytest.StashKey()
 # The mark of tests that measure time; nothing else of the run may use the machine then.
 MEASURES = "measures"
 
@@ -65,7 +67,7 @@ class Guests:
         return self._lab
 
     def close(self) -> None:
-        """End the guest, if one is running."""
+        """End the guest, if one is running; the next test that needs one boots another."""
         if self._lab is not None:
             if self.lost:
                 self.losses.append(self._lab.guest.lost or "")

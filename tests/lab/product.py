@@ -128,17 +128,6 @@ class Product:
             [PLUGIN], env=_environ(command, container, netns, "eth0"), stdin=json.dumps(config), timeout=120
         )
 
-    def clean(self) -> None:
-        """Release what a failed test left, so that the next test does not fail because of it."""
-        for bond in self.status()["bonds"]:
-            if lease := bond.get("lease"):
-                config = {"cniVersion": "1.0.0", "name": lease["network"], "type": "sriov-bond", "pool": "db"}
-                self.call("DEL", config, lease["container_id"], lease["netns"], lease["ifname"])
-        self.guest.sh("for name in $(ls /run/netns | grep -vx world); do ip netns del $name; done")
-        self.ctl("up")  # also ends quarantines
-        self.wait_free("what a failed test left to be released")
-        self.ctl("up")
-
     @contextlib.contextmanager
     def netns(self, *names: str) -> "Iterator[tuple[str, ...]]":
         """Create network namespaces for the duration of the block; return their paths."""

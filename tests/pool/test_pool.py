@@ -213,25 +213,6 @@ def test_a_bond_in_use_names_its_holder(tmp_path: Path) -> None:
         pool.take(taken.entry, seconds=0)
 
 
-def test_a_lock_that_was_inherited_names_the_process_that_took_it(tmp_path: Path) -> None:
-    """An ADD that is killed leaves the bond's lock to its delegate, which was its child."""
-    pool = make_pool(tmp_path)
-    script = f"exec 7>{pool.path}/bonds/cbond1; flock 7; sleep 60 & echo $!; kill -9 $$"
-    with subprocess.Popen(["bash", "-c", script], stdout=subprocess.PIPE, text=True) as taker:
-        assert taker.stdout
-        heir = int(taker.stdout.readline())
-        taker.wait(10)
-        try:
-            wait_until(lambda: name_of(heir) == "sleep", "the heir to run")
-            with pytest.raises(
-                CniError,
-                match=r"bond cbond1 of pool db is in use by a process that inherited it from process \d+, which has ended; try",
-            ):
-                pool.lock_bond("cbond1", seconds=0)
-        finally:
-            os.kill(heir, 9)
-
-
 def test_a_lock_is_free_once_its_holder_was_killed(tmp_path: Path) -> None:
     """The kernel releases the locks of a process that ends: nothing has to be cleaned up."""
     pool = make_pool(tmp_path)
