@@ -132,12 +132,14 @@ look() {{
     done
     return 1
 }}
-# A VF that its PF has just reset cannot be opened for a moment.
+# A VF that its PF has just reset cannot be opened for a moment. One whose last reset the PF did not answer refuses its own MAC
+# ("Cannot assign requested address") until the next reset, which opening it is.
 again() {{
     local try
     for try in {{1..100}}; do
         "$@" 2> /run/refused && return 0
         sleep 0.1
+        grep -q "Cannot assign" /run/refused && ip link set VF11 up && ip link set VF11 down || true
     done
     cat /run/refused >&2
     return 1

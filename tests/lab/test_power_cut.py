@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.lab import downloads
-from tests.lab.lab import Lab, boot
+from tests.lab.errors import LostGuestError
+from tests.lab.guests import GUESTS
+from tests.lab.lab import boot
 from tests.lab.product import STATE_DIR, SUBNET, Product, network
 from tests.lab.waiting import wait_until
 
@@ -47,15 +49,30 @@ wait
 """
 
 
-@contextlib.contextmanager
-def _powered(product: "Path", disk: "Path") -> "Iterator[Lab]":
-    """Boot a guest with the disk at /var/lib/cni; its power is cut at the end of the block."""
-    lab = boot(downloads.provide(), product, disks={"state": disk})
-    try:
-        lab.guest.sh("mount /dev/disk/by-id/virtio-state /var/lib/cni")
-        yield lab
-    finally:
-        lab.close()
+class Machine:
+    """A machine whose power can be cut; its disk remains."""
+
+    def __init__(self, product: "Path", disk: "Path", losses: list[str]) -> None:
+        self._product = product
+        self._disk = disk
+        self._losses = losses
+
+    @contextlib.contextmanager
+    def powered(self) -> "Iterator[Product]":
+        """Boot a guest with the disk at /var/lib/cni; its power is cut at the end of the block.
+
+        A guest that is lost is counted as such, so that the test is repeated (tests/lab/guests.py).
+        """
+        try:
+            lab = boot(downloads.provide(), self._product, disks={"state": self._disk})
+            try:
+                lab.guest.sh("mount /dev/disk/by-id/virtio-state /var/lib/cni")
+                yield Product(lab.guest)
+            finally:
+                lab.close()
+        except LostGuestError as lost:
+            self._losses.append(str(lost))
+            raise
 
 
 def _records(product: Product) -> dict[str, dict[str, Any]]:
@@ -100,17 +117,16 @@ def _storm(product: Product) -> None:
 
 
 @pytest.mark.timeout(900)  # three boots
-def test_power_cuts_lose_nothing(frozen: "Path", tmp_path: "Path") -> None:
+def test_power_cuts_lose_nothing(frozen: "Path", tmp_path: "Path", pytestconfig: pytest.Config) -> None:
     """Leases whose ADD was answered exist after the cut; after `up` none does, and each boot creates the same bonds."""
     disk = tmp_path / "state.ext4"
     downloads.empty_disk(disk, 64)
-    with _powered(frozen, disk) as lab:
-        product = Product(lab.guest)
+    machine = Machine(frozen, disk, pytestconfig.stash[GUESTS].losses)
+    with machine.powered() as product:
         bonds = _all_bonds(product)
         _storm(product)
     for cut in range(1, CUTS + 1):
-        with _powered(frozen, disk) as lab:
-            product = Product(lab.guest)
+        with machine.powered() as product:
             left = product.guest.tree(f"{STATE_DIR}/db/leases")
             records = _records(product)
             print(f"after cut {cut}: {', '.join(sorted(path.rpartition('/')[2] for path in left))}")
