@@ -2,9 +2,9 @@
 
 import os
 
-from cni_sriov_bond.errors import INVALID_CONFIG, POOL_UNUSABLE, CniError
+from cni_sriov_bond.errors import INVALID_CONFIG, POOL_UNUSABLE, TRY_AGAIN_LATER, CniError, DamagedLeaseError
 from cni_sriov_bond.kernel import sriov, sysfs
-from cni_sriov_bond.plugin import recover, release
+from cni_sriov_bond.plugin import monitor, recover, release
 from cni_sriov_bond.plugin.context import Context
 from cni_sriov_bond.plugin.recover import Finding
 from cni_sriov_bond.pool import inventory, quarantine
@@ -17,9 +17,36 @@ from cni_sriov_bond.ports import Bond
 def gc(state_dir: str, name: str, context: Context) -> list[Finding]:
     """Finish every interrupted call of a pool, free the leases of containers that are gone, and send pending IPAM DELs.
 
+    Bonds that monitor carrier only, because no gateway answered at their ADD, ask their gateways again.
+
     :raises CniError: when the pool's files cannot be read.
     """
-    return recover.recover(Pool(state_dir, name), recover.Unused(), context)
+    pool = Pool(state_dir, name)
+    findings = recover.recover(pool, recover.Unused(), context)
+    return findings + [finding for entry in pool.entries() for finding in _ask_gateways(pool, entry)]
+
+
+def _ask_gateways(pool: Pool, entry: Entry) -> list[Finding]:
+    """Ask the gateways of a lease that were silent; return a finding if one answers by now, or if that fails."""
+    try:
+        record = pool.read(entry)
+        if record is None or not record.silent_gateways:
+            return []
+        lease = pool.take(entry, seconds=0)
+        if lease is None:
+            return []
+        try:
+            answering = monitor.ask_again(lease)
+        finally:
+            lease.close()
+    except CniError as failed:
+        if failed.code == TRY_AGAIN_LATER or isinstance(failed, DamagedLeaseError):
+            return []  # in use, or reported by the recovery before
+        return [Finding(entry.bond, "", recover.FAILED, f"cannot monitor its path: {failed.msg}", failed.code)]
+    if not answering:
+        return []
+    message = f"it monitors the path to {' and '.join(answering)} from now on, which did not answer at its ADD"
+    return [Finding(entry.bond, record.owner, recover.DONE, message)]
 
 
 def to_json(finding: Finding) -> dict[str, str]:

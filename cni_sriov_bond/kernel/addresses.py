@@ -13,9 +13,10 @@ if TYPE_CHECKING:
     from cni_sriov_bond.cni.result import IpConfig, Result, Route
     from cni_sriov_bond.kernel.netlink import Netlink
 
-# How long a gateway may take to answer before the bond keeps carrier monitoring, and how often it is asked.
-GATEWAY_SECONDS = 1.0
-_GATEWAY_INTERVAL = 0.2
+# How long a gateway may take to answer before the bond keeps carrier monitoring, and how often it is asked. It is also what a
+# gateway that is silent costs an ADD.
+_GATEWAY_SECONDS = 0.3
+_GATEWAY_INTERVAL = 0.1
 _TARGETS = {rtnetlink.AF_INET: "arp_ip_target", rtnetlink.AF_INET6: "ns_ip6_target"}
 
 
@@ -88,18 +89,30 @@ def announce(netns: Netns, ifname: str, mac: str, ips: "list[IpConfig]") -> None
 
 
 def answering_gateways(
-    netns: Netns, ifname: str, mac: str, ips: "list[IpConfig]", seconds: float = GATEWAY_SECONDS
+    netns: Netns, macs: "dict[str, str]", ifname: str, gateways: "list[tuple[int, bytes, bytes]]"
 ) -> "dict[str, list[str]]":
-    """Return the gateways that answer on a device within ``seconds``, by the bonding option that would monitor them."""
-    requests = [(ip.address.family, ip.address.ip, packed(ip.gateway)) for ip in ips if ip.gateway]
-    if not requests:
+    """Return the gateways that answer, by the bonding option that would monitor them.
+
+    The bond and all its ports ask at once: the bond may send on a path that is down. A port asks without an address of the
+    container: its MAC may differ from the bond's, and the gateway would learn it.
+
+    :param macs: the MAC of each device to ask from, by name.
+    :param ifname: the bond's name.
+    :param gateways: family, the container's address and the gateway's.
+    """
+    if not gateways:
         return {}
+    asked = []
     with Entered(netns):
-        socket = arp_nd.RawSocket(ifname, mac)
-    answered = socket.answering(requests, seconds, _GATEWAY_INTERVAL)
-    socket.close()
+        sockets = {name: arp_nd.RawSocket(name, mac) for name, mac in macs.items()}
+    for name, socket in sockets.items():
+        requests = [arp_nd.Request(family, ip if name == ifname else b"", gateway) for family, ip, gateway in gateways]
+        asked.append((socket, requests))
+    answered = arp_nd.answering(asked, _GATEWAY_SECONDS, _GATEWAY_INTERVAL)
+    for socket in sockets.values():
+        socket.close()
     targets: dict[str, list[str]] = {}
-    for family, _, gateway in requests:
+    for family, _, gateway in gateways:
         if gateway in answered:
             targets.setdefault(_TARGETS[family], []).append(inet_ntop(family, gateway))
     return targets

@@ -9,6 +9,7 @@ Formats: RFC 826 and RFC 5227 (ARP announcement), RFC 4861 4.3 and 4.4 (neighbou
 import _struct as struct
 from _socket import AF_PACKET, SOCK_CLOEXEC, SOCK_RAW
 from _socket import socket as Socket
+from select import POLLIN, poll
 from time import monotonic
 
 from cni_sriov_bond.kernel.rtnetlink import AF_INET, mac_bytes
@@ -53,15 +54,35 @@ def announcement(family: int, mac: str, ip: bytes) -> bytes:
     return _icmpv6(raw, ip, _ALL_NODES, body)
 
 
-def request(family: int, mac: str, source: bytes, target: bytes) -> bytes:
+class Request:
+    """The question for the MAC of an address.
+
+    :param source: the address to ask from. If it is empty the request is one that neighbours do not learn from: an ARP probe
+        (RFC 5227 1.1), or a solicitation from the link-local address of the sender's MAC.
+    """
+
+    __slots__ = ("family", "source", "target")
+
+    def __init__(self, family: int, source: bytes, target: bytes) -> None:
+        self.family = family
+        self.source = source
+        self.target = target
+
+
+def request_frame(mac: str, request: Request) -> bytes:
     """Return the frame that asks for the MAC of an address: an ARP request or a neighbour solicitation."""
     raw = mac_bytes(mac)
-    if family == AF_INET:
-        return _arp(raw, source, target)
-    group = bytes.fromhex("ff02" + "00" * 9 + "01ff") + target[-3:]
+    if request.family == AF_INET:
+        return _arp(raw, request.source or bytes(4), request.target)
+    group = bytes.fromhex("ff02" + "00" * 9 + "01ff") + request.target[-3:]
     # Option 1: source link-layer address.
-    body = struct.pack(">BBHI", _SOLICITATION, 0, 0, 0) + target + b"\x01\x01" + raw
-    return _icmpv6(raw, source, group, body)
+    body = struct.pack(">BBHI", _SOLICITATION, 0, 0, 0) + request.target + b"\x01\x01" + raw
+    return _icmpv6(raw, request.source or _link_local(raw), group, body)
+
+
+def _link_local(mac: bytes) -> bytes:
+    """Return the link-local address of a MAC (RFC 4291, appendix A)."""
+    return bytes.fromhex("fe80" + "00" * 6) + bytes([mac[0] ^ 2]) + mac[1:3] + b"\xff\xfe" + mac[3:]
 
 
 def _is_reply(frame: bytes, family: int, target: bytes) -> bool:
@@ -79,6 +100,7 @@ class RawSocket:
         # Protocol 0 until it is bound: with another the socket would receive the frames of all devices before that.
         self._socket = Socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0)
         self._socket.bind((ifname, _ETH_P_ALL))
+        self._socket.setblocking(False)
 
     def close(self) -> None:
         """Close the socket."""
@@ -91,34 +113,54 @@ class RawSocket:
         except OSError:
             pass  # ENETDOWN, ENOBUFS: the announcement is lost, as any broadcast may be
 
-    def answering(self, requests: "list[tuple[int, bytes, bytes]]", seconds: float, interval: float) -> set[bytes]:
-        """Return the targets that reply within ``seconds``; those that have not are asked again every ``interval``.
+    def ask(self, request: "Request") -> None:
+        """Send one request; a device that cannot send now is no error."""
+        try:
+            self._socket.send(request_frame(self.mac, request))
+        except OSError:
+            pass  # as above; it is sent again after the interval
 
-        :param requests: family, source address and target address of each.
-        """
-        waiting = {target: (family, source) for family, source, target in requests}
-        answered: set[bytes] = set()
-        deadline = monotonic() + seconds
-        while waiting and monotonic() < deadline:
-            for target, (family, source) in waiting.items():
-                try:
-                    self._socket.send(request(family, self.mac, source, target))
-                except OSError:
-                    pass  # as above; it is sent again after the interval
-            answered |= self._receive(waiting, min(deadline, monotonic() + interval))
-        return answered
+    def fileno(self) -> int:
+        """Return the descriptor, for poll."""
+        return self._socket.fileno()
 
-    def _receive(self, waiting: "dict[bytes, tuple[int, bytes]]", until: float) -> set[bytes]:
-        """Receive until a point in time; remove the targets that replied from ``waiting`` and return them."""
-        answered = set()
-        while waiting and (left := until - monotonic()) > 0:
-            self._socket.settimeout(left)
-            try:
-                frame = self._socket.recv(256)
-            except OSError:
-                break  # timeout, or the device went down
-            for target, (family, _) in list(waiting.items()):
-                if _is_reply(frame, family, target):
-                    answered.add(target)
-                    del waiting[target]
-        return answered
+    def receive(self) -> bytes:
+        """Return a waiting frame, or b"" if the device went down."""
+        try:
+            return self._socket.recv(256)
+        except OSError:
+            return b""
+
+
+def answering(asked: "list[tuple[RawSocket, list[Request]]]", seconds: float, interval: float) -> set[bytes]:
+    """Return the targets that reply to any of the devices within ``seconds``; others are asked again every ``interval``.
+
+    All devices are asked at once, so silence costs ``seconds`` once. It ends when every target has replied.
+
+    :param asked: the requests of each device.
+    """
+    waiting = {request.target: request.family for _, requests in asked for request in requests}
+    sockets = {socket.fileno(): socket for socket, _ in asked}
+    ready = poll()
+    for fd in sockets:
+        ready.register(fd, POLLIN)
+    answered: set[bytes] = set()
+    deadline = monotonic() + seconds
+    again = 0.0
+    while len(answered) < len(waiting) and (now := monotonic()) < deadline:
+        if now >= again:
+            again = now + interval
+            _ask(asked, answered)
+        for fd, _ in ready.poll((min(again, deadline) - now) * 1000):
+            frame = sockets[fd].receive()
+            if not frame:
+                ready.unregister(fd)  # else poll would return at once, again and again
+            answered.update(target for target, family in waiting.items() if _is_reply(frame, family, target))
+    return answered
+
+
+def _ask(asked: "list[tuple[RawSocket, list[Request]]]", answered: set[bytes]) -> None:
+    for socket, requests in asked:
+        for request in requests:
+            if request.target not in answered:
+                socket.ask(request)

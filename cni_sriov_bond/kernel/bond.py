@@ -31,18 +31,19 @@ _PATH_INTERVAL = 200  # ms; a failed path is detected after arp_missed_max (2) i
 class Expected:
     """The expected state of a bond.
 
+    :param allowed_macs: those that it may have: several where it has that of its active port.
     :param mtu: its MTU, None if none was requested.
     :param ports: the PCI addresses of its ports.
     :param primary: the PCI address of its primary port, or "".
     """
 
-    __slots__ = ("mac", "mtu", "name", "options", "ports", "primary")
+    __slots__ = ("allowed_macs", "mtu", "name", "options", "ports", "primary")
 
     def __init__(
-        self, name: str, mac: str, mtu: int | None, ports: list[str], options: "BondOptions", primary: str = ""
+        self, name: str, allowed_macs: list[str], mtu: int | None, ports: list[str], options: "BondOptions", primary: str = ""
     ) -> None:
         self.name = name
-        self.mac = mac
+        self.allowed_macs = allowed_macs
         self.mtu = mtu
         self.ports = ports
         self.options = options
@@ -114,8 +115,8 @@ def differences(bond: Link | None, members: "list[Link]", expected: Expected) ->
     if bond.kind != "bond":
         return [f"{expected.name} is a {bond.kind or 'NIC'}, not a bond"]
     clauses = [] if bond.up else [f"{bond.name} is down"]
-    if bond.mac != expected.mac:
-        clauses.append(f"{bond.name} has the MAC {bond.mac}, not {expected.mac}")
+    if bond.mac not in expected.allowed_macs:
+        clauses.append(f"{bond.name} has the MAC {bond.mac}, not {' or '.join(expected.allowed_macs)}")
     if expected.mtu is not None and bond.mtu != expected.mtu:
         clauses.append(f"{bond.name} has the MTU {bond.mtu}, not {expected.mtu}")
     present = decode(bond.bond_data)

@@ -58,6 +58,15 @@ def swaps_macs(options: "BondOptions") -> str:
     return "failOverMac follow" if words("fail_over_mac", number_of(options, "fail_over_mac")) == "follow" else ""
 
 
+def moves_its_mac(options: "BondOptions") -> bool:
+    """Return whether the bond has the MAC of its active port, and each port keeps its own (fail_over_mac active).
+
+    With one MAC on both ports, a NIC delivers a frame for another bond of the host to the inactive VF of that bond, which
+    drops it, and never sends it to the wire. So two bonds that are active on different NICs could not reach each other.
+    """
+    return mode_of(options) == "active-backup" and words("fail_over_mac", number_of(options, "fail_over_mac")) == "active"
+
+
 def conflicts(options: "BondOptions", primary: bool, link_monitor: str, invalid: "set[str]") -> list[Issue]:
     """Return the issues of options that exclude each other; a path has the kernel name of an option.
 

@@ -220,6 +220,9 @@ def _bond_options(value: "dict[str, Any]") -> "BondOptions":
             options[name] = part
         elif name in OPTIONS and name != "primary":
             options[name] = _number(name, part)
+    if options["mode"] == 1:
+        # The kernel's default, one MAC on all ports, separates containers of the host: see bond_rules.moves_its_mac.
+        options.setdefault("fail_over_mac", _number("fail_over_mac", "active"))
     if options["mode"] == 2 and "xmit_hash_policy" not in options:
         # layer2, the kernel's default, sends all traffic to the gateway over one NIC.
         options["xmit_hash_policy"] = _number("xmit_hash_policy", "layer3+4")

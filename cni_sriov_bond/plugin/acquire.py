@@ -4,7 +4,7 @@ import posix as os  # os itself costs an ADD 4 million instructions
 
 from cni_sriov_bond.errors import INVALID_CONFIG, POOL_UNUSABLE, TRY_AGAIN_LATER, CniError
 from cni_sriov_bond.kernel import sriov, sysfs
-from cni_sriov_bond.network.bond_rules import swaps_macs
+from cni_sriov_bond.network.bond_rules import moves_its_mac, swaps_macs
 from cni_sriov_bond.pool import inventory
 from cni_sriov_bond.pool.lease import ADDING
 from cni_sriov_bond.pool.pool import Pool
@@ -178,8 +178,8 @@ def _record_state(lease: "Lease", network: "Network", log: "Log") -> None:
     record = lease.record
     bond = record.bond
     record.mac = network.mac or bond.mac
-    record.port_macs = _port_macs(network, bond)
     record.requested.primary = _primary(network, bond)
+    record.port_macs = _port_macs(network, bond, record.requested.primary)
     for port in bond.ports:
         _check_pf(host, port, bond, network, log)
         state = host.state(port)
@@ -207,16 +207,20 @@ def _check_pf(host: sriov.Host, port: "Port", bond: "Bond", network: "Network", 
         )
 
 
-def _port_macs(network: "Network", bond: "Bond") -> dict[str, str]:
+def _port_macs(network: "Network", bond: "Bond", primary: str) -> dict[str, str]:
     """Return the MAC of each port by PCI address: the bond's MAC, except where the mode needs ports with different MACs.
 
-    The MAC of a second port is derived from the bond's, so it is the same at every ADD.
+    Then the preferred port has the bond's MAC, or the first if none is preferred. The others have MACs that are derived from
+    it, so they are the same at every ADD.
+
+    :param primary: the PCI address of the preferred port, or "".
     """
     mac = network.mac or bond.mac
     macs = {port.address: mac for port in bond.ports}
-    if swaps_macs(network.bond):
-        for number, port in enumerate(bond.ports[1:], 2):
-            macs[port.address] = inventory.stable_mac(f"sriov-bond {mac} port {number}")
+    if swaps_macs(network.bond) or moves_its_mac(network.bond):
+        for number, port in enumerate(bond.ports, 1):
+            if port.address != (primary or bond.ports[0].address):
+                macs[port.address] = inventory.stable_mac(f"sriov-bond {mac} port {number}")
     return macs
 
 

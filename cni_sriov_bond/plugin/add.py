@@ -18,9 +18,9 @@ from cni_sriov_bond.errors import (
 from cni_sriov_bond.kernel import addresses as ip_addresses
 from cni_sriov_bond.kernel import bond as bonds
 from cni_sriov_bond.kernel import netns, sriov, sysfs
-from cni_sriov_bond.kernel.bond_options import encode
 from cni_sriov_bond.network import config
 from cni_sriov_bond.network.bond_rules import MIIMON
+from cni_sriov_bond.plugin import monitor
 from cni_sriov_bond.plugin.acquire import acquire
 from cni_sriov_bond.pool.lease import READY
 
@@ -210,39 +210,21 @@ def _configure(call: "Call", network: "Network", site: _Site, ipam_result: "Resu
 
 
 def _choose_monitor(call: "Call", network: "Network", site: _Site, ipam_result: "Result", context: "Context") -> None:
-    """Let the bond monitor its path where carrier is not reliable, and only if a gateway answers.
-
-    With a gateway that never answers, the path monitor would take all ports down.
-    """
+    """Let the bond monitor its path where carrier is not reliable, if a gateway answers."""
     drivers = [sysfs.driver(port.address) for port in site.ports]
     if not bonds.selects_path_monitor(network.bond, network.link_monitor, drivers):
         return
-    link = site.container.link(call.ifname)
-    targets = _answering_gateways(call, site, ipam_result)
-    if link is None or not targets:
+    record = site.lease.record
+    gateways = [ip.gateway for ip in ipam_result.ips if ip.gateway]
+    record.addresses = [ip.address.text for ip in ipam_result.ips]
+    if not monitor.monitor_path(site.container, site.namespace, record, gateways):
+        record.silent_gateways = gateways
+        later = "; `sriov-bondctl gc` asks again" if gateways else ""
         context.log.warn(
             f"{call.ifname} of container {call.container_id} monitors carrier only, which {' and '.join(set(drivers))} may not "
-            "drop when a cable is pulled: no gateway answered; set arp_interval and arp_ip_target to monitor the path"
+            f"drop when a cable is pulled: no gateway answered{later}, or set arp_interval and arp_ip_target"
         )
-        return
-    options = bonds.path_monitor_options(network.bond, targets)
-    site.container.change_bond(link.index, encode(options), f"monitor the path of {call.ifname}")
-    site.lease.record.requested.options = {**network.bond, **options}
-    context.log.step(f"monitors the path to {targets}")
-
-
-def _answering_gateways(call: "Call", site: _Site, ipam_result: "Result") -> "dict[str, list[str]]":
-    """Return the gateways that answer on the bond, or else on any port: the bond may have sent on a path that is down."""
-    mac = site.lease.record.mac
-    targets = ip_addresses.answering_gateways(site.namespace, call.ifname, mac, ipam_result.ips)
-    if targets:
-        return targets
-    for port in bonds.find_ports(site.container, site.ports).values():
-        seconds = ip_addresses.GATEWAY_SECONDS / 2
-        targets = ip_addresses.answering_gateways(site.namespace, port.name, mac, ipam_result.ips, seconds)
-        if targets:
-            return targets
-    return {}
+    context.log.step("chose the link monitor")
 
 
 def _result(call: "Call", network: "Network", site: _Site, ipam_result: "Result") -> "Result":

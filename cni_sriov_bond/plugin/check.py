@@ -5,6 +5,7 @@ from cni_sriov_bond.errors import CHECK_DIFFERS, INVALID_CONFIG, CniError
 from cni_sriov_bond.kernel import addresses as ip_addresses
 from cni_sriov_bond.kernel import bond as bonds
 from cni_sriov_bond.kernel import netns, sriov
+from cni_sriov_bond.network.bond_rules import moves_its_mac, swaps_macs
 from cni_sriov_bond.plugin.forward import forward
 from cni_sriov_bond.pool import pools
 from cni_sriov_bond.pool.lease import READY
@@ -54,21 +55,24 @@ def _differences(call: "Call", lease: "Lease", before: "Result") -> list[str]:
     host = sriov.Host()
     ports = record.ports
     link = container.link(call.ifname)
+    requested = record.requested
     # From the result, not from the lease: a later plugin of the chain may have given the bond, and so its ports, another MAC.
     mac = str(ours.get("mac", "")).lower()
-    requested = record.requested
+    macs = [*record.port_macs.values()] if moves_its_mac(requested.options) else [mac]
     addresses = [port.address for port in ports]
-    expected = bonds.Expected(call.ifname, mac, requested.mtu, addresses, requested.options, requested.primary)
+    expected = bonds.Expected(call.ifname, macs, requested.mtu, addresses, requested.options, requested.primary)
     differences = bonds.differences(link, container.links(), expected)
     if link is not None:
         index = before.interfaces.index(ours)
         ips = [ip for ip in before.ips if ip.interface in (None, index)]
         differences += ip_addresses.differences(container, link, ips, before.routes)
-    # Where the ports have different MACs the kernel moves these from port to port, and the PFs follow: nothing to compare.
-    ports_mac = record.mac if len(set(record.port_macs.values())) == 1 else None
+    # In some modes the kernel moves MACs from port to port, and the PFs follow: nothing to compare.
+    moved = bool(swaps_macs(requested.options))
     for port in ports:
-        of_port = host.differences(port, requested.vf, ports_mac)
-        if of_port and mac != record.mac:  # a PF takes over the new MAC of a VF that it trusts; else it keeps the one we set
+        of_port = host.differences(port, requested.vf, None if moved else record.port_macs.get(port.address))
+        if (
+            of_port and mac not in record.port_macs.values()
+        ):  # a PF takes over the new MAC of a VF that it trusts; else it keeps ours
             of_port = host.differences(port, requested.vf, mac)
         differences += of_port
     container.close()

@@ -225,7 +225,8 @@ def _is_leased_bond(bond: "Link", links: "list[Link]", vfs: "list[Link]", record
     if any(link.master == bond.index for link in vfs):
         return True
     has_name = record.attachment is not None and bond.name == record.attachment.ifname
-    return (has_name or bond.mac == record.mac) and not any(link.master == bond.index for link in links)
+    has_mac = bond.mac in {record.mac, *record.port_macs.values()}
+    return (has_name or has_mac) and not any(link.master == bond.index for link in links)
 
 
 # -- step 2: the delegate

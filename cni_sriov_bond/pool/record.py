@@ -97,6 +97,7 @@ class LeaseRecord:
     - ``mac`` and ``port_macs`` (by PCI address): the MACs for the bond and its ports; empty before.
     - ``before``: each VF's state before the lease, by PCI address. The kernel is not touched while it is empty.
     - ``addresses``: from the delegate, with prefix length; None until it has answered.
+    - ``silent_gateways``: gateways that the bond would monitor if one of them answered; it monitors carrier meanwhile.
 
     A record that was reconstructed from a damaged file has the reason in ``damage``, and no attachment, namespace or delegate.
     Its bond has no ports if the inventory does not have it either. A record with ``damage`` is never written.
@@ -104,7 +105,7 @@ class LeaseRecord:
 
     __slots__ = (
         "addresses", "attachment", "before", "bond", "boot_id", "created", "damage", "delegate", "mac", "netns", "pid", "pool",
-        "port_macs", "requested",
+        "port_macs", "requested", "silent_gateways",
     )  # fmt: skip
 
     def __init__(
@@ -129,6 +130,7 @@ class LeaseRecord:
         self.port_macs: dict[str, str] = {}
         self.before: dict[str, VfState] = {}
         self.addresses: list[str] | None = None
+        self.silent_gateways: list[str] = []
         self.damage = ""
 
     @property
@@ -171,6 +173,8 @@ class LeaseRecord:
             value["delegate"] = {"type": call.kind, "environ": call.environ, "config": call.config}
         if self.addresses is not None:
             value["ips"] = self.addresses
+        if self.silent_gateways:
+            value["silent_gateways"] = self.silent_gateways
         return jsontext.dumps(value)
 
     @classmethod
@@ -231,6 +235,7 @@ class LeaseRecord:
             record.delegate = DelegateCall(_string(call, "type"), environ, _string(call, "config"))
         if "ips" in value:
             record.addresses = [str(address) for address in value["ips"]]
+        record.silent_gateways = [str(gateway) for gateway in value.get("silent_gateways") or ()]
         return record
 
 

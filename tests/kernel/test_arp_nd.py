@@ -77,14 +77,14 @@ def test_an_announcement_is_the_rfcs(ip: str, expected: str) -> None:
 def test_a_request_is_the_rfcs(ip: str, target: str, expected: str) -> None:
     """ARP request, and solicitation to the target's own multicast group, byte for byte."""
     family, source = packed(ip)
-    same(arp_nd.request(family, MAC, source, packed(target)[1]), expected)
+    same(arp_nd.request_frame(MAC, arp_nd.Request(family, source, packed(target)[1])), expected)
 
 
 @pytest.mark.parametrize("last", [":1", ":ffff", "1234:5678:9abc:def0:1111:2222:3333", "ffff:ffff:ffff:ffff:ffff:ffff:ffff"])
 def test_the_checksum_of_icmpv6_is_right(last: str) -> None:
     """The sum over pseudo header and message is 0xffff, with carries (RFC 4443 2.3)."""
     ip = packed(f"fd00:{last}")[1]
-    for frame in (arp_nd.announcement(10, MAC, ip), arp_nd.request(10, MAC, ip, ip)):
+    for frame in (arp_nd.announcement(10, MAC, ip), arp_nd.request_frame(MAC, arp_nd.Request(10, ip, ip))):
         packet = frame[14:]
         pseudo = packet[8:40] + len(packet[40:]).to_bytes(4, "big") + bytes([0, 0, 0, 58])
         assert sum_of_words(pseudo + packet[40:]) == 0xFFFF
@@ -151,7 +151,7 @@ def test_a_gateway_that_answers_is_returned(ours: str, gateway: str) -> None:
         add_address(left, "a", ours)
         add_address(right, "b", gateway)
         start = monotonic()
-        assert sender.answering([(family, source, target)], seconds=10, interval=0.2) == {target}
+        assert arp_nd.answering([(sender, [arp_nd.Request(family, source, target)])], seconds=10, interval=0.2) == {target}
         assert monotonic() - start < 5
 
 
@@ -171,9 +171,9 @@ def test_of_several_gateways_those_that_answer_are_returned() -> None:
             ("fd00::5", "fd00::2"),
         ):
             family, source = packed(ours)
-            requests.append((family, source, packed(gateway)[1]))
+            requests.append(arp_nd.Request(family, source, packed(gateway)[1]))
         start = monotonic()
-        answered = sender.answering(requests, seconds=0.6, interval=0.1)
+        answered = arp_nd.answering([(sender, requests)], seconds=0.6, interval=0.1)
         assert 0.6 <= monotonic() - start < 3
         assert answered == {packed("10.0.0.1")[1], packed("fd00::1")[1]}
 
@@ -186,7 +186,7 @@ def test_our_own_requests_are_no_answers(ours: str, gateway: str) -> None:
     target = packed(gateway)[1]
     with veth_pair() as (left, right), raw_socket(left, "a") as sender, raw_socket(right, "b") as other:
         other.announce(family, source)
-        assert sender.answering([(family, source, target)], seconds=0.3, interval=0.05) == set()
+        assert arp_nd.answering([(sender, [arp_nd.Request(family, source, target)])], seconds=0.3, interval=0.05) == set()
 
 
 @pytest.mark.root
@@ -197,5 +197,33 @@ def test_a_device_that_is_down_is_no_error() -> None:
         left.ours.set_up(left.ours.links()[-1], False)
         sender.announce(family, source)
         start = monotonic()
-        assert sender.answering([(family, source, packed("10.0.0.1")[1])], seconds=0.3, interval=0.05) == set()
+        requests = [arp_nd.Request(family, source, packed("10.0.0.1")[1])]
+        assert arp_nd.answering([(sender, requests)], seconds=0.3, interval=0.05) == set()
         assert monotonic() - start < 3
+
+
+@pytest.mark.root
+@pytest.mark.parametrize(("ours", "gateway"), [("10.0.0.5", "10.0.0.1"), ("fd00::5", "fd00::1")])
+def test_all_devices_ask_at_once(ours: str, gateway: str) -> None:
+    """The first of two devices leads nowhere: the wait ends with the answer that the second one receives."""
+    family, source = packed(ours)
+    asked = [arp_nd.Request(family, source, packed(gateway)[1])]
+    with veth_pair() as (dead, _), veth_pair() as (left, right):
+        add_address(right, "b", gateway)
+        with raw_socket(dead, "a") as first, raw_socket(left, "a") as second:
+            start = monotonic()
+            assert arp_nd.answering([(first, asked), (second, asked)], seconds=10, interval=0.1) == {asked[0].target}
+            assert monotonic() - start < 5
+
+
+@pytest.mark.root
+@pytest.mark.parametrize(("ours", "gateway"), [("10.0.0.5", "10.0.0.1"), ("fd00::5", "fd00::1")])
+def test_a_request_without_a_source_is_answered_and_teaches_nothing(ours: str, gateway: str) -> None:
+    """A port asks so: its MAC is not the one at which the container's address is reached."""
+    family, _ = packed(ours)
+    target = packed(gateway)[1]
+    with veth_pair() as (left, right), raw_socket(left, "a") as sender:
+        add_address(right, "b", gateway)
+        assert arp_nd.answering([(sender, [arp_nd.Request(family, b"", target)])], seconds=10, interval=0.1) == {target}
+        learnt = [entry.get("dst") for entry in right.theirs.get_neighbours(family=family)]
+        assert [ip for ip in learnt if ip and not ip.startswith(("fe80:", "ff02:", "224."))] == []

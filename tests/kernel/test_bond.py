@@ -30,7 +30,7 @@ def bond_and_ports(**options: Any) -> tuple[Link, list[Link]]:
 
 
 def expected(primary: str = "", options: "BondOptions | None" = None) -> bonds.Expected:
-    return bonds.Expected("eth0", "02:00:00:00:00:01", None, list(PORTS), options or {"mode": 1}, primary)
+    return bonds.Expected("eth0", ["02:00:00:00:00:01"], None, list(PORTS), options or {"mode": 1}, primary)
 
 
 def test_a_bond_as_requested_has_no_differences() -> None:

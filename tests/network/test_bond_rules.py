@@ -108,3 +108,20 @@ def test_an_issue_has_the_path_of_the_option() -> None:
     issues = bond_rules.conflicts(options, True, "auto", set())
     assert [issue.path for issue in issues] == [("primary",), ("arp_interval",), ("updelay",), ("arp_ip_target", 1)]
     assert issues[-1].sentence == "arp_ip_target 'x' is not an address"
+
+
+@pytest.mark.parametrize(
+    ("config", "expected"),
+    [
+        ({"mode": "active-backup"}, "active"),
+        ({"mode": "active-backup", "failOverMac": "none"}, "none"),
+        ({"mode": "active-backup", "fail_over_mac": "follow", "trust": "on"}, "follow"),
+        ({"mode": "balance-xor"}, None),
+        ({}, None),
+    ],
+)
+def test_the_ports_of_active_backup_have_their_own_macs_by_default(config: dict[str, Any], expected: str | None) -> None:
+    """With one MAC on both ports, containers of a host that are active on different NICs cannot reach each other."""
+    options = network(**config).bond
+    assert options.get("fail_over_mac") == (None if expected is None else ["none", "active", "follow"].index(expected))
+    assert bond_rules.moves_its_mac(options) == (expected == "active")

@@ -1,0 +1,80 @@
+"""Which link a bond monitors: that to its gateways where one answers, else only the carrier of its ports.
+
+An ADD decides it. A gateway that is silent then may answer later, so `sriov-bondctl gc` asks again.
+"""
+
+from cni_sriov_bond.cni.address import Cidr, family_of, packed
+from cni_sriov_bond.kernel import addresses, netns
+from cni_sriov_bond.kernel import bond as bonds
+from cni_sriov_bond.kernel.bond_options import encode
+from cni_sriov_bond.pool.lease import READY
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from cni_sriov_bond.kernel.netlink import Netlink
+    from cni_sriov_bond.kernel.netns import Netns
+    from cni_sriov_bond.pool.lease import Lease
+    from cni_sriov_bond.pool.record import LeaseRecord
+
+
+def monitor_path(container: "Netlink", namespace: "Netns", record: "LeaseRecord", gateways: list[str]) -> list[str]:
+    """Let a bond monitor the path to the gateways that answer, record that, and return them; with none change nothing.
+
+    With a gateway that never answers, the path monitor would take all ports down.
+
+    :param record: the bond's lease, with its addresses.
+    """
+    if record.attachment is None:
+        return []
+    link = container.link(record.attachment.ifname)
+    if link is None:
+        return []
+    ports = bonds.find_ports(container, record.ports)
+    macs = {link.name: link.mac} | {port.name: record.port_macs[address] for address, port in ports.items()}
+    requests = _requests(record.addresses or [], gateways)
+    targets = addresses.answering_gateways(namespace, macs, link.name, requests)
+    if targets:
+        options = bonds.path_monitor_options(record.requested.options, targets)
+        container.change_bond(link.index, encode(options), f"monitor the path of {link.name}")
+        record.requested.options = {**record.requested.options, **options}
+        record.silent_gateways = []
+    return [gateway for of_family in targets.values() for gateway in of_family]
+
+
+def _requests(cidrs: list[str], gateways: list[str]) -> "list[tuple[int, bytes, bytes]]":
+    """Return family, own address and gateway of each request: the address in the gateway's network, else one of its family."""
+    requests = []
+    for gateway in gateways:
+        family, target = family_of(gateway), packed(gateway)
+        own = [cidr for cidr in map(Cidr, cidrs) if cidr.family == family]
+        if own:
+            source = next((cidr for cidr in own if Cidr(f"{gateway}/{cidr.prefix}").network == cidr.network), own[0])
+            requests.append((family, source.ip, target))
+    return requests
+
+
+def ask_again(lease: "Lease") -> list[str]:
+    """Let a leased bond monitor its path if a gateway that was silent answers by now; return the gateways that do.
+
+    :raises CniError: when the kernel or the file of the lease refuses.
+    """
+    record = lease.record
+    if lease.entry.state != READY or not record.silent_gateways or record.netns is None:
+        return []
+    namespace = netns.find(record.netns.path)
+    if namespace is None:
+        return []
+    try:
+        if (namespace.dev, namespace.ino) != (record.netns.dev, record.netns.ino):
+            return []
+        container = netns.open_netlink(namespace)
+        try:
+            answering = monitor_path(container, namespace, record, record.silent_gateways)
+        finally:
+            container.close()
+    finally:
+        namespace.close()
+    if answering:
+        # After the kernel: if this process dies in between, the record still has the gateways, and the next call repeats both.
+        lease.save(READY)
+    return answering
