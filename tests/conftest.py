@@ -24,7 +24,9 @@ BACKGROUND = pytest.StashKey[Background]()
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the option for the full table of bonding options."""
-    parser.addoption("--whole-table", action="store_true", help="try every combination in tests/lab/test_options.py")
+    parser.addoption(
+        "--whole-table", action="store_true", help="try every mode in tests/lab/test_options.py and test_matrix.py"
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -1,0 +1,29 @@
+"""Containers of one host reach each other, the host and the outside, in every mode (`./dev matrix` tries all of them)."""
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.lab import matrix
+from tests.lab.product import Product
+
+if TYPE_CHECKING:
+    from tests.lab.lab import Lab
+
+# A failover: two intervals of the ARP monitor without an answer (0.4 s), the neighbours' learning, and a slow guest.
+LONGEST_GAP = 3.0
+
+
+@pytest.mark.timeout(1500)
+def test_everybody_reaches_everybody(lab: "Lab", product: Product, pytestconfig: pytest.Config) -> None:
+    """In the two modes that people use; with --whole-table also in those that cannot, which the docs explain."""
+    whole = pytestconfig.getoption("whole_table")
+    report = matrix.measure(lab, product, matrix.ROWS if whole else matrix.IN_BRIEF)
+    print(f"\n{report.table()}")
+    names = {row.name for row in matrix.IN_BRIEF}
+    # The host's address is on the NIC whose cable is out.
+    expected = {(name, "cable A out", "the host on NIC 1") for name in names}
+    assert {cell for cell in report.failing() if cell[0] in names} - expected == set()
+    assert [cell for cell in report.cells if cell.twice and cell.row in names] == []
+    gaps = {(row, who): gap for row, gaps in report.gaps.items() for who, gap in gaps.items() if row in names}
+    assert {where: gap for where, gap in gaps.items() if gap > LONGEST_GAP} == {}
