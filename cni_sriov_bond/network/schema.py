@@ -109,7 +109,9 @@ NETWORK: "Schema" = {
         "primary_reselect": _option("primary_reselect", "when the primary becomes active again after a failure"),
         "failOverMac": _option("fail_over_mac", "alias of fail_over_mac, as in bond-cni"),
         "fail_over_mac": _option(
-            "fail_over_mac", "MAC of the bond: the same on all ports, or that of the active port; active-backup only"
+            "fail_over_mac",
+            "MAC of the bond: the same on all ports (none), that of the active port (active, the default), or moved to it "
+            "(follow); active-backup only",
         ),
         "xmit_hash_policy": _option(
             "xmit_hash_policy", "hash that selects the port of a frame; default for balance-xor: layer3+4"
