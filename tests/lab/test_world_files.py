@@ -29,7 +29,7 @@ DAMAGE = {
     "c1": (": > {path}", "is damaged"),
     "c2": ("truncate -s 100 {path}", "is damaged"),
     "c3": ('sed -i \'s/"version": *1/"version": 2/\' {path}', "is of version 2, and this sriov-bond knows only version 1"),
-    "c4": ("rm {path}; mkdir {path}", "is a directory; remove it"),
+    "c4": ("rm {path}; mkdir {path}", "is damaged (it is a directory; remove it)"),
 }
 
 
