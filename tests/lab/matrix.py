@@ -15,7 +15,7 @@ from tests.lab.waiting import NeverHappenedError, wait_until
 if TYPE_CHECKING:
     from tests.lab.lab import Lab
 
-HOST, HOST6 = "10.100.0.3", "fd00:100::3"
+HOST, HOST6 = "10.100.0.3", "fd00:100::ff03"
 # The device of the host's address: the VLAN of the containers on the PF of NIC 1.
 HOST_DEVICE = "host.100"
 FIRST, SECOND = "m1", "m2"
