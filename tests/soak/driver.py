@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from cni_sriov_bond.errors import POOL_UNUSABLE, TRY_AGAIN_LATER, CniError
 from cni_sriov_bond.pool import pool, pools, quarantine
+from cni_sriov_bond.pool.acquisition import acquire
 from cni_sriov_bond.pool.lease import ADDING, DRAINING, READY, RELEASING
 from cni_sriov_bond.pool.record import Attachment, DelegateCall, NetnsIdentity, Requested
 
@@ -99,7 +100,7 @@ class Driver:
         self._adds += 1
         name = f"{self._name}/{self._adds}"
         try:
-            lease = self._target.acquire(attachment, NETNS, Requested(), delegate(name))
+            lease = acquire(self._target, attachment, NETNS, Requested(), delegate(name))
         except CniError as refused:
             self._refused(refused)
             return
