@@ -181,8 +181,8 @@ def _return_to(previous: Netns, place: str) -> None:
         raise
     finally:
         if reason:
-            message = f"the process cannot leave the network namespace {place}, and ended before it changed anything there"
-            process.end(CniError(IO_FAILURE, f"{message}: {reason}; repeat the call, or run `sriov-bondctl gc`"))
+            message = f"the process ended, because it cannot leave the network namespace {place}: {reason}"
+            process.end(CniError(IO_FAILURE, f"{message}; DEL the container, or run `sriov-bondctl gc`"))
     previous.close()
 
 
