@@ -57,15 +57,22 @@ def test_a_daemon_of_a_delegate_does_not_keep_the_bond(tmp_path: Path) -> None:
 def test_an_unreadable_vf_does_not_count_as_gone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, state: str, after: str
 ) -> None:
-    """The lease stays, and the error is reported; that of an interrupted ADD stays adding, so its namespace may be entered."""
+    """The lease stays, and the error is reported; that of an interrupted ADD stays adding, so its namespace may be entered.
+
+    The IPAM plugin gets no DEL, which would free addresses that the container may still use.
+    """
     monkeypatch.setattr(sysfs, "PCI_DEVICES", str(tmp_path))
     pool = make_pool(tmp_path / "state", size=1)
     bond = bond_entry(1)
     bond["ports"][0]["pci"] = "x" * 300  # too long for a file name: stat(2) fails with another error than ENOENT
-    taken = lease(pool, before={"x": vf_state()}, bond=Bond.from_json(bond), mac=bond["mac"])
+    program(tmp_path, "ipam", f"touch {tmp_path}/asked")
+    delegate = DelegateCall("ipam", {"CNI_PATH": str(tmp_path)}, "{}")
+    taken = lease(pool, before={"x": vf_state()}, bond=Bond.from_json(bond), mac=bond["mac"], delegate=delegate)
     taken.save(state)
     outcome = release.release(taken, context(), release.DEL)
     taken.close()
+    assert (outcome.free, outcome.in_host) == (False, False)
     assert [problem.code for problem in outcome.problems] == [IO_FAILURE]
     assert "File name too long" in outcome.problems[0].msg
+    assert not (tmp_path / "asked").exists(), "the container may still use its addresses"
     assert [entry.state for entry in pool.entries()] == [after]

@@ -58,6 +58,7 @@ def finish_add(taken: Lease, version: str) -> None:
 @pytest.mark.parametrize(
     ("container_id", "answer"),
     [("c2", "0 cbond2"), ("c1", "container c1 interface eth0 of network 'net1' has the bond cbond1 of pool db")],
+    ids=["another container", "the same container"],
 )
 def test_a_listing_that_misses_a_lease_gives_no_second_bond(
     tmp_path: Path, shim: Path, version: str, container_id: str, answer: str
@@ -74,7 +75,7 @@ def test_a_listing_that_misses_a_lease_gives_no_second_bond(
     assert [name for name in names_of_leases(pool) if name.startswith("cbond1.")] == [f"cbond1.{ATTACHMENT.key}.ready"]
 
 
-@pytest.mark.parametrize(("container_id", "mac"), [("c1", ""), ("c2", "02:00:00:aa:bb:cc")])
+@pytest.mark.parametrize(("container_id", "mac"), [("c1", ""), ("c2", "02:00:00:aa:bb:cc")], ids=["one attachment", "one MAC"])
 def test_two_pools_at_once_do_not_give_what_only_one_may_give(tmp_path: Path, shim: Path, container_id: str, mac: str) -> None:
     """Two bonds for one attachment, or one MAC for two containers: one ADD runs while another has looked and not leased yet."""
     first, second = make_pool(tmp_path / "state", "aa"), make_pool(tmp_path / "state", "zz")

@@ -14,7 +14,7 @@ import pytest
 from cni_sriov_bond.errors import INVALID_CONFIG, IO_FAILURE, POOL_UNUSABLE, TRY_AGAIN_LATER, CniError
 from cni_sriov_bond.pool import pools, quarantine
 from cni_sriov_bond.pool.acquisition import acquire
-from cni_sriov_bond.pool.lease import ADDING, DRAINING, READY
+from cni_sriov_bond.pool.lease import ADDING, DRAINING, READY, RELEASING
 from cni_sriov_bond.pool.record import Attachment, Requested
 from tests.lab.waiting import wait_until
 from tests.support import ATTACHMENT, NETNS, REPOSITORY, holder, lease, make_pool, name_of, names_of_leases
@@ -176,6 +176,20 @@ def test_an_erased_lease_cannot_be_taken(tmp_path: Path) -> None:
     taken.close()
     assert pool.take(entry) is None
     os.close(pool.lock_bond("cbond1", seconds=0))
+
+
+def test_a_lease_is_read_in_whatever_state_it_is_by_now(tmp_path: Path) -> None:
+    """Between listing and reading it may be renamed. GC would else free the addresses of a lease that it counts as gone."""
+    pool = make_pool(tmp_path)
+    taken = lease(pool)
+    listed = taken.entry
+    for state in (READY, DRAINING, RELEASING):
+        taken.mark(state)
+        record = pool.read(listed)
+        assert record is not None and record.owner == "c1 eth0"
+    taken.erase()
+    assert pool.read(listed) is None
+    taken.close()
 
 
 def test_a_bond_with_a_new_owner_is_not_taken_for_the_old_one(tmp_path: Path) -> None:
