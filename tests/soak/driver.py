@@ -145,7 +145,7 @@ class Driver:
             return False
         self._begin(lease)
         took = mark(lease, TOOK)
-        if took and self._random.random() < 0.05:
+        if took and lease.entry.state == READY and self._random.random() < 0.05:
             lease.mark(DRAINING)  # as if its VFs were not in the host yet
             self._close(lease)
             return True
