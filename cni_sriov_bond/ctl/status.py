@@ -5,7 +5,7 @@ from typing import NamedTuple
 from cni_sriov_bond import files, lock_holder
 from cni_sriov_bond.ctl import links
 from cni_sriov_bond.ctl.text import JsonObject
-from cni_sriov_bond.errors import CniError
+from cni_sriov_bond.errors import CniError, DamagedLeaseError
 from cni_sriov_bond.kernel import sysfs
 from cni_sriov_bond.plugin import release
 from cni_sriov_bond.pool import quarantine
@@ -47,8 +47,8 @@ class LeaseStatus(NamedTuple):
 class BondStatus(NamedTuple):
     """A bond: free, in a lease's state, quarantined or broken.
 
-    ``problem`` is why it cannot be used, or empty. ``waiting`` is what its release waits for, with the command that finishes
-    it, or empty.
+    ``problem`` is why it cannot be used, or empty. ``waiting`` is what it waits for until it is free, with the command that
+    finishes it, or empty.
     """
 
     name: str
@@ -113,14 +113,18 @@ def _bond(target: Pool, bond: Bond, entry: Entry | None, quarantined: str | None
     ]
     status = BondStatus(bond.name, bond.mac, FREE, ports)
     if entry is None and quarantined is not None:
-        return status._replace(state=QUARANTINED, problem=quarantined)
+        waiting = f"run `sriov-bondctl release {target.name}/{bond.name}` once its VFs can be used"
+        return status._replace(state=QUARANTINED, problem=quarantined, waiting=waiting)
     if entry is None:
         return _unleased(status)
     status = status._replace(state=entry.state)
     try:
         record = target.read(entry)
-    except CniError as damaged:
-        return status._replace(problem=damaged.msg)
+    except DamagedLeaseError as damaged:
+        waiting = "run `sriov-bondctl gc` to release it once its VFs are in the host"
+        return status._replace(problem=damaged.msg, waiting=waiting)
+    except CniError as unreadable:
+        return status._replace(problem=unreadable.msg)
     if record and record.attachment and record.netns:
         lease = LeaseStatus(
             network=record.attachment.network,

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from cni_sriov_bond.ctl import links, status
+from cni_sriov_bond.pool import quarantine
 from cni_sriov_bond.pool.lease import DRAINING, READY
 from cni_sriov_bond.pool.record import DelegateCall
 from tests import measured
@@ -101,6 +102,21 @@ def test_status_changes_nothing_and_names_the_command(command: list[str], tmp_pa
             assert f"{name}: {sentence}\n" in done.stdout
         assert "an IPAM DEL is pending; run `sriov-bondctl gc`" in done.stdout
         assert "cbond3: " not in done.stdout
+
+
+def test_status_names_the_command_for_what_is_damaged_or_in_quarantine(tmp_path: Path) -> None:
+    pool = make_pool(tmp_path, size=2)
+    taken = lease(pool)
+    taken.close()
+    Path(pool.leases, taken.entry.file).write_text("{")
+    quarantine.add(pool.path, "cbond2", "VF12 is lost")
+    first, second = status.collect(pool.state_dir, "db").bonds
+    assert "is damaged" in first.problem
+    assert (second.state, second.problem) == ("quarantined", "VF12 is lost")
+    assert [first.waiting, second.waiting] == [
+        "run `sriov-bondctl gc` to release it once its VFs are in the host",
+        "run `sriov-bondctl release db/cbond2` once its VFs can be used",
+    ]
 
 
 def test_status_shows_which_vfs_are_awaited(devices: Path, tmp_path: Path) -> None:
