@@ -134,6 +134,15 @@ def name_of(pid: int) -> str:
     return Path(f"/proc/{pid}/comm").read_text().strip()
 
 
+def inodes_of(pid: int) -> list[int]:
+    """Return the inode of every file that a process has open."""
+    inodes = []
+    for fd in os.listdir(f"/proc/{pid}/fd"):
+        with contextlib.suppress(OSError):
+            inodes.append(os.stat(f"/proc/{pid}/fd/{fd}").st_ino)
+    return inodes
+
+
 def vf_state(mac: str = "02:00:00:00:00:01") -> VfState:
     """Return the state of an unused VF."""
     return VfState(1500, mac, mac, VfSettings(vlan=0, spoofchk=1, trust=0))

@@ -13,11 +13,13 @@ from cni_sriov_bond.pool import quarantine
 from cni_sriov_bond.pool.lease import DRAINING, READY
 from cni_sriov_bond.pool.record import DelegateCall
 from tests import measured
+from tests.lab.waiting import wait_until
 from tests.support import (
     REPOSITORY,
     add_device,
     bond_entry,
     change_inventory,
+    inodes_of,
     lease,
     make_pool,
     program,
@@ -183,6 +185,22 @@ def test_a_command_imports_what_it_needs(tmp_path: Path, words: tuple[str, ...],
     )
     done = run([sys.executable, "-c", code], tmp_path, *words)
     assert set(done.stderr.split()) == heavy
+
+
+def test_down_reads_the_inventory_under_the_lock(command: list[str], tmp_path: Path) -> None:
+    """`up` may rewrite it while `down` waits, and other NICs are then to be set down."""
+    pool = make_pool(tmp_path, "test", 1)
+    nic = {"pci": "ffff:01:00.0", "name": "old1", "number": 1, "made_vfs": True, "brought_up": True}
+    change_inventory(pool, nics=[nic])
+    lock = pool.lock()
+    inode = os.fstat(lock).st_ino
+    argv = [*command, "--state-dir", str(tmp_path), "down", "test"]
+    with subprocess.Popen(argv, stdout=-1, stderr=-1, text=True, cwd=REPOSITORY) as process:
+        wait_until(lambda: inode in inodes_of(process.pid), "down to wait for the lock")
+        change_inventory(pool, nics=[{**nic, "name": "new1"}])
+        os.close(lock)
+        _, err = process.communicate(timeout=60)
+    assert (process.returncode, "nothing of new1 is removed" in err) == (0, True), err
 
 
 def test_without_pools_every_command_says_so(command: list[str], tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from cni_sriov_bond.pool.record import Attachment, Requested
 from cni_sriov_bond.ports import Bond
 from tests.lab.waiting import wait_until
 from tests.shim import TornListing
-from tests.support import ATTACHMENT, NETNS, REPOSITORY, bond_entry, lease, make_pool, names_of_leases
+from tests.support import ATTACHMENT, NETNS, REPOSITORY, bond_entry, inodes_of, lease, make_pool, names_of_leases
 
 # A process that leases a bond of a pool for a container and prints it.
 ACQUIRE = """
@@ -99,21 +99,11 @@ def test_the_inventory_is_read_under_the_lock(tmp_path: Path) -> None:
     lock = pool.lock()
     inode = os.fstat(lock).st_ino
     with start(pool, "c1") as process:
-        wait_until(lambda: inode in _open_files(process.pid), "the process to wait for the lock")
+        wait_until(lambda: inode in inodes_of(process.pid), "the process to wait for the lock")
         entry = {**bond_entry(1), "name": "other1"}
         inventory.write(pool.path, Inventory("db", inventory.read(pool.path, "db").boot_id, [], [Bond.from_json(entry)]))
         os.close(lock)
         assert process.communicate(timeout=30)[0] == "0 other1\n"
-
-
-def _open_files(pid: int) -> list[int]:
-    inodes = []
-    for fd in os.listdir(f"/proc/{pid}/fd"):
-        try:
-            inodes.append(os.stat(f"/proc/{pid}/fd/{fd}").st_ino)
-        except OSError:
-            continue
-    return inodes
 
 
 def test_a_mac_in_use_is_refused_and_the_bond_stays_free(tmp_path: Path) -> None:
