@@ -1,7 +1,7 @@
 """File locks, and files that are replaced atomically. The pool and our IPAM plugin keep their state in them."""
 
 import posix as os  # os itself costs an ADD 4 million instructions
-from errno import EACCES, EROFS
+from errno import EACCES, EBADF, EROFS
 from fcntl import LOCK_EX, LOCK_NB, LOCK_UN, flock
 from time import monotonic, sleep
 
@@ -78,12 +78,20 @@ def locked(path: str, subject: str, seconds: float = LOCK_SECONDS) -> int:
 def locked_directory(path: str, subject: str, seconds: float = LOCK_SECONDS) -> int:
     """Lock a directory, which needs no file of its own for it, and return its descriptor; close it to unlock.
 
+    NFS cannot lock directories, because a lock there needs a descriptor for writing (flock(2), "NFS details"). On it the
+    directory stays unlocked.
+
     :param subject: what the lock protects, for the error.
     :raises CniError: TRY_AGAIN_LATER with the holder after ``seconds``.
     :raises OSError: when the directory cannot be opened.
     """
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_DIRECTORY)
-    _wait_for_lock(fd, subject, monotonic() + seconds)
+    try:
+        _wait_for_lock(fd, subject, monotonic() + seconds)
+    except OSError as failed:
+        if failed.errno != EBADF:
+            os.close(fd)
+            raise
     return fd
 
 

@@ -93,6 +93,14 @@ def test_two_pools_at_once_do_not_give_what_only_one_may_give(tmp_path: Path, sh
     assert ["c1 eth0" in error.msg or "container c1 interface eth0" in error.msg for error in refused] == [True]
 
 
+def test_a_state_directory_on_nfs_works(tmp_path: Path, shim: Path) -> None:
+    """Diskless hosts have it there. Without locks of directories only what they add is missing."""
+    pool = make_pool(tmp_path)
+    lease(pool, "c1").close()
+    answer = start(pool, "c2", {"LD_PRELOAD": str(shim), "SHIM_NFS": "1"}).communicate(timeout=30)[0]
+    assert (answer, len(names_of_leases(pool))) == ("0 cbond2\n", 2)
+
+
 def test_the_inventory_is_read_under_the_lock(tmp_path: Path) -> None:
     """`up` and `down` rewrite it under the pool's lock, and an ADD that waits for this lock must not lease by the old one."""
     pool = make_pool(tmp_path, size=1)
