@@ -11,7 +11,7 @@ from cni_sriov_bond.kernel import sysfs
 from cni_sriov_bond.plugin import release
 from cni_sriov_bond.pool.record import DelegateCall
 from cni_sriov_bond.ports import Bond
-from tests.support import bond_entry, context, lease, make_pool, program, vf_state
+from tests.support import bond_entry, context, inodes_of, lease, make_pool, program, vf_state
 
 
 def test_a_lease_of_an_add_that_was_killed_early_is_erased(tmp_path: Path) -> None:
@@ -46,8 +46,7 @@ def test_a_daemon_of_a_delegate_does_not_keep_the_bond(tmp_path: Path) -> None:
     taken.close()
     pid = int((tmp_path / "pid").read_text())
     try:
-        inherited = [os.stat(f"/proc/{pid}/fd/{fd}").st_ino for fd in os.listdir(f"/proc/{pid}/fd")]
-        assert ours in inherited
+        assert ours in inodes_of(pid)
         os.close(pool.lock_bond("cbond1", 0))
     finally:
         os.kill(pid, signal.SIGKILL)
