@@ -1,4 +1,4 @@
-"""Which process holds a file lock. Only the error about a lock that was not available imports this."""
+"""Which process holds a file lock: for the error about a lock that was not available, and for `sriov-bondctl status`."""
 
 import posix as os
 
@@ -18,6 +18,15 @@ def describe(inode: int) -> str:
         return "another process"
     name = _text(f"/proc/{pid}/comm").strip()
     return f"process {pid} ({name})" if name else f"process {pid}"
+
+
+def is_held(path: str) -> bool:
+    """Return whether a process holds a flock on a file, without trying the lock, which others could find taken."""
+    try:
+        inode = os.stat(path).st_ino
+    except OSError:
+        return False
+    return bool(_taker(inode))
 
 
 def _taker(inode: int) -> str:

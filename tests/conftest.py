@@ -14,6 +14,7 @@ from tests.lab.guests import GUESTS, Background, Guests, order, uses_guest
 from tests.lab.lab import Lab, boot
 from tests.lab.progress import StepFailedError
 from tests.measured import Floor
+from tests.shim import build as build_shim
 from tests.support import Plugin, contents, make_pool, plugin_at
 
 if TYPE_CHECKING:
@@ -100,6 +101,12 @@ def state(plugin: Plugin) -> "Iterator[Path]":
     before = contents(plugin.state)
     yield plugin.state
     assert contents(plugin.state) == before
+
+
+@pytest.fixture(scope="session")
+def shim(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the library of shim.c."""
+    return build_shim(tmp_path_factory.mktemp("shim"))
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ from cni_sriov_bond.kernel.netns import Entered, Netns, Temporary, own
 from cni_sriov_bond.log import Log
 from cni_sriov_bond.plugin.context import Context
 from cni_sriov_bond.pool import inventory, pool, pools
+from cni_sriov_bond.pool.acquisition import acquire
 from cni_sriov_bond.pool.inventory import Inventory
 from cni_sriov_bond.pool.lease import READY, Lease
 from cni_sriov_bond.pool.record import Attachment, DelegateCall, NetnsIdentity, Requested
@@ -99,7 +100,7 @@ def lease(
 
     :param values: attributes of the record that an ADD sets later, e.g. ``before`` and ``mac``.
     """
-    lease = target.acquire(Attachment(network, container_id, ifname), netns, Requested(), delegate)
+    lease = acquire(target, Attachment(network, container_id, ifname), netns, Requested(), delegate)
     for name, value in values.items():
         setattr(lease.record, name, value)
     if values:
@@ -131,6 +132,15 @@ def holder(path: str) -> "Iterator[int]":
 
 def name_of(pid: int) -> str:
     return Path(f"/proc/{pid}/comm").read_text().strip()
+
+
+def inodes_of(pid: int) -> list[int]:
+    """Return the inode of every file that a process has open."""
+    inodes = []
+    for fd in os.listdir(f"/proc/{pid}/fd"):
+        with contextlib.suppress(OSError):
+            inodes.append(os.stat(f"/proc/{pid}/fd/{fd}").st_ino)
+    return inodes
 
 
 def vf_state(mac: str = "02:00:00:00:00:01") -> VfState:

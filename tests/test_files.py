@@ -6,6 +6,7 @@ import stat
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -145,3 +146,24 @@ def test_a_directory_is_for_root_alone(tmp_path: Path) -> None:
 
 def test_the_boot_id_is_the_kernels() -> None:
     assert files.boot_id() == Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
+
+def test_a_rename_waits_for_a_listing_and_a_listing_for_a_rename(tmp_path: Path) -> None:
+    """Else a listing could return neither name (POSIX, readdir); after a time the error names the process."""
+    (tmp_path / "old").touch()
+    lock = files.locked_directory(str(tmp_path), "the directory")
+    with ThreadPoolExecutor(2) as others:
+        renamed = others.submit(files.rename, str(tmp_path), f"{tmp_path}/old", f"{tmp_path}/new")
+        listed = others.submit(files.listed, str(tmp_path))
+        with pytest.raises(TimeoutError):
+            renamed.result(0.3)
+        assert not listed.done()
+        assert (tmp_path / "old").exists()
+        os.close(lock)
+        renamed.result(5)
+        assert len(listed.result(5)) == 1
+    lock = files.locked_directory(str(tmp_path), "the directory")
+    with pytest.raises(CniError, match=f"the directory is in use by process {os.getpid()} ") as refused:
+        files.locked_directory(str(tmp_path), "the directory", 0.1)
+    os.close(lock)
+    assert refused.value.code == TRY_AGAIN_LATER

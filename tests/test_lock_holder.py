@@ -29,6 +29,15 @@ def test_a_process_that_inherited_the_lock(tmp_path: Path) -> None:
             os.kill(inheritor, 9)
 
 
+def test_whether_a_lock_is_held_is_seen_without_trying_it(tmp_path: Path) -> None:
+    """A process that tried the lock meanwhile would find it taken."""
+    path = str(tmp_path / "lock")
+    assert not lock_holder.is_held(path)
+    with holder(path):
+        assert lock_holder.is_held(path)
+    assert not lock_holder.is_held(path)
+
+
 def test_a_lock_that_nobody_holds(tmp_path: Path) -> None:
     """It was released in the meantime, or its holder is in another pid namespace."""
     (tmp_path / "lock").touch()

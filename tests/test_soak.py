@@ -1,11 +1,16 @@
 """Many processes on one pool, killed at random: no bond has two owners, and no bond is lost."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from tests.soak import soak
+from tests.shim import TornListing
+from tests.soak import ownership_oracle, soak
 from tests.soak.mutation_check import MUTATIONS, Mutation
+from tests.support import REPOSITORY
 
 # Long enough for all pairs of verbs to race, and limited on a busy machine. For longer runs: `./dev soak N`.
 CYCLES, SECONDS = 3000, 15.0
@@ -30,3 +35,34 @@ def test_the_oracle_detects_a_missing_safeguard(mutation: Mutation, tmp_path: Pa
         (tmp_path / "disk").mkdir()
         outcome = soak.run(mutation.load(seed=1), tmp_path / "disk" if mutation.on_disk else memory, package)
     assert any(phrase in fault for fault in outcome.faults for phrase in mutation.seen), outcome.faults
+
+
+CHECK = """
+import sys
+from pathlib import Path
+from tests.soak.ownership_oracle import Monitor
+monitor = Monitor(Path(sys.argv[1]), Path(sys.argv[2]))
+monitor.check()
+print(*monitor.faults, sep="\\n", end="")
+"""
+
+
+@pytest.mark.parametrize(("remains", "faults"), [(True, ""), (False, "cbond1 is lost: x owns it, and there is no lease of it")])
+def test_the_oracle_does_not_take_a_listing_for_an_instant(tmp_path: Path, shim: Path, remains: bool, faults: str) -> None:
+    """A lease that is renamed while the oracle lists is not lost; one that is removed is."""
+    ownership_oracle.prepare(tmp_path / "oracle")
+    (tmp_path / "oracle" / "bonds" / "cbond1").symlink_to("x")
+    leases = tmp_path / "pool" / "leases"
+    leases.mkdir(parents=True)
+    lease = leases / "cbond1.key.adding"
+    lease.touch()
+
+    def change() -> None:
+        lease.rename(leases / "cbond1.key.ready") if remains else lease.unlink()
+
+    argv = [sys.executable, "-c", CHECK, str(tmp_path / "oracle"), str(tmp_path / "pool")]
+    with TornListing(shim, tmp_path / "torn", change) as torn:
+        done = subprocess.run(
+            argv, env={**os.environ, **torn.environ}, cwd=REPOSITORY, capture_output=True, text=True, check=True, timeout=60
+        )
+    assert done.stdout == faults

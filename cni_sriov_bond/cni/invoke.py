@@ -8,6 +8,7 @@ from select import POLLIN, POLLOUT, poll
 from time import monotonic, sleep
 
 from cni_sriov_bond import jsontext
+from cni_sriov_bond.cni.process import leave
 from cni_sriov_bond.errors import DELEGATE_FAILED, INVALID_CONFIG, TRY_AGAIN_LATER, CniError, DelegateError
 from cni_sriov_bond.files import is_path
 
@@ -127,10 +128,17 @@ class Delegates:
 
         The child uses the same protocol as an executed delegate, and a crash ends only the child.
         """
-        pid = os.fork()
-        if pid == 0 and self._own:
-            self._own(environ, streams)
-        return pid
+        parent = os.getpid()
+        try:
+            pid = os.fork()
+            if pid == 0 and self._own:
+                self._own(environ, streams)
+            return pid
+        finally:
+            # Also after an exception, e.g. KeyboardInterrupt between the fork and the entry's first line: the child has the
+            # stack of our ADD, and would undo it a second time.
+            if os.getpid() != parent:
+                leave()
 
 
 def _start(

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 _MAX_STDIN = 1 << 20
 _MAX_SHOWN = 4000  # characters of a message, and of its details
+_reporters: "list[Callable[[CniError], object]]" = []  # the last one reports the error of ``end``
 
 
 def _write(fd: int, text: str) -> None:
@@ -59,6 +60,25 @@ def child(run: "Callable[[], int]", environ: "dict[str, str]", streams: list[int
         posix._exit(status)
 
 
+def leave() -> "NoReturn":
+    """End this process at once with status 1. Nothing is undone or flushed."""
+    posix._exit(1)
+
+
+def report_with(report: "Callable[[CniError], object]") -> None:
+    """Set how ``end`` reports its error: a plugin writes a document, sriov-bondctl a line."""
+    _reporters.append(report)
+
+
+def end(error: "CniError") -> "NoReturn":
+    """Report an error and end this process at once. No ``finally`` and no undo runs: where it is now, they would do harm."""
+    try:
+        for report in _reporters[-1:]:
+            report(error)
+    finally:
+        leave()
+
+
 def _bytes(text: str) -> bytes:
     return text.encode("utf-8", "surrogateescape")
 
@@ -82,6 +102,7 @@ def _serve(name: str, run: "Callable[[Call], None]") -> int:
     from cni_sriov_bond.errors import DECODING_FAILURE, INTERNAL, IO_FAILURE, TRY_AGAIN_LATER, CniError
 
     version = CNI_VERSIONS[-1]  # for errors before the config's version is known
+    report_with(lambda failed: _fail(failed, version))
     try:
         _hold_streams()
         call = _read_call()

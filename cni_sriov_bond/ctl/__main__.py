@@ -6,6 +6,7 @@ import os
 import sys
 
 from cni_sriov_bond import VERSION, files
+from cni_sriov_bond.cni import process
 from cni_sriov_bond.cni.invoke import Delegates
 from cni_sriov_bond.ctl.hostfile_schema import DEFAULT_PATH
 from cni_sriov_bond.ctl.text import printable
@@ -23,6 +24,7 @@ _FAILED, _INTERRUPTED = 1, 130
 def main(argv: list[str] | None = None) -> int:
     """Run one command and return its exit status: 0 done, 1 failed, 2 for wrong arguments, 130 interrupted."""
     arguments = _parser().parse_args(argv)
+    process.report_with(_print_error)
     try:
         if arguments.needs_root and os.geteuid() != 0:
             print("sriov-bondctl: run it as root: it changes NICs and reads files that only root may read", file=sys.stderr)
@@ -102,7 +104,7 @@ def _add_pool_commands(commands: "argparse._SubParsersAction[argparse.ArgumentPa
         "status",
         help="show pools, NICs, bonds and leases",
         description="Show each pool: its NICs with link, speed, driver and errors, and its bonds with their leases. "
-        "First, releases are finished whose VFs have returned.",
+        "It changes nothing; for what waits to be finished it names the command that does it.",
     )
     show.add_argument("pools", nargs="*", metavar="POOL", help="pools to show (default: all)")
     show.add_argument("--json", action="store_true", help="print JSON, with all facts of each NIC")
@@ -236,7 +238,6 @@ def _status(arguments: argparse.Namespace, context: Context) -> int:
     problems = []
     for name in _chosen(arguments):
         try:
-            status.finish(arguments.state_dir, name, context)
             states.append(status.collect(arguments.state_dir, name))
         except CniError as failed:
             problems.append(failed)

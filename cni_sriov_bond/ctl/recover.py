@@ -86,6 +86,8 @@ def release_bond(target: Pool, bond: Bond, context: Context) -> str:
     target.bonds_of_this_boot()  # VFs of an earlier boot may have other addresses by now
     lock = target.lock_bond(bond.name)
     try:
+        if any(entry.bond == bond.name for entry in target.entries()):  # again: only under the lock nobody leases it
+            raise CniError(TRY_AGAIN_LATER, f"bond {bond.name} of pool {target.name} was leased meanwhile; run it again")
         _reset(target, bond)
         quarantine.remove(target.path, bond.name)
     finally:

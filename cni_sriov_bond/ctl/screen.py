@@ -83,8 +83,13 @@ def print_pools(pools: list[PoolStatus]) -> None:
             console.print(_table(_NIC_COLUMNS, [_nic_cells(nic) for nic in pool.nics], console.width))
         console.print(_table(_BOND_COLUMNS, [_bond_cells(bond) for bond in pool.bonds], console.width))
         for bond in pool.bonds:
-            if bond.problem:
-                _print_sentence(console, f"{printable(bond.name)}: {printable(bond.problem)}", "red")
+            _print_about(console, bond.name, bond.problem, "red")
+            _print_about(console, bond.name, bond.waiting, "yellow")
+
+
+def _print_about(console: Console, bond: str, text: str, style: str) -> None:
+    if text:
+        _print_sentence(console, f"{printable(bond)}: {printable(text)}", style)
 
 
 def _print_sentence(console: Console, sentence: str, style: str) -> None:

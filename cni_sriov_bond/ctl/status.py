@@ -1,17 +1,17 @@
-"""The state of a pool as a value: its NICs, its bonds, and which container has which bond."""
+"""The state of a pool as a value: its NICs, its bonds, and which container has which bond. It changes nothing."""
 
 from typing import NamedTuple
 
-from cni_sriov_bond import files
+from cni_sriov_bond import files, lock_holder
 from cni_sriov_bond.ctl import links
 from cni_sriov_bond.ctl.text import JsonObject
-from cni_sriov_bond.errors import CniError
+from cni_sriov_bond.errors import CniError, DamagedLeaseError
 from cni_sriov_bond.kernel import sysfs
-from cni_sriov_bond.plugin import recover
-from cni_sriov_bond.plugin.context import Context
+from cni_sriov_bond.plugin import release
 from cni_sriov_bond.pool import quarantine
-from cni_sriov_bond.pool.lease import Entry
+from cni_sriov_bond.pool.lease import DRAINING, READY, Entry
 from cni_sriov_bond.pool.pool import Pool
+from cni_sriov_bond.pool.record import LeaseRecord
 from cni_sriov_bond.ports import Bond
 
 FREE, QUARANTINED, BROKEN = "free", "quarantined", "broken"
@@ -45,13 +45,18 @@ class LeaseStatus(NamedTuple):
 
 
 class BondStatus(NamedTuple):
-    """A bond: free, in a lease's state, quarantined or broken; ``problem`` is why it cannot be used, or empty."""
+    """A bond: free, in a lease's state, quarantined or broken.
+
+    ``problem`` is why it cannot be used, or empty. ``waiting`` is what it waits for until it is free, with the command that
+    finishes it, or empty.
+    """
 
     name: str
     mac: str
     state: str
     ports: list[PortStatus]
     problem: str = ""
+    waiting: str = ""
     lease: LeaseStatus | None = None
 
     def to_json(self) -> JsonObject:
@@ -60,6 +65,8 @@ class BondStatus(NamedTuple):
         value["ports"] = [port.to_json() for port in self.ports]
         if self.problem:
             value["problem"] = self.problem
+        if self.waiting:
+            value["waiting"] = self.waiting
         if self.lease:
             value["lease"] = self.lease._asdict()
         return value
@@ -100,25 +107,24 @@ def collect(state_dir: str, name: str) -> PoolStatus:
     return PoolStatus(name, made.of_this_boot, nics, bonds, len(target.pending.listed()))
 
 
-def finish(state_dir: str, name: str, context: Context) -> None:
-    """Finish releases that waited for their VFs, as every command does that reads the pool."""
-    recover.recover(Pool(state_dir, name), recover.Interrupted(), context.within(recover.SECONDS))
-
-
 def _bond(target: Pool, bond: Bond, entry: Entry | None, quarantined: str | None) -> BondStatus:
     ports = [
         PortStatus(port.address, port.name, port.pf_address, port.vf_index, sysfs.netdev(port.address)) for port in bond.ports
     ]
     status = BondStatus(bond.name, bond.mac, FREE, ports)
     if entry is None and quarantined is not None:
-        return status._replace(state=QUARANTINED, problem=quarantined)
+        waiting = f"run `sriov-bondctl release {target.name}/{bond.name}` once its VFs can be used"
+        return status._replace(state=QUARANTINED, problem=quarantined, waiting=waiting)
     if entry is None:
         return _unleased(status)
     status = status._replace(state=entry.state)
     try:
         record = target.read(entry)
-    except CniError as damaged:
-        return status._replace(problem=damaged.msg)
+    except DamagedLeaseError as damaged:
+        waiting = "run `sriov-bondctl gc` to release it once its VFs are in the host"
+        return status._replace(problem=damaged.msg, waiting=waiting)
+    except CniError as unreadable:
+        return status._replace(problem=unreadable.msg)
     if record and record.attachment and record.netns:
         lease = LeaseStatus(
             network=record.attachment.network,
@@ -130,8 +136,28 @@ def _bond(target: Pool, bond: Bond, entry: Entry | None, quarantined: str | None
             created=record.created,
             this_boot=record.boot_id == files.boot_id(),
         )
-        return status._replace(lease=lease)
+        return status._replace(lease=lease, waiting=_waiting(target, entry, record))
     return status
+
+
+def _waiting(target: Pool, entry: Entry, record: LeaseRecord) -> str:
+    """Return what the release of a lease waits for, or "" for one that a container or a running call has."""
+    if lock_holder.is_held(f"{target.path}/bonds/{entry.bond}"):
+        return ""
+    if entry.state == READY:
+        return "no container has it any more; run `sriov-bondctl gc` to release it" if release.is_unused(record) else ""
+    missing = _missing(record)
+    if entry.state == DRAINING and missing:
+        return f"{' and '.join(missing)} not yet in the host; run `sriov-bondctl gc` when the container has ended"
+    interrupted = "it is to be released" if entry.state == DRAINING else "its ADD or DEL was interrupted"
+    return f"{interrupted}; run `sriov-bondctl gc` to finish it"
+
+
+def _missing(record: LeaseRecord) -> list[str]:
+    """Return the names of a lease's VFs that are in another namespace; none after a reboot, or before the ADD moves them."""
+    if record.boot_id != files.boot_id() or not record.before:
+        return []
+    return [port.name for port in record.ports if sysfs.exists(port.address) and not sysfs.netdev(port.address)]
 
 
 def _unleased(status: BondStatus) -> BondStatus:

@@ -1,9 +1,11 @@
 """A network namespace as a value: open, check, compare, enter and leave."""
 
 import posix as os  # os itself costs an ADD 4 million instructions
-from errno import EIO, EMFILE, ENFILE, ENOENT, ENOMEM, ENOTDIR
+from _signal import SIG_BLOCK, SIG_SETMASK, SIGINT, pthread_sigmask
+from errno import EIO, EMFILE, ENFILE, ENOENT, ENOMEM, ENOTDIR, EPERM
 from fcntl import ioctl
 
+from cni_sriov_bond.cni import process
 from cni_sriov_bond.errors import INVALID_NETNS, IO_FAILURE, CniError
 from cni_sriov_bond.kernel.netlink import Netlink
 
@@ -105,24 +107,34 @@ def open_netlink(namespace: Netns) -> Netlink:
 class Entered:
     """``with Entered(netns):`` runs the block in a namespace, and returns to the present one however the block ends.
 
+    If it cannot return, the process ends: in the container's namespace it would take the container's devices for the host's.
+    SIGINT waits until the end of the block, because KeyboardInterrupt could come between the return and what precedes it.
+
     setns() moves the calling thread only. The plugin has no other thread.
     """
 
-    __slots__ = ("_previous", "_target")
+    __slots__ = ("_previous", "_signals", "_target")
 
     def __init__(self, target: Netns) -> None:
         self._target = target
 
     def __enter__(self) -> Netns:
-        self._previous = own()
-        _setns(self._target)
+        self._signals = pthread_sigmask(SIG_BLOCK, (SIGINT,))
+        try:
+            self._previous = own()
+            try:
+                _setns(self._target)
+            except BaseException:
+                self._previous.close()
+                raise
+        except BaseException:
+            pthread_sigmask(SIG_SETMASK, self._signals)
+            raise
         return self._target
 
     def __exit__(self, *_: object) -> None:
-        try:
-            _setns(self._previous)
-        finally:
-            self._previous.close()
+        _return_to(self._previous, self._target.path)
+        pthread_sigmask(SIG_SETMASK, self._signals)
 
 
 class Temporary:
@@ -135,17 +147,43 @@ class Temporary:
     __slots__ = ("_netns",)
 
     def __enter__(self) -> Netns:
-        previous = own()
+        signals = pthread_sigmask(SIG_BLOCK, (SIGINT,))
         try:
-            _call("unshare", _CLONE_NEWNET)
-            self._netns = own()
+            previous = own()
+            try:
+                _call("unshare", _CLONE_NEWNET)
+            except BaseException:
+                previous.close()
+                raise
+            try:
+                self._netns = own()
+            finally:
+                _return_to(previous, "a temporary namespace")
         finally:
-            _setns(previous)
-            previous.close()
+            pthread_sigmask(SIG_SETMASK, signals)
         return self._netns
 
     def __exit__(self, *_: object) -> None:
         self._netns.close()
+
+
+def _return_to(previous: Netns, place: str) -> None:
+    """Return to the namespace that was left, and close it; end the process if that fails.
+
+    :param place: where it is now, for the error.
+    """
+    reason = "it was interrupted"
+    try:
+        _setns(previous)
+        reason = ""
+    except CniError as failed:
+        reason = failed.msg
+        raise
+    finally:
+        if reason:
+            message = f"the process ended, because it cannot leave the network namespace {place}: {reason}"
+            process.end(CniError(IO_FAILURE, f"{message}; DEL the container, or run `sriov-bondctl gc`"))
+    previous.close()
 
 
 def _setns(target: Netns) -> None:
@@ -167,5 +205,6 @@ def _call(function: str, *arguments: int) -> None:
     import ctypes
 
     if ctypes.CDLL(None, use_errno=True)[function](*arguments) != 0:
-        reason = os.strerror(ctypes.get_errno())
-        raise CniError(IO_FAILURE, f"cannot change the network namespace ({function}): {reason}; run as root")
+        errno = ctypes.get_errno()
+        hint = "; run as root" if errno == EPERM else ""
+        raise CniError(IO_FAILURE, f"cannot change the network namespace ({function}): {os.strerror(errno)}{hint}")

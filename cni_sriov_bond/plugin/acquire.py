@@ -5,7 +5,7 @@ import posix as os  # os itself costs an ADD 4 million instructions
 from cni_sriov_bond.errors import INVALID_CONFIG, POOL_UNUSABLE, TRY_AGAIN_LATER, CniError
 from cni_sriov_bond.kernel import sriov, sysfs
 from cni_sriov_bond.network.bond_rules import moves_its_mac, swaps_macs
-from cni_sriov_bond.pool import inventory
+from cni_sriov_bond.pool import acquisition, inventory
 from cni_sriov_bond.pool.lease import ADDING
 from cni_sriov_bond.pool.pool import Pool
 from cni_sriov_bond.pool.record import Attachment, DelegateCall, NetnsIdentity, Requested
@@ -57,14 +57,14 @@ def acquire(call: "Call", network: "Network", namespace: "Netns", context: "Cont
 def _require_nothing_left(other: Pool, pool: Pool, attachment: Attachment, context: "Context") -> None:
     """Refuse an attachment that has a bond of another pool, and send its pending DEL of any pool.
 
-    A DEL that becomes pending after this look is seen by ``Pool.acquire``, which looks again under the pool's lock.
+    What becomes pending or is leased after this look is seen by ``acquisition.acquire``, which looks again under locks.
     """
     if other.pending.holds(attachment.key):
         from cni_sriov_bond.plugin import recover
 
         recover.require_no_pending_del(other, attachment, context.within(recover.SECONDS))
     if other.name != pool.name:
-        other.refuse_second(attachment)
+        acquisition.refuse_second(other, attachment)
 
 
 class _Request:
@@ -145,16 +145,18 @@ def _lease_with_state(pool: Pool, request: _Request, context: "Context") -> "Lea
 
 
 def _acquire_or_recover(pool: Pool, request: _Request, context: "Context") -> "Lease":
-    """Lease a bond; where none is free, first release the leases of containers that are gone."""
+    """Lease a bond; where none is free, or the MAC is in use, first release the leases of containers that are gone."""
 
     def attempt() -> "Lease":
-        return pool.acquire(
+        network = request.network
+        return acquisition.acquire(
+            pool,
             request.attachment,
             request.netns,
-            Requested(request.network.bond, request.network.vf, request.network.mtu),
+            Requested(network.bond, network.vf, network.mtu, mac=network.mac),
             request.delegate,
             unusable=request.broken,
-            device=request.network.device,
+            device=network.device,
             deadline=context.deadline,
         )
 
@@ -165,7 +167,10 @@ def _acquire_or_recover(pool: Pool, request: _Request, context: "Context") -> "L
             raise
     from cni_sriov_bond.plugin import recover
 
-    recover.recover(pool, recover.Unused(), context.within(recover.SECONDS))
+    recovery = context.within(recover.SECONDS)
+    # A container of any pool may have the requested MAC.
+    for name in inventory.directories(pool.state_dir) if request.network.mac else [pool.name]:
+        recover.recover(Pool(pool.state_dir, name), recover.Unused(), recovery)
     return attempt()
 
 

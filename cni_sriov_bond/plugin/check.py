@@ -1,4 +1,4 @@
-"""CHECK: compare the kernel with the lease and the result of the ADD."""
+"""CHECK: compare the kernel with the lease and the result of the ADD. It changes nothing."""
 
 from cni_sriov_bond.cni.result import parse_previous
 from cni_sriov_bond.errors import CHECK_DIFFERS, INVALID_CONFIG, CniError
@@ -29,7 +29,7 @@ def check(call: "Call", network: "Network", context: "Context") -> None:
     if before is None:
         raise CniError(INVALID_CONFIG, "required prevResult missing")
     attachment = Attachment(network.name, call.container_id, call.ifname)
-    lease = pools.find(network.state_dir, attachment, context.deadline)
+    lease = pools.find(network.state_dir, attachment, context.deadline, read_only=True)
     if lease is None:
         raise CniError(CHECK_DIFFERS, f"{attachment} has no bond; ADD it again")
     try:

@@ -30,7 +30,7 @@ def delete(call: "Call", network: "Network", context: "Context") -> None:
     namespace = netns.find(call.netns)
     try:
         outcome = release.release(lease, context, release.DEL, namespace)
-        if not outcome.missing and lease.record.delegate is None:
+        if outcome.in_host and lease.record.delegate is None:
             # The lease is damaged, or its network had no delegate at ADD. The delegate of this config is the best guess.
             outcome.run_step(lambda: forward(call, network, context, "DEL", network.raw))
     finally:

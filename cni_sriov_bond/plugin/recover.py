@@ -190,12 +190,17 @@ def _release(lease: "Lease", selection: "Interrupted | NotListed", context: "Con
 
 
 def leased(pool: "Pool", network: str) -> set[tuple[str, str]]:
-    """Return the (container id, interface name) of every lease of a network."""
+    """Return the (container id, interface name) of every lease of a network; that of a damaged one is not known.
+
+    :raises CniError: IO_FAILURE when one cannot be read. Its addresses must not be freed.
+    """
     attachments = set()
     for entry in pool.entries():
         try:
             record = pool.read(entry)
-        except CniError:
+        except CniError as damaged:
+            if damaged.code != POOL_UNUSABLE:
+                raise
             continue
         if record and record.attachment and record.attachment.network == network:
             attachments.add((record.attachment.container_id, record.attachment.ifname))

@@ -75,12 +75,17 @@ def undo_policy(started: bool, refused: bool) -> Policy:
 
 
 class Outcome:
-    """The result of a release: whether the bond is free, which VFs are not in the host, and every failure."""
+    """The result of a release: whether the bond is free, which VFs are not in the host, and every failure.
 
-    __slots__ = ("free", "missing", "problems")
+    ``in_host`` is whether all VFs are known to be in the host. It is false also where that could not be seen, with ``missing``
+    empty: then the container may still use its addresses.
+    """
+
+    __slots__ = ("free", "in_host", "missing", "problems")
 
     def __init__(self) -> None:
         self.free = False
+        self.in_host = False
         self.missing: list[str] = []
         self.problems: list[CniError] = []
 
@@ -115,7 +120,11 @@ def release(lease: "Lease", context: "Context", policy: Policy, namespace: "Netn
     outcome = Outcome()
     if namespace is not None and not _is_recorded(namespace, lease.record):
         namespace = None
-    if _may_be_changed(lease.record) and not _return_vfs(outcome, lease, context, policy, namespace):
+    if _may_be_changed(lease.record):
+        _return_vfs(outcome, lease, context, policy, namespace)
+    else:
+        outcome.in_host = True
+    if not outcome.in_host:
         return outcome
     # All VFs are in the host, so the addresses can be freed. But a VF that could not be restored must not be leased again.
     outcome.free = not outcome.problems
@@ -147,8 +156,8 @@ def _may_be_changed(record: "LeaseRecord") -> bool:
 # -- step 1: the VFs
 
 
-def _return_vfs(outcome: Outcome, lease: "Lease", context: "Context", policy: Policy, namespace: "Netns | None") -> bool:
-    """Return the VFs to the host and restore them; return whether all are in the host."""
+def _return_vfs(outcome: Outcome, lease: "Lease", context: "Context", policy: Policy, namespace: "Netns | None") -> None:
+    """Return the VFs to the host and restore them."""
     seconds = policy.vf_seconds if namespace else policy.idle_vf_seconds
     outcome.run_step(lambda: _restore_vfs(outcome, lease, context, seconds, namespace))
     if outcome.missing or outcome.problems:
@@ -158,7 +167,6 @@ def _return_vfs(outcome: Outcome, lease: "Lease", context: "Context", policy: Po
             outcome.run_step(lambda: lease.mark(RELEASING if namespace else DRAINING))
         if outcome.missing:
             context.log.warn(f"{lease} is {lease.entry.state}: {', '.join(outcome.missing)} not yet in the host")
-    return not outcome.missing
 
 
 def _restore_vfs(outcome: Outcome, lease: "Lease", context: "Context", seconds: float, namespace: "Netns | None") -> None:
@@ -177,6 +185,7 @@ def _restore_vfs(outcome: Outcome, lease: "Lease", context: "Context", seconds: 
     context.log.step("returned the VFs")
     if outcome.missing:
         return
+    outcome.in_host = True
     host = sriov.Host()
     for port in ports:
         outcome.run_step(_restore, host, port, record)

@@ -15,6 +15,8 @@ PENDING, QUARANTINE = "pending", "quarantine"
 ADDING, READY, RELEASING, DRAINING = "adding", "ready", "releasing", "draining"
 # Precedence where a crash left two files of one lease: the state that is nearest to the end of the lease counts.
 STATES = (DRAINING, RELEASING, READY, ADDING)
+# The order in which a lease takes its states; it may pass over some, but never goes back.
+ORDER = (ADDING, READY, DRAINING, RELEASING)
 # States that mean an interrupted ADD or DEL if the bond is unlocked. Recovery may then enter the container's namespace. In
 # state draining it never may: that DEL came without a namespace, and the container may still run.
 INTERRUPTED = (ADDING, RELEASING)
@@ -118,7 +120,7 @@ class Lease:
 
     def _rename(self, path: str, purpose: str) -> None:
         try:
-            os.rename(f"{self._leases}/{self.entry.file}", path)
+            files.rename(self._leases, f"{self._leases}/{self.entry.file}", path)
         except OSError as failed:
             raise CniError(IO_FAILURE, f"cannot {purpose}: {failed.strerror}") from None
 

@@ -1,4 +1,4 @@
-"""A pool of bonds in files with locks: acquire bonds, and take leases that are there.
+"""A pool of bonds in files with locks: its inventory, its locks, and the leases that are there. ``acquisition`` makes new ones.
 
 On disk, below the state directory::
 
@@ -10,32 +10,28 @@ On disk, below the state directory::
     POOL/pending/KEY               a released lease whose IPAM DEL is still to be sent
     POOL/pending/lock              flock, held while such DELs are sent
 
-Locks are taken in this order: the pool's, then a bond's. A process that holds a bond's lock never waits for the pool's, so the
-two cannot deadlock. While the pool's lock is held a bond's is only tried, because its holder may run a delegate for a minute.
+Locks are taken in this order: the pool's, the state directory's, then a bond's. A process that holds a bond's lock never waits
+for the others, so they cannot deadlock. While the pool's lock is held a bond's is only tried, because its holder may run a
+delegate for a minute. All pools share the lock of the state directory: each ADD holds it from its look for other leases of its
+attachment, and of its MAC, until its own lease is on disk.
 
 Lock files are not unlinked while the pool exists: a process that waits for an unlinked file would lock what no other sees.
 """
 
 import posix as os  # os itself costs an ADD 4 million instructions
-from time import sleep
 
 from cni_sriov_bond import files
-from cni_sriov_bond.deadline import Deadline
-from cni_sriov_bond.errors import INVALID_CONFIG, POOL_UNUSABLE, TRY_AGAIN_LATER, CniError, DamagedLeaseError
+from cni_sriov_bond.errors import POOL_UNUSABLE, TRY_AGAIN_LATER, CniError, DamagedLeaseError
 from cni_sriov_bond.pool import inventory
-from cni_sriov_bond.pool.lease import ADDING, QUARANTINE, READY, STATES, Entry, Lease, drop_leftovers, leftover_of, read_record
+from cni_sriov_bond.pool.lease import ADDING, ORDER, QUARANTINE, READY, STATES, Entry, Lease, drop_leftovers, leftover_of
+from cni_sriov_bond.pool.lease import read_record as read_file
 from cni_sriov_bond.pool.pending import PendingDels
-from cni_sriov_bond.pool.record import Attachment, LeaseRecord
+from cni_sriov_bond.pool.record import LeaseRecord
 from cni_sriov_bond.ports import Bond
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Collection
-
     from cni_sriov_bond.pool.inventory import Inventory
-    from cni_sriov_bond.pool.record import DelegateCall, NetnsIdentity, Requested
-
-_BUSY_POLL = 0.02
 
 
 class Pool:
@@ -116,7 +112,8 @@ class Pool:
 
     def has_unfinished(self) -> bool:
         """Return whether there are pending IPAM DELs, or leases of ADDs and DELs that still run or were interrupted."""
-        return bool(self.pending.listed()) or any(entry.state != READY for entry in self.entries())
+        # In this order: a release turns a lease into a pending DEL.
+        return any(entry.state != READY for entry in self.entries()) or bool(self.pending.listed())
 
     def drop_leftovers(self) -> int:
         """Delete the temporary files of killed writers and return their number; files of bonds that are locked stay."""
@@ -124,7 +121,7 @@ class Pool:
         for directory in (self.leases, f"{self.path}/{QUARANTINE}"):
             for bond in {leftover_of(file) for file in files.listed(directory)} - {""}:
                 # A writer holds its bond's lock: without it the file of a running writer would be deleted.
-                lock = self._try_bond(bond)
+                lock = self.try_bond(bond)
                 if lock is not None:
                     try:
                         count += drop_leftovers(directory, bond)
@@ -151,14 +148,18 @@ class Pool:
 
         :raises CniError: IO_FAILURE.
         """
-        lock = self._try_bond(name)
+        lock = self.try_bond(name)
         # Listed under the lock: before it, another process could lease the bond between the listing and the lock.
         if lock is not None and any(entry.bond == name for entry in self.entries()):
             os.close(lock)
             return None
         return lock
 
-    def _try_bond(self, name: str) -> int | None:
+    def try_bond(self, name: str) -> int | None:
+        """Lock one bond and return the descriptor to close, or None if another process has it locked.
+
+        :raises CniError: IO_FAILURE.
+        """
         try:
             return self.lock_bond(name, 0)
         except CniError as busy:
@@ -166,150 +167,32 @@ class Pool:
                 raise
             return None
 
-    # -- acquiring
-
-    def acquire(
-        self,
-        attachment: Attachment,
-        netns: "NetnsIdentity",
-        requested: "Requested",
-        delegate: "DelegateCall | None" = None,
-        *,
-        unusable: "Collection[str]" = (),
-        device: str = "",
-        deadline: Deadline | None = None,
-    ) -> Lease:
-        """Lease the first free bond, locked; the record is on disk when this returns, but not yet durable.
-
-        :param netns, requested, delegate: for the record.
-        :param unusable: names of bonds to pass over, in addition to those in quarantine.
-        :param device: lease only this bond, named by its name or by the PCI address of a port.
-        :param deadline: until when to wait for locks; ``files.LOCK_SECONDS`` from now if not given.
-        :raises CniError: INVALID_CONFIG when there is no such bond.
-        :raises CniError: TRY_AGAIN_LATER when no bond is free, naming the owners, or the attachment's earlier bond is not
-            released yet; POOL_UNUSABLE when the attachment has a bond, or `up` was not run since the host booted.
-        """
-        deadline = (deadline or Deadline(files.LOCK_SECONDS)).part(files.LOCK_SECONDS)
-        with deadline.wait(f"a bond of pool {self.name}"):
-            while True:
-                # Re-read: `up` may have rewritten the inventory while we waited.
-                bonds = self._of_device(device) if device else self.bonds_of_this_boot()
-                entries, busy, chosen = self._lock_first_free(attachment, bonds, unusable, deadline, netns, requested, delegate)
-                if chosen:
-                    return chosen
-                if not busy:
-                    from cni_sriov_bond.pool.shortage import Shortage  # late: most ADDs find a bond
-
-                    shortage = Shortage(self.name, self.path, entries, self.read)
-                    raise CniError(TRY_AGAIN_LATER, shortage.of_bond(bonds[0].name) if device else shortage.of_pool(bonds))
-                if not deadline.left():
-                    os.close(self.lock_bond(busy, 0))  # raises, naming the holder
-                sleep(_BUSY_POLL)
-
-    def _lock_first_free(
-        self,
-        attachment: Attachment,
-        bonds: "list[Bond]",
-        unusable: "Collection[str]",
-        deadline: Deadline,
-        netns: "NetnsIdentity",
-        requested: "Requested",
-        delegate: "DelegateCall | None",
-    ) -> "tuple[list[Entry], str, Lease | None]":
-        """Lease a bond if one is free now; return also all leases, and the name of a free bond that is locked, or ""."""
-        busy = ""
-        pool_lock = self.lock(deadline.left())
-        try:
-            entries = self._entries_without(attachment)
-            unavailable = {entry.bond for entry in entries}.union(unusable, self.quarantined())
-            for bond in bonds:
-                if bond.name in unavailable:
-                    continue
-                # A free bond may be locked by a release that has just erased its lease, by a delegate that outlived its ADD,
-                # or by `up`.
-                lock = self._try_bond(bond.name)
-                if lock is None:
-                    busy = busy or bond.name
-                    continue
-                # Again, under the bond's lock: a bond may have been quarantined since the listing, and that needs this lock.
-                if files.exists(f"{self.path}/{QUARANTINE}/{bond.name}"):
-                    os.close(lock)
-                    continue
-                record = LeaseRecord(self.name, bond, attachment, netns, requested, delegate)
-                return entries, "", self._write_new(record, attachment, lock)
-        finally:
-            os.close(pool_lock)
-        return entries, busy, None
-
-    def _write_new(self, record: LeaseRecord, attachment: Attachment, lock: int) -> Lease:
-        lease = Lease(self.name, self.path, Entry(record.bond.name, attachment.key, ADDING), record, lock)
-        try:
-            lease.write(durable=False)
-        except CniError:
-            lease.close()
-            raise
-        return lease
-
-    def refuse_second(self, attachment: Attachment) -> None:
-        """Refuse an attachment that has a bond of this pool or a pending IPAM DEL in it.
-
-        :raises CniError: TRY_AGAIN_LATER, POOL_UNUSABLE as ``acquire``.
-        """
-        self._entries_without(attachment)
-
-    def _entries_without(self, attachment: Attachment) -> list[Entry]:
-        """Return every lease's entry; raise if one of them is the attachment's."""
-        entries = self.entries()
-        for entry in entries:
-            if entry.key == attachment.key:
-                raise CniError(*self._has_bond(attachment, entry))
-        # After the listing of leases: a release turns a lease into a pending DEL by one rename. In the other order, a rename in
-        # between would be missed in both places.
-        if self.pending.holds(attachment.key):
-            raise CniError(
-                TRY_AGAIN_LATER, f"an earlier IPAM DEL of {attachment} is still pending in pool {self.name}; try again later"
-            )
-        return entries
-
-    def _has_bond(self, attachment: Attachment, entry: Entry) -> tuple[int, str]:
-        """Return the error's code and message for an attachment that has a bond."""
-        message = f"{attachment} has the bond {entry.bond} of pool {self.name}"
-        if entry.state == READY:
-            return POOL_UNUSABLE, f"{message} already; DEL it first"
-        if entry.state == ADDING:
-            return TRY_AGAIN_LATER, f"{message} by an ADD that has not ended; try again later"
-        return TRY_AGAIN_LATER, f"{message} still: it is {entry.state} until its VFs are in the host; try again later"
-
-    def _of_device(self, device: str) -> "list[Bond]":
-        for bond in self.bonds_of_this_boot():
-            if device == bond.name or device.lower() in [port.address for port in bond.ports]:
-                return [bond]
-        raise CniError(
-            INVALID_CONFIG,
-            f"deviceID {device!r} is neither a bond of pool {self.name} nor the PCI address of one of its VFs; see "
-            "`sriov-bondctl status`",
-        )
-
-    # -- existing leases
-
     def read(self, entry: Entry) -> LeaseRecord | None:
         """Read a lease's record without its lock, or return None when it was erased meanwhile.
 
         :raises CniError: POOL_UNUSABLE when it is damaged or of another version, naming the file.
         """
-        return read_record(f"{self.leases}/{entry.file}")
+        # Its state may have changed since it was listed. A state never goes back, so it is found by one pass in their order.
+        for state in ORDER[ORDER.index(entry.state) :]:
+            record = read_file(f"{self.leases}/{Entry(entry.bond, entry.key, state).file}")
+            if record is not None:
+                return record
+        return None
 
-    def take(self, entry: Entry, seconds: float = files.LOCK_SECONDS, reconstruct: bool = False) -> Lease | None:
+    def take(
+        self, entry: Entry, seconds: float = files.LOCK_SECONDS, reconstruct: bool = False, read_only: bool = False
+    ) -> Lease | None:
         """Lock a lease and read it, or return None when it was erased meanwhile.
 
         :param reconstruct: take a damaged lease too, with a record made from the inventory.
+        :param read_only: do not erase the lease of an ADD that a power cut stopped.
         :raises CniError: TRY_AGAIN_LATER when another process has the bond locked for all of ``seconds``; what ``read`` raises.
         """
         lock = self.lock_bond(entry.bond, seconds)
         try:
             # Under the lock only: the state may have changed while we waited, and the bond may have a new owner.
             now = next((other for other in self.entries() if (other.bond, other.key) == (entry.bond, entry.key)), None)
-            record = self._read_locked(now, reconstruct) if now else None
+            record = self._read_locked(now, reconstruct, read_only) if now else None
         except CniError:
             os.close(lock)
             raise
@@ -318,7 +201,7 @@ class Pool:
             return None
         return Lease(self.name, self.path, now, record, lock)
 
-    def _read_locked(self, entry: Entry, reconstruct: bool) -> LeaseRecord | None:
+    def _read_locked(self, entry: Entry, reconstruct: bool, read_only: bool) -> LeaseRecord | None:
         """Read a lease's record under its lock.
 
         A damaged record in state adding is one that a power cut stopped before it was durable. The kernel is not touched before
@@ -328,7 +211,8 @@ class Pool:
             return self.read(entry)
         except DamagedLeaseError as damaged:
             if entry.state == ADDING:
-                files.unlink(f"{self.leases}/{entry.file}")
+                if not read_only:
+                    files.unlink(f"{self.leases}/{entry.file}")
                 return None
             if not reconstruct:
                 raise

@@ -29,25 +29,35 @@ def inventory_or_none(pool: Pool) -> Inventory | None:
         return None
 
 
-def find(state_dir: str, attachment: Attachment, deadline: Deadline | None = None) -> Lease | None:
+def find(state_dir: str, attachment: Attachment, deadline: Deadline | None = None, *, read_only: bool = False) -> Lease | None:
     """Return an attachment's lease, locked, from any pool, because its config may name another pool by now.
 
     A damaged lease is returned too: its file's name holds the attachment's key.
 
     :param deadline: until when to wait for the bond's lock; ``files.LOCK_SECONDS`` from now if not given.
+    :param read_only: change nothing, not even a lease that a power cut left unfinished.
     :raises CniError: TRY_AGAIN_LATER when another process has the bond locked for too long.
     """
     deadline = deadline or Deadline(files.LOCK_SECONDS)
+    # Twice: a process of a version before 0.2 that still runs renames leases without locking their directory, so that one
+    # listing may miss a lease. A DEL that misses it leaves its bond leased.
     key = attachment.key
+    lease = _find(state_dir, key, deadline, read_only) or _find(state_dir, key, deadline, read_only)
+    if lease is None and not read_only:
+        for name in inventory.directories(state_dir):
+            Pool(state_dir, name).drop_leftovers()
+    return lease
+
+
+def _find(state_dir: str, key: str, deadline: Deadline, read_only: bool) -> Lease | None:
     for name in inventory.directories(state_dir):
         pool = Pool(state_dir, name)
         for entry in pool.entries():
             if entry.key == key:
                 with deadline.wait(f"the lock of bond {entry.bond}"):
-                    lease = pool.take(entry, deadline.left(files.LOCK_SECONDS), reconstruct=True)
+                    lease = pool.take(entry, deadline.left(files.LOCK_SECONDS), reconstruct=True, read_only=read_only)
                 if lease:
                     return lease
-        pool.drop_leftovers()
     return None
 
 

@@ -75,13 +75,20 @@ class Requested:
 
     :param mtu: in bytes; the bond's own MTU once it is known.
     :param primary: the PCI address of the preferred port, or "".
+    :param mac: the requested MAC, or "".
     """
 
-    __slots__ = ("mtu", "options", "primary", "vf")
+    __slots__ = ("mac", "mtu", "options", "primary", "vf")
 
     def __init__(
-        self, options: "BondOptions | None" = None, vf: VfSettings | None = None, mtu: int | None = None, primary: str = ""
+        self,
+        options: "BondOptions | None" = None,
+        vf: VfSettings | None = None,
+        mtu: int | None = None,
+        primary: str = "",
+        mac: str = "",
     ) -> None:
+        self.mac = mac
         self.options = options or {}
         self.vf = vf or VfSettings()
         self.mtu = mtu
@@ -146,6 +153,14 @@ class LeaseRecord:
     def to_json(self) -> str:
         """Return the record's text on disk."""
         requested = self.requested
+        asked: dict[str, object] = {
+            "options": requested.options,
+            "vf": requested.vf.to_json(),
+            "mtu": requested.mtu,
+            "primary": requested.primary,
+        }
+        if requested.mac:  # versions before 0.2 have no such key
+            asked["mac"] = requested.mac
         value: dict[str, object] = {
             "version": VERSION,
             "pool": self.pool,
@@ -154,12 +169,7 @@ class LeaseRecord:
             "boot_id": self.boot_id,
             "pid": self.pid,
             "created": self.created,
-            "asked": {
-                "options": requested.options,
-                "vf": requested.vf.to_json(),
-                "mtu": requested.mtu,
-                "primary": requested.primary,
-            },
+            "asked": asked,
             "mac": self.mac,
             "macs": self.port_macs,
             "before": {pci: state.to_json() for pci, state in self.before.items()},
@@ -223,6 +233,7 @@ class LeaseRecord:
             VfSettings.from_json(requested.get("vf") or {}),
             requested.get("mtu"),
             requested.get("primary") or "",
+            requested.get("mac") or "",
         )
         record.mac = value.get("mac") or ""
         record.port_macs = dict(value.get("macs") or {})

@@ -1,14 +1,15 @@
-"""The message of an ADD that finds no free bond: which containers have the bonds, and which bonds are unusable."""
+"""The messages of an ADD that gets no bond: who has the bonds, which are unusable, and that the attachment has one."""
 
-from cni_sriov_bond.errors import CniError
+from cni_sriov_bond.errors import POOL_UNUSABLE, TRY_AGAIN_LATER, CniError
 from cni_sriov_bond.pool import quarantine
+from cni_sriov_bond.pool.lease import ADDING, READY
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from cni_sriov_bond.pool.lease import Entry
-    from cni_sriov_bond.pool.record import LeaseRecord
+    from cni_sriov_bond.pool.record import Attachment, LeaseRecord
     from cni_sriov_bond.ports import Bond
 
 _MOST_NAMED = 3
@@ -44,15 +45,18 @@ class Shortage:
         empty = f"pool {self._pool} is empty: {count} ({', '.join(owners)}{more}){rest}"
         return f"{empty}; remove a container, or raise vfs of the pool in the host file"
 
-    def of_bond(self, name: str) -> str:
-        """Return why a bond that a deviceID asks for is not free."""
+    def of_bond(self, name: str, why: str) -> str:
+        """Return why the only bond that can be leased is not free.
+
+        :param why: why it is the only one, e.g. "which deviceID asks for".
+        """
         entry = next((entry for entry in self._entries if entry.bond == name), None)
         record = self._readable(entry) if entry else None
         if record:
             state = f"is leased to {_owner(record)}"
         else:
             state = f"cannot be used: {quarantine.reasons(self._path).get(name, 'its VFs are not in the host')}"
-        return f"bond {name} of pool {self._pool}, which deviceID asks for, {state}; try again later"
+        return f"bond {name} of pool {self._pool}, {why}, {state}; try again later"
 
     def _readable(self, entry: "Entry") -> "LeaseRecord | None":
         """Read a record for a message; a damaged record must not hide the message."""
@@ -60,6 +64,16 @@ class Shortage:
             return self._read(entry)
         except CniError:
             return None
+
+
+def has_bond(pool: str, attachment: "Attachment", entry: "Entry") -> tuple[int, str]:
+    """Return the error's code and message for an attachment that has a bond."""
+    message = f"{attachment} has the bond {entry.bond} of pool {pool}"
+    if entry.state == READY:
+        return POOL_UNUSABLE, f"{message} already; DEL it first"
+    if entry.state == ADDING:
+        return TRY_AGAIN_LATER, f"{message} by an ADD that has not ended; try again later"
+    return TRY_AGAIN_LATER, f"{message} still: it is {entry.state} until its VFs are in the host; try again later"
 
 
 def _owner(record: "LeaseRecord") -> str:

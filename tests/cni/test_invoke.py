@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+import subprocess
 import sys
 import threading
 from pathlib import Path
@@ -15,7 +16,7 @@ import pytest
 from cni_sriov_bond.cni import invoke
 from cni_sriov_bond.cni.invoke import Delegates
 from cni_sriov_bond.errors import DELEGATE_FAILED, INVALID_CONFIG, TRY_AGAIN_LATER, CniError
-from tests.support import own_namespace, program
+from tests.support import REPOSITORY, own_namespace, program
 
 CONFIG = b' {"name":"net1", "x":"\xff\xfe\x00","ipam":{"type":"ipam"}}\n'
 ANSWER = '{"cniVersion":"1.0.0","ips":[{"address":"10.0.0.5/24"}]}'
@@ -308,3 +309,30 @@ def test_it_inherits_the_lock_of_the_bond(tmp_path: Path, locked: bool) -> None:
     # Not the shell's own script, nor what whoever started the tests has left open.
     answer = [line for line in (tmp_path / "fds").read_text().split() if line in (f"{tmp_path}/lock", f"{tmp_path}/other")]
     assert answer == ([f"{tmp_path}/lock"] if locked else [])
+
+
+# An ADD that runs our own delegate in a forked child, which fails before the delegate's entry has caught anything.
+FORKED = """
+import os, sys
+from cni_sriov_bond.cni.invoke import Delegates
+from cni_sriov_bond.errors import CniError
+
+def entry(environ, streams):
+    raise KeyboardInterrupt
+
+try:
+    Delegates({}, entry).run(sys.argv[1], "ADD", {}, b"", 10.0)
+except CniError as failed:
+    os.write(1, f"{failed.msg}\\n".encode())
+finally:
+    os.write(1, b"undone\\n")
+"""
+
+
+def test_a_forked_delegate_never_runs_the_undo_of_its_add(tmp_path: Path) -> None:
+    """The child has the stack of the ADD: an exception in it ends the child, and only the parent undoes."""
+    executable = tmp_path / "sriov-bond-ipam"  # of the same build as this process, as far as that is looked at
+    executable.write_bytes(Path("/proc/self/exe").read_bytes()[:1024])
+    argv = [sys.executable, "-c", FORKED, str(executable)]
+    done = subprocess.run(argv, capture_output=True, text=True, cwd=REPOSITORY, check=False, timeout=60)
+    assert done.stdout.splitlines() == ["the IPAM plugin sriov-bond-ipam failed with status 1 at ADD", "undone"]

@@ -8,9 +8,23 @@ from pathlib import Path
 
 import pytest
 
-from cni_sriov_bond.ctl import links
+from cni_sriov_bond.ctl import links, status
+from cni_sriov_bond.pool import quarantine
+from cni_sriov_bond.pool.lease import DRAINING, READY
+from cni_sriov_bond.pool.record import DelegateCall
 from tests import measured
-from tests.support import REPOSITORY, bond_entry, change_inventory, make_pool
+from tests.lab.waiting import wait_until
+from tests.support import (
+    REPOSITORY,
+    add_device,
+    bond_entry,
+    change_inventory,
+    inodes_of,
+    lease,
+    make_pool,
+    program,
+    vf_state,
+)
 
 pytestmark = pytest.mark.root
 
@@ -53,6 +67,74 @@ def test_one_bad_pool_does_not_hide_the_others(command: list[str], tmp_path: Pat
         assert "bad/pool.json is damaged" in done.stderr
         assert "cbond3" in done.stdout
     assert [pool["name"] for pool in json.loads(done.stdout)["pools"]] == ["good"]
+
+
+@pytest.mark.parametrize("words", [("status",), ("status", "--json")])
+def test_status_changes_nothing_and_names_the_command(command: list[str], tmp_path: Path, words: tuple[str, ...]) -> None:
+    """What was interrupted and what is pending stays as it is, and no IPAM plugin is run."""
+    state = tmp_path / "state"
+    pool = make_pool(state, size=4)
+    program(tmp_path, "ipam", f"touch {tmp_path}/asked")
+    delegate = DelegateCall("ipam", {"CNI_PATH": str(tmp_path)}, "{}")
+    for number, kind in enumerate(("adding", "draining", "pending"), 1):
+        taken = lease(pool, f"c{number}", delegate=delegate)
+        taken.make_pending() if kind == "pending" else taken.save(kind)
+        taken.close()
+    running = lease(pool, "running", delegate=delegate)
+    Path(pool.leases, f".cbond4.{running.entry.key}.adding.12345").write_text("{")
+    before = {path: path.stat() for path in state.rglob("*")}
+    done = run(command, state, *words)
+    running.close()
+    assert (done.returncode, done.stderr) == (0, "")
+    after = {path: path.stat() for path in state.rglob("*")}
+    assert {path: (stat.st_mtime_ns, stat.st_ino) for path, stat in after.items()} == {
+        path: (stat.st_mtime_ns, stat.st_ino) for path, stat in before.items()
+    }
+    assert not (tmp_path / "asked").exists()
+    waiting = {
+        "cbond1": "its ADD or DEL was interrupted; run `sriov-bondctl gc` to finish it",
+        "cbond2": "it is to be released; run `sriov-bondctl gc` to finish it",
+    }
+    if "--json" in words:
+        [shown] = json.loads(done.stdout)["pools"]
+        assert {bond["name"]: bond["waiting"] for bond in shown["bonds"] if "waiting" in bond} == waiting
+        assert shown["pending"] == 1
+    else:
+        for name, sentence in waiting.items():
+            assert f"{name}: {sentence}\n" in done.stdout
+        assert "an IPAM DEL is pending; run `sriov-bondctl gc`" in done.stdout
+        assert "cbond3: " not in done.stdout
+
+
+def test_status_names_the_command_for_what_is_damaged_or_in_quarantine(tmp_path: Path) -> None:
+    pool = make_pool(tmp_path, size=2)
+    taken = lease(pool)
+    taken.close()
+    Path(pool.leases, taken.entry.file).write_text("{")
+    quarantine.add(pool.path, "cbond2", "VF12 is lost")
+    first, second = status.collect(pool.state_dir, "db").bonds
+    assert "is damaged" in first.problem
+    assert (second.state, second.problem) == ("quarantined", "VF12 is lost")
+    assert [first.waiting, second.waiting] == [
+        "run `sriov-bondctl gc` to release it once its VFs are in the host",
+        "run `sriov-bondctl release db/cbond2` once its VFs can be used",
+    ]
+
+
+def test_status_shows_which_vfs_are_awaited(devices: Path, tmp_path: Path) -> None:
+    """A draining lease with VFs elsewhere, and a ready one whose VFs are all in the host, so no container has it."""
+    pool = make_pool(tmp_path / "state", size=2)
+    for number in (1, 2):
+        taken = lease(pool, f"c{number}", before={"x": vf_state()}, mac="02:00:00:00:00:01")
+        for port in taken.record.ports:
+            add_device(devices, port.address, port.name if number == 2 else "").joinpath("net").mkdir(exist_ok=True)
+        taken.save(DRAINING if number == 1 else READY)
+        taken.close()
+    waiting = [bond.waiting for bond in status.collect(pool.state_dir, "db").bonds]
+    assert waiting == [
+        "VF11 and VF21 not yet in the host; run `sriov-bondctl gc` when the container has ended",
+        "no container has it any more; run `sriov-bondctl gc` to release it",
+    ]
 
 
 def test_each_failure_is_a_line(command: list[str], tmp_path: Path) -> None:
@@ -103,6 +185,22 @@ def test_a_command_imports_what_it_needs(tmp_path: Path, words: tuple[str, ...],
     )
     done = run([sys.executable, "-c", code], tmp_path, *words)
     assert set(done.stderr.split()) == heavy
+
+
+def test_down_reads_the_inventory_under_the_lock(command: list[str], tmp_path: Path) -> None:
+    """`up` may rewrite it while `down` waits, and other NICs are then to be set down."""
+    pool = make_pool(tmp_path, "test", 1)
+    nic = {"pci": "ffff:01:00.0", "name": "old1", "number": 1, "made_vfs": True, "brought_up": True}
+    change_inventory(pool, nics=[nic])
+    lock = pool.lock()
+    inode = os.fstat(lock).st_ino
+    argv = [*command, "--state-dir", str(tmp_path), "down", "test"]
+    with subprocess.Popen(argv, stdout=-1, stderr=-1, text=True, cwd=REPOSITORY) as process:
+        wait_until(lambda: inode in inodes_of(process.pid), "down to wait for the lock")
+        change_inventory(pool, nics=[{**nic, "name": "new1"}])
+        os.close(lock)
+        _, err = process.communicate(timeout=60)
+    assert (process.returncode, "nothing of new1 is removed" in err) == (0, True), err
 
 
 def test_without_pools_every_command_says_so(command: list[str], tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from cni_sriov_bond import files
 from cni_sriov_bond.kernel.netlink import Netlink
 from cni_sriov_bond.kernel.netns import Entered, Temporary
 from cni_sriov_bond.pool import inventory, pool, pools
+from cni_sriov_bond.pool.acquisition import acquire
 from cni_sriov_bond.pool.inventory import Inventory
 from cni_sriov_bond.pool.lease import READY
 from cni_sriov_bond.pool.record import Attachment, DelegateCall, NetnsIdentity, Requested
@@ -185,7 +186,7 @@ def _fill_pool(world: str, box: list[int]) -> None:
         config = json.dumps({"cniVersion": "1.0.0", "name": network, "ipam": {"type": "odd"}})
         requested = Requested({"mode": 2}, VfSettings(vlan=100), 1500)
         delegate = DelegateCall("odd", environ, config)
-        lease = target.acquire(Attachment(network, container_id, "eth0"), netns, requested, delegate)
+        lease = acquire(target, Attachment(network, container_id, "eth0"), netns, requested, delegate)
         lease.record.mac = "02:00:00:00:00:01"
         lease.record.port_macs = {port.address: lease.record.mac for port in lease.record.ports}
         lease.save(READY)

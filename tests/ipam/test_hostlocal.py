@@ -233,7 +233,7 @@ def test_ranges_of_the_runtime_come_first(clients: Path, tmp_path: Path) -> None
 
 
 def test_where_we_differ_from_host_local(clients: Path, tmp_path: Path) -> None:
-    """docs/ipam.md names these: never the network's or the broadcast address, subnets of two and one, a second ADD."""
+    """docs/ipam.md names these: never the network's or the broadcast address."""
     ends: dict[str, Any] = {"subnet": "10.1.0.0/29", "rangeStart": "10.1.0.0", "rangeEnd": "10.1.0.7"}
     theirs = [calls.host_local(clients / "host-local", "ADD", calls.network(tmp_path / "a", **ends), f"c{n}") for n in range(8)]
     ours = [calls.call("ADD", calls.network(tmp_path / "b", **ends), f"c{n}") for n in range(8)]
@@ -242,6 +242,27 @@ def test_where_we_differ_from_host_local(clients: Path, tmp_path: Path) -> None:
         "10.1.0.7/29",
     }
     assert [answer.ips for answer in ours] == [[f"10.1.0.{number}/29"] for number in (2, 3, 4, 5, 6)] + [[]] * 3
-    small = calls.network(tmp_path / "c", subnet="10.1.0.0/31")
-    assert calls.host_local(clients / "host-local", "ADD", small).code == 999
-    assert calls.call("ADD", small).ips == ["10.1.0.0/31"]
+
+
+@pytest.mark.parametrize("subnet", ["10.1.0.4/31", "10.1.0.9/32", "fd00::4/127", "fd00::9/128"])
+def test_small_subnets_are_allocated(clients: Path, tmp_path: Path, subnet: str) -> None:
+    """Host-local refuses them. Ours allocates their addresses, and there is none that it could give by mistake."""
+    value = calls.network(tmp_path, subnet=subnet)
+    assert calls.host_local(clients / "host-local", "ADD", value).code == 999
+    size = 2 if subnet.endswith(("/31", "/127")) else 1
+    answers = [calls.call("ADD", value, f"c{number}") for number in range(size + 1)]
+    assert [len(answer.ips) for answer in answers] == [1] * size + [0]
+    assert answers[0].ips == [subnet]
+
+
+@pytest.mark.parametrize(
+    "changed", [{}, {"subnet": "bad"}, {"ranges": 5}, {"ranges": []}], ids=["none", "bad subnet", "number", "empty"]
+)
+def test_a_del_with_a_wrong_config_frees(clients: Path, tmp_path: Path, changed: dict[str, Any]) -> None:
+    """Host-local fails and keeps the reservation. Ours needs only the network's name and the attachment."""
+    value, later = calls.network(tmp_path, subnet="10.1.0.0/24"), calls.network(tmp_path, **changed)
+    assert calls.call("ADD", value).ips == ["10.1.0.2/24"]
+    assert calls.host_local(clients / "host-local", "DEL", later).code == 999
+    assert list(calls.reserved(tmp_path)) == ["10.1.0.2"]
+    assert calls.call("DEL", later).code == 0
+    assert calls.reserved(tmp_path) == {}

@@ -1,13 +1,16 @@
 """Namespaces are opened, compared, entered and left; a path that is not a namespace is refused without waiting."""
 
 import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from cni_sriov_bond.errors import INVALID_NETNS, IO_FAILURE, CniError
 from cni_sriov_bond.kernel import netns
-from tests.support import own_namespace, temporary_netns
+from tests.support import REPOSITORY, own_namespace, temporary_netns
 
 pytestmark = pytest.mark.root
 
@@ -139,3 +142,54 @@ def test_entering_what_is_no_namespace_is_reported() -> None:
         netns.Entered(none).__enter__()
     none.close()
     assert (refused.value.code, current()) == (IO_FAILURE, before_entering)
+
+
+# Enters a namespace, in which it must not stay, and says what it did after the block.
+ENTER = """
+import sys
+from cni_sriov_bond.cni import process
+from cni_sriov_bond.kernel import netns
+process.report_with(lambda error: print(error.msg, flush=True))
+try:
+    if sys.argv[1] == "entered":
+        with netns.Entered(netns.find(sys.argv[2])):
+            print("inside", flush=True)
+    else:
+        with netns.Temporary():
+            print("not reached", flush=True)
+except BaseException as failed:
+    print("went on", repr(failed), flush=True)
+finally:
+    print("cleaned up", flush=True)
+"""
+
+
+@pytest.mark.parametrize(
+    ("way", "successes", "place"), [("entered", "1", "{path}"), ("temporary", "0", "a temporary namespace")]
+)
+def test_a_process_that_cannot_return_ends(shim: Path, way: str, successes: str, place: str) -> None:
+    """With one error, and without running a handler or a ``finally``: there they would take the container for the host."""
+    with temporary_netns() as first:
+        environ = {**os.environ, "LD_PRELOAD": str(shim), "SHIM_SETNS": successes}
+        argv = [sys.executable, "-c", ENTER, way, first.path]
+        done = subprocess.run(argv, env=environ, cwd=REPOSITORY, text=True, stdout=-1, stderr=-2, check=False, timeout=60)
+        place = place.format(path=first.path)
+    *before, error = done.stdout.splitlines()
+    assert (done.returncode, before) == (1, ["inside"] if way == "entered" else [])
+    reason = "cannot change the network namespace (setns): Cannot allocate memory"
+    assert error == (
+        f"the process ended, because it cannot leave the network namespace {place}: {reason}; DEL the container, or run "
+        "`sriov-bondctl gc`"
+    )
+
+
+def test_an_interrupt_waits_until_the_namespace_is_left() -> None:
+    """Between the return and what precedes it, KeyboardInterrupt would leave the process in the container's namespace."""
+    before_entering = current()
+    with temporary_netns() as first:
+        visited = 0
+        with pytest.raises(KeyboardInterrupt), netns.Entered(first.netns):
+            signal.raise_signal(signal.SIGINT)  # to this thread; pytest may have others
+            visited = current()
+        assert (visited, current()) == (first.netns.ino, before_entering)
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())

@@ -87,11 +87,15 @@ class Product:
         return set(self.states()) == {"free"}
 
     def wait_free(self, what: str = "every bond to be free", seconds: float = 20) -> None:
-        """Wait until every bond is free; each ``status`` finishes what can be finished."""
-        wait_until(self.all_free, what, seconds)
+        """Wait until every bond is free; each ``gc`` finishes what can be finished."""
+
+        def finished() -> bool:
+            return self.all_free() or (self.ctl("gc", check=False).status == 0 and self.all_free())
+
+        wait_until(finished, what, seconds)
 
     def wait_home(self, number: int) -> None:
-        """Wait for the VFs of the n-th bond to be in the host, without a call of the product, which would finish the release.
+        """Wait for the VFs of the n-th bond to be in the host, without a call of the product that would finish the release.
 
         Their PCI addresses are igb's: an offset of 128 and a stride of 2 (PCI SR-IOV, "VF Routing ID").
         """

@@ -75,9 +75,14 @@ def test_nerdctl_kill_hup_leaves_a_living_container_its_network(product: Product
             succeeded(call(product, "nerdctl", "post-stop", **request))
             assert product.states().count("draining") == 1
             assert container.pings(PEER, PEER6) == 4
-            refused = call(product, "nerdctl", "create-runtime", **{**request, "ID": f"{CID}f", "NetNS": thief.netns})
-            assert 'failed to call cni.Setup: plugin type="sriov-bond" failed (add): ' in refused["Error"]
-            assert "10.100.0.77" in refused["Error"]
+            second = {**request, "ID": f"{CID}f", "NetNS": thief.netns}
+            for other_mac, words in (
+                (wanted["MAC"], "is in use on VLAN 100 by container"),
+                ("02:00:00:aa:bb:cd", "10.100.0.77"),
+            ):
+                refused = call(product, "nerdctl", "create-runtime", **{**second, "MAC": other_mac})
+                assert 'failed to call cni.Setup: plugin type="sriov-bond" failed (add): ' in refused["Error"]
+                assert words in refused["Error"]
             assert thief.links() == ["lo"]
             assert container.pings(PEER, PEER6) == 4
             container.kill()

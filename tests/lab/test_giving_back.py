@@ -37,9 +37,11 @@ def test_a_container_that_lives_on_keeps_its_bond_until_it_is_gone(product: Prod
         product.call("ADD", network(), "c1", path).succeeded()
         product.call("DEL", network(), "c1", "").succeeded()
         assert product.states().count("draining") == 1
+        waiting = "cbond1: VF11 and VF21 not yet in the host; run `sriov-bondctl gc` when the container has ended"
+        assert waiting in product.ctl("status").stdout
         assert product.pings("c1", "10.100.0.1") == 3
         product.guest.sh("ip netns del c1")
-        product.wait_free("the next look to finish the release")
+        product.wait_free("the next gc to finish the release")
 
 
 def test_another_netns_at_the_old_path_is_not_touched(product: Product) -> None:

@@ -253,3 +253,26 @@ def test_everybody_at_random_with_kills(product: Product) -> None:
     assert outcome.faults == []
     for what in EVERYTHING:
         assert outcome.counts.get(what, 0) > 0, f"the load has no {what!r} in it"
+
+
+MAC = "02:00:00:aa:bb:cc"
+
+
+def test_one_mac_on_one_vlan_has_one_container(product: Product) -> None:
+    """Of two ADDs at once that request it one gets it; the other is refused with the first one's name, and nothing remains."""
+    config, other = network(mac=MAC), network(mac=MAC, vlan=200, ipam=None)
+    with product.netns("c1", "c2") as paths:
+        with ThreadPoolExecutor() as pool:
+            calls = list(pool.map(lambda name, path: product.call("ADD", config, name, path), ("c1", "c2"), paths))
+        assert sorted(call.status for call in calls) == [0, 1]
+        loser = [call.status for call in calls].index(1)
+        first, second = f"c{2 - loser}", f"c{loser + 1}"
+        calls[loser].failed(11, f"the MAC {MAC} is in use on VLAN 100 by container {first} eth0")
+        product.call("ADD", other, second, paths[loser]).succeeded()  # another VLAN
+        product.call("DEL", other, second, paths[loser]).succeeded()
+        # Its container is gone without a DEL: the next ADD that requests the MAC releases its bond first.
+        product.guest.sh(f"ip netns del {first}")
+        product.wait_home(1)
+        product.call("ADD", config, second, paths[loser]).succeeded()
+        product.call("DEL", config, second, paths[loser]).succeeded()
+        product.call("DEL", config, first, paths[1 - loser]).succeeded()

@@ -135,7 +135,7 @@ def test_a_vf_in_a_nested_namespace(product: Product, gone: bool, state: str) ->
             assert "cbond1 of c1 eth0: waits for VF11 to return to the host" in product.ctl("gc").stdout
             with product.attached(network(ipam=None), "c2"):
                 assert product.states()[:2] == [state, "ready"]
-        product.wait_free("the release to be finished")
+        product.wait_free("the release to be finished by gc")
 
 
 def test_a_macvlan_that_outlives_its_container(product: Product) -> None:
@@ -181,7 +181,7 @@ def test_namespaces_that_outlive_their_containers(product: Product) -> None:
         assert product.status()["bonds"][0]["lease"]["ips"] != [], "the addresses are kept with it"
         looks: dict[str, Callable[[], object]] = {
             "ADD": lambda: product.call("ADD", network(ipam=None), "c9", paths[-1]).succeeded(),
-            "status": product.states,
+            "up": lambda: product.ctl("up"),
             "sriov-bondctl gc": lambda: product.ctl("gc"),
             "GC": lambda: product.gc(config, []).succeeded(),
         }
@@ -191,6 +191,7 @@ def test_namespaces_that_outlive_their_containers(product: Product) -> None:
             else:
                 keep[number - 2].stop()
             product.wait_home(number)
+            assert product.states().count("draining") == 5 - number, "a question changes nothing"
             happens()
             left = [path for path in look(product.guest).leases if path.endswith("draining")]
             assert len(left) == 4 - number, what
@@ -207,7 +208,11 @@ def test_a_path_that_is_another_containers_by_now(product: Product) -> None:
         product.call("DEL", network(), "c1", path).succeeded()
         product.call("CHECK", {**network(), "prevResult": answer.document}, "c2", path).succeeded()
         assert product.pings("c1", PEER) == 3
-        wait_until(lambda: product.states().count("free") == 6, "the old container's bond to be free", 20)
+        wait_until(
+            lambda: product.ctl("gc", check=False).status == 0 and product.states().count("free") == 6,
+            "the old container's bond to be free",
+            20,
+        )
         product.call("DEL", network(), "c1", path).succeeded()
         assert product.pings("c1", PEER) == 3
         product.call("DEL", network(), "c2", path).succeeded()

@@ -27,6 +27,19 @@ def test_k3_a_prevresult_of_an_unknown_version_is_refused(plugin: Plugin, before
     assert "prevResult of network 'net1' is not a valid CNI result" in words
 
 
+def test_a_check_changes_nothing(plugin: Plugin) -> None:
+    """What interrupted ADDs left is for the next DEL, GC or ADD to remove."""
+    pool = make_pool(plugin.state)
+    taken = lease(pool)
+    taken.close()
+    Path(pool.leases, taken.entry.file).write_text("{")
+    Path(pool.leases, f".cbond2.{taken.entry.key}.adding.12345").write_text("{")
+    before = contents(plugin.state)
+    previous = {"cniVersion": "1.0.0", "interfaces": [{"name": "eth0", "sandbox": "/none"}]}
+    assert "has no bond; ADD it again" in plugin.run("CHECK", plugin.config(prevResult=previous)).error(CHECK_DIFFERS)
+    assert contents(plugin.state) == before
+
+
 @pytest.mark.root
 def test_k4_check_requires_our_interface_in_the_recorded_namespace(plugin: Plugin) -> None:
     pool = make_pool(plugin.state)

@@ -5,7 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import Answer, Plugin, program
+from cni_sriov_bond.errors import IO_FAILURE
+from cni_sriov_bond.pool.lease import READY
+from cni_sriov_bond.pool.record import DelegateCall, NetnsIdentity
+from tests.shim import TornListing
+from tests.support import Answer, Plugin, lease, make_pool, names_of_leases, program, temporary_netns, vf_state
 
 
 def test_an_invalid_prevresult_does_not_stop_a_del(plugin: Plugin, state: Path) -> None:
@@ -54,3 +58,40 @@ def test_a_delegates_error_is_returned(plugin: Plugin, state: Path) -> None:
     answer = plugin.run("DEL", plugin.config(ipam={"type": "ipam"}))
     assert answer.error(11) == "busy d"
     assert answer.err == "loud\n"
+
+
+@pytest.mark.parametrize("version", ["this version", "an earlier version"])
+def test_a_del_does_not_miss_a_lease_that_changes_its_state(plugin: Plugin, shim: Path, tmp_path: Path, version: str) -> None:
+    """The ADD ends during the DEL's listing of the leases, which then returns neither name. Versions before 0.2 do not lock."""
+    pool = make_pool(plugin.state)
+    taken = lease(pool)
+    file = f"{pool.leases}/{taken.entry.file}"
+
+    def end_of_the_add() -> None:
+        if version == "this version":
+            taken.mark(READY)
+        else:
+            os.rename(file, file.replace(".adding", ".ready"))
+        taken.close()
+
+    with TornListing(shim, tmp_path / "torn", end_of_the_add) as torn:
+        answer = plugin.run("DEL", changes=dict(torn.environ))
+    assert (answer.status, answer.out, names_of_leases(pool)) == (0, "", [])
+
+
+@pytest.mark.root
+def test_a_del_that_cannot_leave_the_container_ends(plugin: Plugin, shim: Path, tmp_path: Path) -> None:
+    """In the container's namespace it would take the container for the host. The lease stays, and its addresses reserved."""
+    pool = make_pool(plugin.state)
+    program(plugin.cni_path, "ipam", f"touch {tmp_path}/asked")
+    delegate = DelegateCall("ipam", {"CNI_PATH": str(plugin.cni_path)}, "{}")
+    with temporary_netns() as container:
+        here = NetnsIdentity(container.path, container.netns.dev, container.netns.ino)
+        taken = lease(pool, netns=here, delegate=delegate, before={"x": vf_state()}, mac="02:00:00:00:00:01")
+        taken.save(READY)
+        taken.close()
+        answer = plugin.run("DEL", CNI_NETNS=container.path, LD_PRELOAD=str(shim), SHIM_SETNS="1")
+    words = answer.error(IO_FAILURE)
+    assert f"cannot leave the network namespace {container.path}: " in words
+    assert names_of_leases(pool) == [taken.entry.file.replace(".ready", ".releasing")]
+    assert not (tmp_path / "asked").exists()

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from cni_sriov_bond.errors import INVALID_CONFIG
+from cni_sriov_bond.errors import INVALID_CONFIG, IO_FAILURE
 from cni_sriov_bond.pool.pool import Pool
 from cni_sriov_bond.pool.record import DelegateCall, NetnsIdentity
 from tests.support import NO_VARIABLES, Plugin, lease, make_pool, program, ready, temporary_netns
@@ -141,3 +141,17 @@ def test_gc_keeps_the_address_of_a_bond_that_is_not_free_yet(plugin: Plugin, tmp
 def test_gc_without_a_state_directory_succeeds(plugin: Plugin) -> None:
     """No state directory, nothing to free."""
     assert plugin.run("GC", plugin.config(cniVersion="1.1.0", pool=None)).status == 0
+
+
+def test_a_lease_that_cannot_be_read_keeps_its_addresses(plugin: Plugin, tmp_path: Path) -> None:
+    """The IPAM plugin's GC would free those of every attachment that it is not told of."""
+    pool = make_pool(plugin.state)
+    program(plugin.cni_path, "ipam", f"touch {tmp_path}/asked")
+    taken = lease(pool)
+    taken.close()
+    file = Path(pool.leases, taken.entry.file)
+    file.unlink()
+    file.symlink_to(file.name)  # ELOOP, as EIO or EMFILE would be
+    config = plugin.config(cniVersion="1.1.0", ipam={"type": "ipam"}, **{VALID: []})
+    assert "cannot read the lease" in plugin.run("GC", config, changes=NO_VARIABLES).error(IO_FAILURE, "1.1.0")
+    assert not (tmp_path / "asked").exists()

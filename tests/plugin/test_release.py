@@ -11,7 +11,7 @@ from cni_sriov_bond.kernel import sysfs
 from cni_sriov_bond.plugin import release
 from cni_sriov_bond.pool.record import DelegateCall
 from cni_sriov_bond.ports import Bond
-from tests.support import bond_entry, context, lease, make_pool, program, vf_state
+from tests.support import bond_entry, context, inodes_of, lease, make_pool, program, vf_state
 
 
 def test_a_lease_of_an_add_that_was_killed_early_is_erased(tmp_path: Path) -> None:
@@ -46,8 +46,7 @@ def test_a_daemon_of_a_delegate_does_not_keep_the_bond(tmp_path: Path) -> None:
     taken.close()
     pid = int((tmp_path / "pid").read_text())
     try:
-        inherited = [os.stat(f"/proc/{pid}/fd/{fd}").st_ino for fd in os.listdir(f"/proc/{pid}/fd")]
-        assert ours in inherited
+        assert ours in inodes_of(pid)
         os.close(pool.lock_bond("cbond1", 0))
     finally:
         os.kill(pid, signal.SIGKILL)
@@ -57,15 +56,22 @@ def test_a_daemon_of_a_delegate_does_not_keep_the_bond(tmp_path: Path) -> None:
 def test_an_unreadable_vf_does_not_count_as_gone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, state: str, after: str
 ) -> None:
-    """The lease stays, and the error is reported; that of an interrupted ADD stays adding, so its namespace may be entered."""
+    """The lease stays, and the error is reported; that of an interrupted ADD stays adding, so its namespace may be entered.
+
+    The IPAM plugin gets no DEL, which would free addresses that the container may still use.
+    """
     monkeypatch.setattr(sysfs, "PCI_DEVICES", str(tmp_path))
     pool = make_pool(tmp_path / "state", size=1)
     bond = bond_entry(1)
     bond["ports"][0]["pci"] = "x" * 300  # too long for a file name: stat(2) fails with another error than ENOENT
-    taken = lease(pool, before={"x": vf_state()}, bond=Bond.from_json(bond), mac=bond["mac"])
+    program(tmp_path, "ipam", f"touch {tmp_path}/asked")
+    delegate = DelegateCall("ipam", {"CNI_PATH": str(tmp_path)}, "{}")
+    taken = lease(pool, before={"x": vf_state()}, bond=Bond.from_json(bond), mac=bond["mac"], delegate=delegate)
     taken.save(state)
     outcome = release.release(taken, context(), release.DEL)
     taken.close()
+    assert (outcome.free, outcome.in_host) == (False, False)
     assert [problem.code for problem in outcome.problems] == [IO_FAILURE]
     assert "File name too long" in outcome.problems[0].msg
+    assert not (tmp_path / "asked").exists(), "the container may still use its addresses"
     assert [entry.state for entry in pool.entries()] == [after]

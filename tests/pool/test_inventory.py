@@ -9,6 +9,7 @@ import pytest
 from cni_sriov_bond import files
 from cni_sriov_bond.errors import IO_FAILURE, POOL_UNUSABLE, CniError
 from cni_sriov_bond.pool import inventory, pools
+from cni_sriov_bond.pool.acquisition import acquire
 from cni_sriov_bond.pool.inventory import NicRecord
 from cni_sriov_bond.pool.pool import Pool
 from cni_sriov_bond.pool.record import Requested
@@ -96,7 +97,7 @@ def test_an_unknown_pool_is_reported_with_those_that_exist(tmp_path: Path) -> No
     make_pool(tmp_path, "db")
     make_pool(tmp_path, "web")
     with pytest.raises(CniError) as refused:
-        Pool(str(tmp_path), "d").acquire(ATTACHMENT, NETNS, Requested())
+        acquire(Pool(str(tmp_path), "d"), ATTACHMENT, NETNS, Requested())
     assert refused.value.code == POOL_UNUSABLE
     for words in ("pool 'd' is not provisioned", "there is db, web", "sriov-bondctl up"):
         assert words in refused.value.msg
@@ -110,7 +111,7 @@ def test_a_damaged_inventory_is_named_with_its_remedy(tmp_path: Path, kind: str)
     pool = make_pool(tmp_path)
     Path(pool.path, "pool.json").write_bytes(FILES[kind])
     with pytest.raises(CniError, match="sriov-bondctl up") as refused:
-        pool.acquire(ATTACHMENT, NETNS, Requested())
+        acquire(pool, ATTACHMENT, NETNS, Requested())
     assert refused.value.code == POOL_UNUSABLE
     assert f"{pool.path}/pool.json" in refused.value.msg
     assert pool.entries() == []
@@ -122,7 +123,7 @@ def test_a_pool_of_an_earlier_boot_is_not_leased(tmp_path: Path, device: str) ->
     pool = make_pool(tmp_path)
     change_inventory(pool, boot_id="another")
     with pytest.raises(CniError, match="pool db was made before this boot; run `sriov-bondctl up`") as refused:
-        pool.acquire(ATTACHMENT, NETNS, Requested(), device=device)
+        acquire(pool, ATTACHMENT, NETNS, Requested(), device=device)
     assert (refused.value.code, pool.entries()) == (POOL_UNUSABLE, [])
 
 

@@ -9,6 +9,7 @@ import pytest
 from cni_sriov_bond import files
 from cni_sriov_bond.errors import IO_FAILURE, POOL_UNUSABLE, CniError
 from cni_sriov_bond.pool import pools
+from cni_sriov_bond.pool.acquisition import acquire
 from cni_sriov_bond.pool.lease import ADDING, DRAINING, READY
 from cni_sriov_bond.pool.record import Attachment, DelegateCall, Requested
 from tests.support import ATTACHMENT, DAMAGED, NETNS, lease, make_pool, names_of_leases
@@ -56,7 +57,7 @@ def test_draining_keeps_record_and_bond(tmp_path: Path) -> None:
     assert (open_lease.entry.state, open_lease.record.addresses) == (DRAINING, ["10.0.0.1/24"])
     open_lease.close()
     with pytest.raises(CniError, match="pool db is empty"):
-        pool.acquire(Attachment("net1", "c2", "eth0"), NETNS, Requested())
+        acquire(pool, Attachment("net1", "c2", "eth0"), NETNS, Requested())
 
 
 def test_files_and_directories_are_for_root_alone(tmp_path: Path) -> None:
@@ -137,7 +138,7 @@ def test_a_damaged_lease_is_named(tmp_path: Path, kind: str) -> None:
     assert refused.value.code == POOL_UNUSABLE
     os.close(pool.lock_bond("cbond1", seconds=0))
     with pytest.raises(CniError, match="pool db is empty"):
-        pool.acquire(Attachment("net1", "c2", "eth0"), NETNS, Requested())
+        acquire(pool, Attachment("net1", "c2", "eth0"), NETNS, Requested())
 
 
 @pytest.mark.parametrize("kind", ["empty", "cut", "zeros", "no text", "list", "no owner", "directory"])

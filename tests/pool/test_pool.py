@@ -13,7 +13,8 @@ import pytest
 
 from cni_sriov_bond.errors import INVALID_CONFIG, IO_FAILURE, POOL_UNUSABLE, TRY_AGAIN_LATER, CniError
 from cni_sriov_bond.pool import pools, quarantine
-from cni_sriov_bond.pool.lease import ADDING, DRAINING, READY
+from cni_sriov_bond.pool.acquisition import acquire
+from cni_sriov_bond.pool.lease import ADDING, DRAINING, READY, RELEASING
 from cni_sriov_bond.pool.record import Attachment, Requested
 from tests.lab.waiting import wait_until
 from tests.support import ATTACHMENT, NETNS, REPOSITORY, holder, lease, make_pool, name_of, names_of_leases
@@ -22,12 +23,12 @@ from tests.support import ATTACHMENT, NETNS, REPOSITORY, holder, lease, make_poo
 ACQUIRE = """
 import sys
 from cni_sriov_bond.errors import CniError
-from cni_sriov_bond.pool import lease, pool, record
+from cni_sriov_bond.pool import acquisition, lease, pool, record
 where = pool.Pool(sys.argv[1], "db")
 sys.stdin.readline()
 try:
-    taken = where.acquire(
-        record.Attachment("net1", sys.argv[2], "eth0"), record.NetnsIdentity("/none", 4, 1), record.Requested()
+    taken = acquisition.acquire(
+        where, record.Attachment("net1", sys.argv[2], "eth0"), record.NetnsIdentity("/none", 4, 1), record.Requested()
     )
 except CniError as refused:
     print(refused.code, refused.msg)
@@ -42,11 +43,11 @@ def test_bonds_are_leased_in_their_order_until_none_is_left(tmp_path: Path) -> N
     pool = make_pool(tmp_path, size=3)
     with contextlib.ExitStack() as leases:
         for number in (1, 2, 3):
-            taken = pool.acquire(Attachment("net1", f"c{number}", "eth0"), NETNS, Requested())
+            taken = acquire(pool, Attachment("net1", f"c{number}", "eth0"), NETNS, Requested())
             leases.callback(taken.close)
             assert taken.entry.bond == f"cbond{number}"
         with pytest.raises(CniError) as refused:
-            pool.acquire(Attachment("net1", "c4", "eth0"), NETNS, Requested())
+            acquire(pool, Attachment("net1", "c4", "eth0"), NETNS, Requested())
     assert refused.value.code == TRY_AGAIN_LATER
     for words in ("pool db is empty", "all 3 bonds", "cbond1 by c1 eth0", "cbond2 by c2 eth0", "cbond3 by c3 eth0"):
         assert words in refused.value.msg
@@ -59,7 +60,7 @@ def test_an_attachment_gets_no_second_bond(tmp_path: Path) -> None:
     taken.save(READY)
     taken.close()
     with pytest.raises(CniError, match="container c1 interface eth0 of network 'net1' has the bond cbond1") as refused:
-        pool.acquire(ATTACHMENT, NETNS, Requested())
+        acquire(pool, ATTACHMENT, NETNS, Requested())
     assert refused.value.code == POOL_UNUSABLE
     assert len(names_of_leases(pool)) == 1
 
@@ -71,7 +72,7 @@ def test_an_attachment_with_a_pending_del_gets_no_bond(tmp_path: Path) -> None:
     taken.make_pending()
     taken.close()
     with pytest.raises(CniError, match=r"an earlier IPAM DEL of .* is still pending") as refused:
-        pool.acquire(ATTACHMENT, NETNS, Requested())
+        acquire(pool, ATTACHMENT, NETNS, Requested())
     assert refused.value.code == TRY_AGAIN_LATER
     lease(pool, "c2").close()
 
@@ -86,7 +87,7 @@ def test_an_attachment_whose_bond_is_not_free_yet_is_told_to_try_again(tmp_path:
     taken.save(state)
     taken.close()
     with pytest.raises(CniError, match=words) as refused:
-        pool.acquire(ATTACHMENT, NETNS, Requested())
+        acquire(pool, ATTACHMENT, NETNS, Requested())
     assert refused.value.code == TRY_AGAIN_LATER
 
 
@@ -95,7 +96,7 @@ def test_attachments_differ_in_each_of_their_parts(tmp_path: Path, other: tuple[
     """Another network, container or interface is another attachment."""
     pool = make_pool(tmp_path)
     lease(pool).close()
-    taken = pool.acquire(Attachment(*other), NETNS, Requested())
+    taken = acquire(pool, Attachment(*other), NETNS, Requested())
     taken.close()
     assert taken.entry.bond == "cbond2"
 
@@ -104,7 +105,7 @@ def test_foreign_names_do_not_become_paths(tmp_path: Path) -> None:
     """Names that would lead elsewhere, or are too long for a file, are hashed (contract 4, 9 and 14)."""
     pool = make_pool(tmp_path)
     for attachment in (Attachment("../../x", "/" * 5000, "\udcff"), Attachment("n" * 300, "c", "e")):
-        pool.acquire(attachment, NETNS, Requested()).close()
+        acquire(pool, attachment, NETNS, Requested()).close()
     assert all(len(name) < 100 and "/" not in name for name in names_of_leases(pool))
     assert os.listdir(tmp_path) == ["db"]
 
@@ -148,11 +149,11 @@ def test_a_freed_bond_is_leased_again(tmp_path: Path) -> None:
 def test_a_device_is_leased_by_name_or_address(tmp_path: Path, device: str) -> None:
     """The requested bond is leased though another is free before it."""
     pool = make_pool(tmp_path, size=3)
-    taken = pool.acquire(Attachment("net1", "c1", "eth0"), NETNS, Requested(), device=device)
+    taken = acquire(pool, Attachment("net1", "c1", "eth0"), NETNS, Requested(), device=device)
     taken.close()
     assert taken.record.bond.name == taken.entry.bond == "cbond2"
     with pytest.raises(CniError, match="is leased to c1 eth0") as refused:
-        pool.acquire(Attachment("net1", "c2", "eth0"), NETNS, Requested(), device=device)
+        acquire(pool, Attachment("net1", "c2", "eth0"), NETNS, Requested(), device=device)
     assert refused.value.code == TRY_AGAIN_LATER
     assert [entry.bond for entry in pool.entries()] == ["cbond2"]
 
@@ -162,7 +163,7 @@ def test_an_unknown_device_is_refused(tmp_path: Path, device: str) -> None:
     """The address of a PF does not name a bond."""
     pool = make_pool(tmp_path, size=3)
     with pytest.raises(CniError, match=f"deviceID '{device}' is neither a bond of pool db nor") as refused:
-        pool.acquire(Attachment("net1", "c1", "eth0"), NETNS, Requested(), device=device)
+        acquire(pool, Attachment("net1", "c1", "eth0"), NETNS, Requested(), device=device)
     assert (refused.value.code, pool.entries()) == (INVALID_CONFIG, [])
 
 
@@ -175,6 +176,20 @@ def test_an_erased_lease_cannot_be_taken(tmp_path: Path) -> None:
     taken.close()
     assert pool.take(entry) is None
     os.close(pool.lock_bond("cbond1", seconds=0))
+
+
+def test_a_lease_is_read_in_whatever_state_it_is_by_now(tmp_path: Path) -> None:
+    """Between listing and reading it may be renamed. GC would else free the addresses of a lease that it counts as gone."""
+    pool = make_pool(tmp_path)
+    taken = lease(pool)
+    listed = taken.entry
+    for state in (READY, DRAINING, RELEASING):
+        taken.mark(state)
+        record = pool.read(listed)
+        assert record is not None and record.owner == "c1 eth0"
+    taken.erase()
+    assert pool.read(listed) is None
+    taken.close()
 
 
 def test_a_bond_with_a_new_owner_is_not_taken_for_the_old_one(tmp_path: Path) -> None:
@@ -257,7 +272,7 @@ def test_a_locked_bond_is_passed_over(tmp_path: Path) -> None:
     """A free bond whose lock is held, by `up` or by a delegate that outlived its ADD, does not delay the next ADD."""
     pool = make_pool(tmp_path, size=2)
     with holder(f"{pool.path}/bonds/cbond1"):
-        taken = pool.acquire(ATTACHMENT, NETNS, Requested())
+        taken = acquire(pool, ATTACHMENT, NETNS, Requested())
         taken.close()
     assert taken.entry.bond == "cbond2"
 
@@ -320,5 +335,5 @@ def test_a_directory_that_cannot_be_used_is_an_error_that_names_it(tmp_path: Pat
     else:
         path.mkdir()
     with pytest.raises(CniError, match=f"{pool.path}/{name}|leases of pool db") as refused:
-        pool.acquire(ATTACHMENT, NETNS, Requested())
+        acquire(pool, ATTACHMENT, NETNS, Requested())
     assert refused.value.code == IO_FAILURE

@@ -6,6 +6,7 @@ import pytest
 
 from cni_sriov_bond.errors import TRY_AGAIN_LATER, CniError
 from cni_sriov_bond.pool import quarantine
+from cni_sriov_bond.pool.acquisition import acquire
 from cni_sriov_bond.pool.record import Attachment, Requested
 from tests.support import ATTACHMENT, NETNS, lease, make_pool
 
@@ -17,13 +18,13 @@ def test_a_quarantined_bond_is_not_leased(tmp_path: Path) -> None:
     assert quarantine.reasons(pool.path) == {"cbond1": "VF11 is not in the host"}
     lease(pool).close()
     with pytest.raises(CniError, match=r"1 of 2 bonds are leased .*, and cbond1 cannot be used") as refused:
-        pool.acquire(Attachment("net1", "c2", "eth0"), NETNS, Requested())
+        acquire(pool, Attachment("net1", "c2", "eth0"), NETNS, Requested())
     assert refused.value.code == TRY_AGAIN_LATER
     with pytest.raises(CniError, match="cannot be used: VF11 is not in the host"):
-        pool.acquire(Attachment("net1", "c2", "eth0"), NETNS, Requested(), device="cbond1")
+        acquire(pool, Attachment("net1", "c2", "eth0"), NETNS, Requested(), device="cbond1")
     quarantine.remove(pool.path, "cbond1")
     quarantine.remove(pool.path, "cbond1")
-    taken = pool.acquire(Attachment("net1", "c2", "eth0"), NETNS, Requested())
+    taken = acquire(pool, Attachment("net1", "c2", "eth0"), NETNS, Requested())
     taken.close()
     assert taken.entry.bond == "cbond1"
 
@@ -36,4 +37,4 @@ def test_a_quarantine_whose_reason_is_lost_holds(tmp_path: Path, damage: str) ->
     Path(pool.path, "quarantine", "cbond1").write_text(damage)
     assert "cannot be read" in quarantine.reasons(pool.path)["cbond1"]
     with pytest.raises(CniError):
-        pool.acquire(ATTACHMENT, NETNS, Requested())
+        acquire(pool, ATTACHMENT, NETNS, Requested())

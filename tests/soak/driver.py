@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from cni_sriov_bond.errors import POOL_UNUSABLE, TRY_AGAIN_LATER, CniError
 from cni_sriov_bond.pool import pool, pools, quarantine
+from cni_sriov_bond.pool.acquisition import acquire
 from cni_sriov_bond.pool.lease import ADDING, DRAINING, READY, RELEASING
 from cni_sriov_bond.pool.record import Attachment, DelegateCall, NetnsIdentity, Requested
 
@@ -99,7 +100,7 @@ class Driver:
         self._adds += 1
         name = f"{self._name}/{self._adds}"
         try:
-            lease = self._target.acquire(attachment, NETNS, Requested(), delegate(name))
+            lease = acquire(self._target, attachment, NETNS, Requested(), delegate(name))
         except CniError as refused:
             self._refused(refused)
             return
@@ -144,7 +145,7 @@ class Driver:
             return False
         self._begin(lease)
         took = mark(lease, TOOK)
-        if took and self._random.random() < 0.05:
+        if took and lease.entry.state == READY and self._random.random() < 0.05:
             lease.mark(DRAINING)  # as if its VFs were not in the host yet
             self._close(lease)
             return True

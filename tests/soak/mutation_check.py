@@ -18,6 +18,7 @@ class Mutation:
 
     :param seen: phrases; a fault must contain one of them.
     :param on_disk: keep the pool on a disk, so that kills hit processes waiting for fsync.
+    :param also: (file, old, new) of more changes.
     """
 
     name: str
@@ -28,6 +29,7 @@ class Mutation:
     bonds: int = 7
     kills: float = 20.0
     on_disk: bool = False
+    also: tuple[tuple[str, str, str], ...] = ()
 
     def __str__(self) -> str:
         return self.name
@@ -40,21 +42,29 @@ class Mutation:
         """Copy the product with the change applied, and return the directory of the copy."""
         copy = directory / "cni_sriov_bond"
         shutil.copytree(REPOSITORY / "cni_sriov_bond", copy, ignore=shutil.ignore_patterns("__pycache__"))
-        path = copy / self.file
-        text = path.read_text()
-        if text.count(self.old) != 1:
-            raise AssertionError(f"{self.file} has {self.old!r} {text.count(self.old)} times, not once: update the mutation")
-        path.write_text(text.replace(self.old, self.new))
+        for file, old, new in ((self.file, self.old, self.new), *self.also):
+            path = copy / file
+            text = path.read_text()
+            if text.count(old) != 1:
+                raise AssertionError(f"{file} has {old!r} {text.count(old)} times, not once: update the mutation")
+            path.write_text(text.replace(old, new))
         return directory
 
 
 MUTATIONS = (
     Mutation(
-        "no lock of the pool",
+        "no lock of the pool and of the state directory",
         "pool/pool.py",
         'return files.locked(f"{self.path}/lock", f"pool {self.name}", seconds)',
         f"return {_NO_LOCK}",
         ("two owners",),
+        also=(
+            (
+                "pool/acquisition.py",
+                'files.locked_directory(pool.state_dir, f"the directory {pool.state_dir}", deadline.left())',
+                _NO_LOCK,
+            ),
+        ),
     ),
     Mutation(
         "no lock of a bond",
@@ -73,7 +83,7 @@ MUTATIONS = (
     Mutation(
         "a state changed in two steps",
         "pool/lease.py",
-        '            os.rename(f"{self._leases}/{self.entry.file}", path)\n',
+        '            files.rename(self._leases, f"{self._leases}/{self.entry.file}", path)\n',
         '            with open(f"{self._leases}/{self.entry.file}") as file:\n'
         "                text = file.read()\n"
         '            os.unlink(f"{self._leases}/{self.entry.file}")\n'
@@ -83,22 +93,22 @@ MUTATIONS = (
     ),
     Mutation(
         "attachment not checked",
-        "pool/pool.py",
-        "            if entry.key == attachment.key:\n",
-        "            if False:\n",
+        "pool/acquisition.py",
+        "        if entry.key == attachment.key:\n",
+        "        if False:\n",
         ("two owners",),
     ),
     Mutation(
         "pending DELs not checked",
-        "pool/pool.py",
-        "if self.pending.holds(attachment.key):",
+        "pool/acquisition.py",
+        "if pool.pending.holds(attachment.key):",
         "if False:",
         ("has a pending DEL",),
     ),
     Mutation(
         "leftovers deleted without a lock",
         "pool/pool.py",
-        "                lock = self._try_bond(bond)\n",
+        "                lock = self.try_bond(bond)\n",
         f"                lock = {_NO_LOCK}\n",
         ("No such file or directory",),
     ),
@@ -113,9 +123,9 @@ MUTATIONS = (
     ),
     Mutation(
         "quarantine not checked again",
-        "pool/pool.py",
-        'if files.exists(f"{self.path}/{QUARANTINE}/{bond.name}"):',
-        "if False:",
+        "pool/acquisition.py",
+        'return not files.exists(f"{self._pool.path}/{QUARANTINE}/{name}")',
+        "return True",
         ("in quarantine",),
         bonds=3,
         kills=100.0,

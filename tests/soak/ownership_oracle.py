@@ -17,6 +17,8 @@ from pathlib import Path
 
 LOCKS, BONDS, ATTACHMENTS, QUARANTINE = "locks", "bonds", "attachments", "quarantine"
 FAULTS = "faults"
+# A lease is written three times, and has at most four names, one after the other.
+_LISTINGS = 10
 # The fields of struct flock on 64-bit Linux: l_type, l_whence, l_start, l_len, l_pid.
 _FLOCK = "hhqqi4x"
 
@@ -121,14 +123,29 @@ class Monitor:
         """Compare everything once."""
         self.checks += 1
         before = self._marks()
-        files = sorted(os.listdir(self._leases))  # a single getdents: the directory is small enough to be listed atomically
-        after = self._marks()
-        leased = {name.split(".")[0] for name in files if not name.startswith(".")}
+        files = self._files()
+        leased = {file.split(".")[0] for file in files}
         for bond, lease in before.items():
-            if after.get(bond) == lease and bond not in leased:
+            if bond not in leased and self._is_lost(bond, lease):
                 self.faults.append(f"{bond} is lost: {lease} owns it, and there is no lease of it")
-        self._two_owners([name for name in files if not name.startswith(".")])
+        self._two_owners(files)
         self.faults += (self._directory / FAULTS).read_text().splitlines()
+
+    def _files(self) -> list[str]:
+        return sorted(name for name in os.listdir(self._leases) if not name.startswith("."))
+
+    def _is_lost(self, bond: str, lease: str) -> bool:
+        """Return whether no listing shows a bond that a lease owns all the time.
+
+        A listing is not atomic: it may miss a file that is renamed or rewritten meanwhile. So one that does not show it proves
+        nothing. But every file is renamed and rewritten fewer times than it is looked for here.
+        """
+        for _ in range(_LISTINGS):
+            if any(file.split(".")[0] == bond for file in self._files()):
+                return False
+            if owner(f"{self._directory}/{BONDS}/{bond}") != lease:
+                return False
+        return True
 
     def _marks(self) -> dict[str, str]:
         folder = self._directory / BONDS

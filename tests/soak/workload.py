@@ -20,6 +20,7 @@ from cni_sriov_bond.log import Log
 from cni_sriov_bond.plugin import recover, release
 from cni_sriov_bond.plugin.context import Context
 from cni_sriov_bond.pool import inventory, pool, pools, quarantine
+from cni_sriov_bond.pool.acquisition import acquire
 from cni_sriov_bond.pool.inventory import Inventory
 from cni_sriov_bond.pool.lease import PENDING, Lease
 from cni_sriov_bond.pool.record import Attachment, NetnsIdentity, Requested
@@ -174,7 +175,7 @@ def finish(target: pool.Pool) -> dict[str, list[str]]:
     try:
         while True:
             attachment = Attachment("soak", f"last{len(leases)}", "eth0")
-            leases.append(target.acquire(attachment, NetnsIdentity("/none", 4, 1), Requested()))
+            leases.append(acquire(target, attachment, NetnsIdentity("/none", 4, 1), Requested()))
     except CniError as refused:
         if refused.code != TRY_AGAIN_LATER:
             raise
