@@ -166,8 +166,7 @@ def _move_in(host: sriov.Host, port: "Port", network: "Network", site: _Site) ->
     host.apply(port, network.vf)
     # After the settings: trust, which is one of them, decides whether the VF may change its own MAC.
     host.set_macs(port, link, site.lease.record.port_macs[port.address])
-    name = port.name if link.name != port.name else ""
-    host.netlink.move(link, site.namespace.fd, f"the container's namespace {site.namespace.path}", name)
+    sriov.move_in(host, port, link, site.namespace.fd, f"the container's namespace {site.namespace.path}")
 
 
 def _run_delegate(call: "Call", network: "Network", executable: str, lock: int, context: "Context") -> "Result":
