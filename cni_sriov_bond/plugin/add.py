@@ -17,7 +17,7 @@ from cni_sriov_bond.errors import (
 )
 from cni_sriov_bond.kernel import addresses as ip_addresses
 from cni_sriov_bond.kernel import bond as bonds
-from cni_sriov_bond.kernel import netns, sriov, sysfs
+from cni_sriov_bond.kernel import ipv6, netns, sriov, sysfs
 from cni_sriov_bond.kernel.bond_options import encode
 from cni_sriov_bond.network import config
 from cni_sriov_bond.network.bond_rules import MIIMON
@@ -144,6 +144,11 @@ def _create(call: "Call", network: "Network", site: _Site, log: "Log") -> None:
     members = [ports[port.address] for port in site.ports if port.address in ports]
     if len(members) != len(site.ports):
         raise CniError(POOL_UNUSABLE, f"a VF of {site.lease} did not arrive in {call.netns}; try again")
+    # Before they come up: the kernel takes an address and a default route from the first advertisement.
+    if network.router_advertisements:
+        ipv6.take_advertisements(site.namespace, link.name)
+    elif network.router_advertisements is False:
+        ipv6.ignore_advertisements(site.namespace, [link.name, *(member.name for member in members)])
     try:
         bonds.add_ports(site.container, link, members)
     except KernelError as refused:
