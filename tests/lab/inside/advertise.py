@@ -22,6 +22,7 @@ def advertise(device: str, prefix: str, count: int = 3) -> None:
     option = struct.pack("!BBBBIII16s", 3, 4, 64, 0xC0, 600, 600, 0, socket.inet_pton(socket.AF_INET6, prefix))
     with socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_ICMPV6) as sender:
         sender.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_HOPS, 255)
+        sender.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_LOOP, 0)
         for _ in range(count):
             sender.sendto(head + option, (EVERYBODY, 0, 0, socket.if_nametoindex(device)))
             time.sleep(_INTERVAL)
