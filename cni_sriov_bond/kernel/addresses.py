@@ -1,6 +1,7 @@
 """The IPAM plugin's result on the bond: addresses and routes, their announcement, and which gateways answer."""
 
 from _socket import inet_ntop
+from errno import EHOSTUNREACH, EINVAL, ENETUNREACH
 
 from cni_sriov_bond.cni.address import IPV6_MIN_MTU, Cidr, family_of, packed
 from cni_sriov_bond.errors import INVALID_CONFIG, CniError, KernelError
@@ -16,6 +17,10 @@ if TYPE_CHECKING:
 # How long a gateway may take to answer before the bond keeps carrier monitoring, and how often it is asked.
 GATEWAY_SECONDS = 1.0
 _GATEWAY_INTERVAL = 0.2
+# The kernel's answers to a gateway that is on no link, or that is an address of the device (fib_semantics.c, fib_check_nh;
+# net/ipv6/route.c, ip6_route_check_nh).
+_NO_WAY = (ENETUNREACH, EHOSTUNREACH, EINVAL)
+_LINK_LOCAL = b"\xfe\x80"  # fe80::/16 is on every link
 _TARGETS = {rtnetlink.AF_INET: "arp_ip_target", rtnetlink.AF_INET6: "ns_ip6_target"}
 
 
@@ -41,7 +46,7 @@ def configure(container: "Netlink", netns: Netns, link: Link, answer: "Result") 
         try:
             added = container.add_route(new, text)
         except KernelError as refused:
-            raise _unreachable(link, new, text, cidrs) or refused from None
+            raise (_unreachable(link, new, text, cidrs) if refused.errno in _NO_WAY else None) or refused from None
         if not added:
             owner = _owner(container, new)
             messages += [f"the route {text} is not added to {link.name}: {owner} already has it"] if owner else []
@@ -67,7 +72,11 @@ def _require_possible(link: Link, cidrs: "list[Cidr]") -> None:
 def _unreachable(link: Link, route: NewRoute, text: str, cidrs: "list[Cidr]") -> CniError | None:
     """Return the error for a route that the kernel refused because of its gateway, or None if that is not the reason."""
     own = [cidr for cidr in cidrs if cidr.family == route.family]
-    if not route.gateway or any(cidr.contains(route.gateway) and cidr.ip != route.gateway for cidr in own):
+    if (
+        not route.gateway
+        or route.gateway[:2] == _LINK_LOCAL
+        or any(cidr.contains(route.gateway) and cidr.ip != route.gateway for cidr in own)
+    ):
         return None
     gateway = inet_ntop(route.family, route.gateway)
     nothing = f"no IPv{6 if route.family == rtnetlink.AF_INET6 else 4} address"
