@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import re
 from typing import TYPE_CHECKING, Any
 
 from tests.lab.machine import INSIDE
@@ -109,10 +110,11 @@ def test_a_container_has_devices_with_the_names_of_its_vfs(product: Product) -> 
             for name in names:
                 product.guest.sh(f"ip -n c1 link add {name} type dummy")
             answer = product.call("ADD", config, "c1", path).succeeded()
-            assert sorted(product.links("c1"))[2:] == ["lo", "vf0", "vf1"]
             links = {link["ifname"]: link for link in product.guest.sh("ip -n c1 -d -j link").json()}
             assert [links[name]["linkinfo"]["info_kind"] for name in names] == ["dummy", "dummy"]
-            assert [links[name]["master"] for name in ("vf0", "vf1")] == ["eth0", "eth0"]
+            ports = [name for name, link in links.items() if link.get("master") == "eth0"]
+            assert len(ports) == 2
+            assert all(re.fullmatch("vf[0-9]", name) for name in ports), ports
             assert product.pings("c1", PEER) == 3
             product.call("CHECK", {**config, "prevResult": answer.document}, "c1", path).succeeded()
             if not ends:
