@@ -17,6 +17,8 @@ def _values(schema: dict[str, Any]) -> str:
         return f"{schema['minimum']} to {schema['maximum']}"
     if "items" in schema:
         return f"list of {schema['items']['format']}"
+    if schema.get("type") == "boolean":
+        return "`true`, `false`"
     return str(schema.get("format", schema["type"]))
 
 

@@ -330,6 +330,8 @@ def test_ports_are_called_ports(path: Path) -> None:
     kernel_names = {
         "IFLA_MASTER", "IFLA_INFO_SLAVE_DATA", "bond_enslave", "all_slaves_active", "packets_per_slave",
         "master", "_read_master",  # the field for IFLA_MASTER
+        "bonding_masters",  # a file in /sys/class/net
+        "allSlavesActive",  # a key of bond-cni
     }  # fmt: skip
     text = path.read_text()
     names = {word for word in re.findall(r"\w+", text) if re.search("slave|master", word, re.IGNORECASE)}

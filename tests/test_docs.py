@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from cni_sriov_bond import errors
+from cni_sriov_bond.network import config
+from cni_sriov_bond.network.schema import BOND_CNI, NETWORK
 from tests import ipam_reference, reference
 from tests.fuzz import verdict
 
@@ -31,6 +33,18 @@ def test_the_documents_have_the_codes_of_the_program() -> None:
     codes = {value for key, value in vars(errors).items() if key.isupper() and type(value) is int and 100 <= value < 199}
     assert {code for code in verdict.CODES["sriov-bond"] if code >= 100} == codes
     assert {103, 105} <= verdict.CODES["sriov-bond-ipam"]
+
+
+def test_every_key_on_the_page_for_moving_is_answered_as_it_says() -> None:
+    """Keys that are the same are in the schema, under each of their names; the others are ignored with a hint."""
+    page = (ROOT / "docs/moving.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(\w+)` \| (.+?) \|", page, re.MULTILINE)
+    taken = {name for key, here in rows if here.startswith("the same") for name in (key, *re.findall(r"`(\w+)`", here))}
+    ignored = {key for key, here in rows if here.startswith("not ")}
+    assert taken - {"name", "runtimeConfig"} <= set(NETWORK["properties"])
+    assert [key for key in sorted(ignored) if not config.hints({key: 1})] == []
+    assert set(BOND_CNI) <= taken, "each option that bond-cni names otherwise than the kernel is on the page"
+    assert len(rows) == len(taken) - len(set(BOND_CNI.values())) + len(ignored) + 2, "`type`, and `ipam` twice"
 
 
 DOCUMENTS = sorted((*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")))
@@ -149,7 +163,7 @@ def test_a_rule_is_met_by_tests_that_exist(rule: str, tests: list[str]) -> None:
 
 
 # The number of situations in each chapter of the recovery page, so that none is lost.
-SITUATIONS = {"Processes": 8, "Containers": 10, "The host and its NICs": 15, "Files": 7, "The IPAM plugin": 6}
+SITUATIONS = {"Processes": 8, "Containers": 10, "The host and its NICs": 16, "Files": 7, "The IPAM plugin": 6}
 LABELS = ["What happened", "What you see", "What restores it", "Tests"]
 
 

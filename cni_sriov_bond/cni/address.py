@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     Ip = tuple[int, int]
 
 BITS = {4: 32, 6: 128}
+IPV6_MIN_MTU = 1280  # RFC 8200, section 5; below it the kernel removes IPv6 from a device (addrconf.c, addrconf_notify)
 _MAX_DOTTED = 0xFFFFFFFF
 _MAPPED = b"\0" * 10 + b"\xff\xff"
 
@@ -67,6 +68,11 @@ class Cidr:
         """The packed address without host bits: the kernel refuses them in an IPv4 route, and drops them from an IPv6 one."""
         host_bits = len(self.ip) * 8 - self.prefix
         return (int.from_bytes(self.ip, "big") >> host_bits << host_bits).to_bytes(len(self.ip), "big")
+
+    def contains(self, ip: bytes) -> bool:
+        """Return whether a packed address of the same family is in the network."""
+        host_bits = len(self.ip) * 8 - self.prefix
+        return int.from_bytes(ip, "big") >> host_bits == int.from_bytes(self.ip, "big") >> host_bits
 
     @property
     def key(self) -> tuple[int, bytes, int]:

@@ -26,6 +26,9 @@ _REQUIRED = (
 )
 _ALNUM = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789")
 _NAME = _ALNUM | frozenset("_.-")
+# Names that the kernel has in the directories of devices' settings: conf/all and conf/default in /proc/sys/net/ipv4 and ipv6
+# (include/net/ip.h, sysctl_dev_name_is_allowed), and a file in /sys/class/net (drivers/net/bonding/bond_sysfs.c).
+_RESERVED = ("all", "default", "bonding_masters")
 _TRUE, _FALSE = ("1", "true"), ("0", "false")  # values of IgnoreUnknown in the CNI library
 
 
@@ -129,6 +132,11 @@ def check_identifiers(command: str, container_id: str, ifname: str) -> None:
         raise CniError(
             INVALID_ENVIRONMENT,
             f"the interface name {ifname!r} contains %, which the kernel expands as a name template; change CNI_IFNAME",
+        )
+    if ifname in _RESERVED and command == "ADD":
+        raise CniError(
+            INVALID_ENVIRONMENT,
+            f"the interface name {ifname} is reserved: the kernel uses it beside the names of devices; change CNI_IFNAME",
         )
     if ifname == "lo":
         raise CniError(INVALID_ENVIRONMENT, "the interface name lo is the container's loopback; change CNI_IFNAME")

@@ -16,8 +16,14 @@ if TYPE_CHECKING:
     # A JSON schema, whose shape is JSON Schema's.
     Schema = dict[str, Any]
 
-_TYPES: "dict[str, type]" = {"string": str, "integer": int, "object": dict, "array": list}
-_A_TYPE = {"string": "a string", "integer": "a whole number", "object": "an object", "array": "a list"}
+_TYPES: "dict[str, type]" = {"string": str, "integer": int, "object": dict, "array": list, "boolean": bool}
+_A_TYPE = {
+    "boolean": "true or false",
+    "string": "a string",
+    "integer": "a whole number",
+    "object": "an object",
+    "array": "a list",
+}
 
 
 def path_text(path: "Path") -> str:
@@ -38,7 +44,7 @@ def refuse(name: str, issues: "Sequence[Issue]", details: str = "") -> None:
 def issues(value: object, schema: "Schema", path: "Path" = ()) -> list[Issue]:
     """Return every issue of a value; none when it is valid."""
     kind = schema.get("type") if "enum" not in schema else None
-    if kind and (not isinstance(value, _TYPES[kind]) or isinstance(value, bool)):
+    if kind and (not isinstance(value, _TYPES[kind]) or (isinstance(value, bool) and kind != "boolean")):
         return [Issue(path, f"{path_text(path) or 'the config'} must be {_A_TYPE[kind]}, not {_shown(value)}")]
     problems = []
     if "enum" in schema and not _listed(value, schema["enum"]):

@@ -1,12 +1,13 @@
 """The IPAM plugin's result on the bond: addresses and routes, their announcement, and which gateways answer."""
 
 from _socket import inet_ntop
+from errno import EHOSTUNREACH, EINVAL, ENETUNREACH
 
-from cni_sriov_bond.cni.address import family_of, packed
-from cni_sriov_bond.errors import POOL_UNUSABLE, CniError
-from cni_sriov_bond.kernel import arp_nd, rtnetlink
+from cni_sriov_bond.cni.address import IPV6_MIN_MTU, Cidr, family_of, packed
+from cni_sriov_bond.errors import INVALID_CONFIG, CniError, KernelError
+from cni_sriov_bond.kernel import arp_nd, ipv6, rtnetlink
 from cni_sriov_bond.kernel.netns import Entered, Netns
-from cni_sriov_bond.kernel.objects import RT_TABLE_MAIN, Link, NewRoute
+from cni_sriov_bond.kernel.objects import RT_SCOPE_LINK, RT_TABLE_MAIN, Link, NewRoute
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
 # gateway that is silent costs an ADD.
 _GATEWAY_SECONDS = 0.3
 _GATEWAY_INTERVAL = 0.1
+# The kernel's answers to a gateway that is on no link, or that is an address of the device (fib_semantics.c, fib_check_nh;
+# net/ipv6/route.c, ip6_route_check_nh).
+_NO_WAY = (ENETUNREACH, EHOSTUNREACH, EINVAL)
+_LINK_LOCAL = b"\xfe\x80"  # fe80::/16 is on every link
 _TARGETS = {rtnetlink.AF_INET: "arp_ip_target", rtnetlink.AF_INET6: "ns_ip6_target"}
 
 
@@ -25,21 +30,61 @@ def configure(container: "Netlink", netns: Netns, link: Link, answer: "Result") 
 
     Of two networks with a default route the first one's is used, as with the kernel's own tools.
 
-    :raises CniError: when the kernel refuses one, naming it.
+    :raises CniError: when one is impossible or the kernel refuses it, naming it.
     """
     cidrs = [ip.address for ip in answer.ips]
+    # Those on the link first, so that a gateway in one of them can be reached, whatever the order in the result.
+    routes = sorted((_route(link.index, route, answer.ips) for route in answer.routes), key=lambda new: bool(new.gateway))
+    _require_possible(link, cidrs)
     if any(cidr.family == rtnetlink.AF_INET6 for cidr in cidrs):
-        _allow_ipv6(netns, link.name)
+        ipv6.allow(netns, link.name)
     for cidr in cidrs:
         container.add_address(link, cidr.family, cidr.ip, cidr.prefix, cidr.text)
     messages = []
-    for route in answer.routes:
-        new = _route(link.index, route, answer.ips)
-        text = f"{route.dst.text} via {route.gw or 'the gateway'}"
-        if not container.add_route(new, text):
+    for new in routes:
+        text = f"{inet_ntop(new.family, new.dst)}/{new.prefix}"
+        text += f" via {inet_ntop(new.family, new.gateway)}" if new.gateway else ""
+        try:
+            added = container.add_route(new, text)
+        except KernelError as refused:
+            raise (_unreachable(link, new, text, cidrs) if refused.errno in _NO_WAY else None) or refused from None
+        if not added:
             owner = _owner(container, new)
             messages += [f"the route {text} is not added to {link.name}: {owner} already has it"] if owner else []
     return messages
+
+
+def _require_possible(link: Link, cidrs: "list[Cidr]") -> None:
+    """Refuse addresses that a device cannot have.
+
+    :raises CniError: INVALID_CONFIG.
+    """
+    for index, cidr in enumerate(cidrs):
+        if cidr.family == rtnetlink.AF_INET6 and link.mtu < IPV6_MIN_MTU:
+            raise CniError(
+                INVALID_CONFIG,
+                f"{link.name} has the MTU {link.mtu}, with which it cannot have {cidr.text} of the IPAM plugin: IPv6 needs "
+                f"{IPV6_MIN_MTU}; set mtu to at least that, or allocate no IPv6 address",
+            )
+        if any(cidr.key == other.key for other in cidrs[:index]):
+            raise CniError(INVALID_CONFIG, f"the IPAM plugin returned the address {cidr.text} twice; correct its config")
+
+
+def _unreachable(link: Link, route: NewRoute, text: str, cidrs: "list[Cidr]") -> CniError | None:
+    """Return the error for a route that the kernel refused because of its gateway, or None if that is not the reason."""
+    own = [cidr for cidr in cidrs if cidr.family == route.family]
+    if (
+        not route.gateway
+        or route.gateway[:2] == _LINK_LOCAL
+        or any(cidr.contains(route.gateway) and cidr.ip != route.gateway for cidr in own)
+    ):
+        return None
+    gateway = inet_ntop(route.family, route.gateway)
+    nothing = f"no IPv{6 if route.family == rtnetlink.AF_INET6 else 4} address"
+    cause = f"is in no network of {link.name}, which has {' and '.join(cidr.text for cidr in own) or nothing}"
+    if any(cidr.ip == route.gateway for cidr in own):
+        cause = f"is the address of {link.name} itself"
+    return CniError(INVALID_CONFIG, f"cannot add the route {text}: the gateway {gateway} {cause}; correct it in ipam")
 
 
 def _owner(container: "Netlink", new: NewRoute) -> str:
@@ -54,23 +99,24 @@ def _owner(container: "Netlink", new: NewRoute) -> str:
     return link.name if link else "another route"
 
 
-def _allow_ipv6(netns: Netns, ifname: str) -> None:
-    """Enable IPv6 on the bond, and keep its addresses while it is down, as the reference plugins do (ipam_linux.go)."""
-    with Entered(netns):
-        for key, value in (("disable_ipv6", "0"), ("keep_addr_on_down", "1")):
-            try:
-                with open(f"/proc/sys/net/ipv6/conf/{ifname}/{key}", "w", encoding="ascii") as file:
-                    file.write(value)
-            except OSError as failed:
-                raise CniError(
-                    POOL_UNUSABLE, f"cannot set {key} of {ifname}: {failed.strerror}; is IPv6 off in the kernel?"
-                ) from None
-
-
 def _route(index: int, route: "Route", ips: "list[IpConfig]") -> NewRoute:
+    """Return a route of a result as the kernel takes it.
+
+    Without a gateway of its own it has that of the address; with scope link, or a narrower one, it has none: its network is
+    on the link.
+
+    :raises CniError: INVALID_CONFIG when it has a gateway and such a scope.
+    """
     network = route.dst
+    on_link = route.scope is not None and route.scope >= RT_SCOPE_LINK
+    if on_link and route.gw:
+        raise CniError(
+            INVALID_CONFIG,
+            f"the route {network.text} of the IPAM plugin has the gateway {route.gw} and scope {route.scope}: from scope "
+            f"{RT_SCOPE_LINK} (link) on a route has no gateway; remove one of them",
+        )
     gateways = [ip.gateway for ip in ips if ip.gateway and family_of(ip.gateway) == network.family]
-    via = route.gw or (gateways[0] if gateways else "")
+    via = "" if on_link else route.gw or (gateways[0] if gateways else "")
     new = NewRoute(index, network.family, network.network, network.prefix, packed(via) if via else b"")
     for key in ("table", "priority", "mtu", "advmss", "scope"):
         value = getattr(route, key)

@@ -1,8 +1,8 @@
 """The bond in the container: create it, add its ports, select its link monitor, compare it with what was requested."""
 
-from errno import EEXIST
+from errno import EEXIST, EOPNOTSUPP
 
-from cni_sriov_bond.errors import NAME_TAKEN, CniError, KernelError
+from cni_sriov_bond.errors import NAME_TAKEN, POOL_UNUSABLE, CniError, KernelError
 from cni_sriov_bond.kernel.bond_options import (
     DELAYS,
     MODES_WITHOUT_ARP_MONITOR,
@@ -57,13 +57,16 @@ def create(container: "Netlink", name: str, mac: str, options: "BondOptions") ->
     to its namespace). It is created before its ports arrive, so that it has the lowest index: nerdctl shows the first link
     that is up.
 
-    :raises CniError: NAME_TAKEN when the container has a device of that name.
+    :raises CniError: NAME_TAKEN when the container has a device of that name, POOL_UNUSABLE when there is no bonding driver.
     """
     try:
         container.add_bond(name, mac, encode(options))
     except KernelError as refused:
         if refused.errno == EEXIST:
             raise CniError(NAME_TAKEN, f"the container has a device {name} already") from None
+        if refused.errno == EOPNOTSUPP:  # the kernel knows no such kind of device, and could load no module for it
+            message = f"cannot create the bond {name}: the kernel has no bonding driver; run `modprobe bonding max_bonds=0`"
+            raise CniError(POOL_UNUSABLE, message) from None
         raise
     link = container.link(name)
     if link is None:

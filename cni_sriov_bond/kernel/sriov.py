@@ -244,6 +244,24 @@ class Host:
                 temporary.close()
 
 
+def move_in(host: Host, port: "Port", link: Link, netns_fd: int, target: str) -> None:
+    """Move a VF that is down and has no altnames into a container, under the pool's name for it if that is free there.
+
+    If a device of the container has that name, the VF gets a free one: it is identified by its PCI address.
+
+    :param target: the text for the container's namespace in errors.
+    :raises KernelError: when the kernel refuses.
+    """
+    try:
+        host.netlink.move(link, netns_fd, target, port.name if link.name != port.name else "")
+    except KernelError as refused:
+        if refused.errno != EEXIST:
+            raise
+        # The kernel moves first and renames then. If only the name was refused, the VF has arrived under the name that it had.
+        if host.netdev(port) is not None:
+            host.netlink.move(link, netns_fd, target, "vf%d")
+
+
 def move_out(container: Netlink, link: Link, name: str) -> None:
     """Move a device from the container's namespace to this process's; it is then down, has its host name and no altnames.
 

@@ -1,6 +1,7 @@
 """The network config of the plugin: a JSON object becomes validated values. All mistakes are reported in one error."""
 
 from cni_sriov_bond import files
+from cni_sriov_bond.cni.address import IPV6_MIN_MTU
 from cni_sriov_bond.cni.call import is_name
 from cni_sriov_bond.cni.schema import issues, refuse
 from cni_sriov_bond.errors import Issue
@@ -8,7 +9,7 @@ from cni_sriov_bond.files import is_path
 from cni_sriov_bond.kernel.bond_options import OPTIONS, TARGETS
 from cni_sriov_bond.network.arguments import NOT_UNICAST, choose, is_mac, vlan_range
 from cni_sriov_bond.network.bond_rules import conflicts, swaps_macs
-from cni_sriov_bond.network.schema import NETWORK
+from cni_sriov_bond.network.schema import BOND_CNI, NETWORK
 from cni_sriov_bond.ports import VfSettings
 
 TYPE_CHECKING = False
@@ -26,8 +27,17 @@ _OF_CNI = frozenset(("name", "cniVersion", "capabilities", "args", "runtimeConfi
 _SWITCHES = {"off": 0, "on": 1}
 _LINK_STATES = {"auto": 0, "enable": 1, "disable": 2}
 _VLAN_PROTOCOLS = {"802.1q": 0x8100, "802.1ad": 0x88A8}
-# Other names of an option: that of bond-cni, and older ones of the kernel.
-_ALIASES = {"failOverMac": "fail_over_mac", "num_grat_arp": "num_peer_notif", "num_unsol_na": "num_peer_notif"}
+# Other names of an option: those of bond-cni, and older ones of the kernel.
+_ALIASES = {**BOND_CNI, "num_grat_arp": "num_peer_notif", "num_unsol_na": "num_peer_notif"}
+# Keys of bond-cni and sriov-cni that this plugin does not read, and why.
+_FOREIGN = {
+    "links": "is not needed: the pool has the VFs",
+    "linksInContainer": "is not needed: the pool has the VFs",
+    "ifname": "is not needed: the interface has the name that the runtime gives",
+    "master": "is not needed: the pool has the NICs",
+    "vlan_trunk": "is not supported: a VF has one VLAN, or none",
+    "dpdk": "is not supported: a VF of a bond has the kernel's driver",
+}
 
 
 class Network:
@@ -35,11 +45,12 @@ class Network:
 
     ``raw`` is the text of the config for the delegate, ``document`` its JSON object, ``bond`` the bonding options by kernel
     name, as numbers, ``vf`` the settings of each VF. ``prev_result`` and ``dns`` are JSON of other plugins.
+    ``router_advertisements`` is whether the container takes them, and None where its namespace decides.
     """
 
     __slots__ = (
         "bond", "delegate", "device", "dns", "document", "link_monitor", "log_file", "log_level", "mac", "mtu", "name", "pool",
-        "prev_result", "primary", "raw", "state_dir", "version", "vf",
+        "prev_result", "primary", "raw", "router_advertisements", "state_dir", "version", "vf",
     )  # fmt: skip
 
     def __init__(
@@ -58,6 +69,8 @@ class Network:
         self.log_level: str = value.get("logLevel", "warning")
         self.log_file: str = value.get("logFile", "")
         self.delegate: str = (value.get("ipam") or {}).get("type") or ""
+        # Who gets addresses from an IPAM plugin gets no others. Without one, advertisements may be the way to get any.
+        self.router_advertisements: bool | None = value.get("acceptRA", False if self.delegate else None)
         self.dns: dict[str, object] = value.get("dns") or {}
         self.prev_result: dict[str, object] | None = value.get("prevResult")
         self.primary: str = value.get("primary", "")
@@ -111,8 +124,11 @@ def normalise(document: "dict[str, Any]") -> "dict[str, Any]":
     - A null, or an empty string, is removed: to Go it is absent, and templates render unset variables as empty strings.
     - Digits in a string become a number for a bonding option, as bond-cni accepts them.
     - A VLAN protocol becomes lower case, as sriov-cni accepts both.
+    - An MTU of 0 is removed: it is the default of bond-cni and the reference plugins.
     """
     value = {key: part for key, part in document.items() if not (part is None or (part == "" and key in _TEXTS))}
+    if value.get("mtu") == 0 and type(value["mtu"]) is int:
+        del value["mtu"]
     ipam = value.get("ipam")
     if isinstance(ipam, dict) and ipam.get("type", "") is None:
         value["ipam"] = {key: part for key, part in ipam.items() if key != "type"}
@@ -127,20 +143,22 @@ def normalise(document: "dict[str, Any]") -> "dict[str, Any]":
 
 
 def hints(document: "dict[str, Any]") -> list[str]:
-    """Return a hint for each unknown key that differs from a known one only in case, "_" or "-".
+    """Return a hint for each key of bond-cni and sriov-cni that is not needed, and for each unknown key that is misspelled.
 
-    Unknown keys are not refused, because runtimes and templates add their own.
+    A key is misspelled if it differs from a known one only in case, "_" or "-". Unknown keys are not refused, because runtimes
+    and templates add their own.
     """
     known = NETWORK["properties"]
+    foreign = [f"the key {key!r} {_FOREIGN[key]}; it is ignored" for key in document if key in _FOREIGN]
     unknown = [key for key in document if is_unknown(key)]
     names = {_bare(key): key for key in known} if unknown else {}
     near = [key for key in unknown if _bare(key) in names][:_MAX_HINTS]
-    return [f"the key {key[:64]!r} is unknown and ignored; did you mean {names[_bare(key)]}?" for key in near]
+    return foreign + [f"the key {key[:64]!r} is unknown and ignored; did you mean {names[_bare(key)]}?" for key in near]
 
 
 def is_unknown(key: str) -> bool:
-    """Return whether a key is neither one of this plugin nor of the CNI specification."""
-    return key not in NETWORK["properties"] and key not in _OF_CNI
+    """Return whether a key is neither one of this plugin nor of bond-cni, sriov-cni or the CNI specification."""
+    return key not in NETWORK["properties"] and key not in _OF_CNI and key not in _FOREIGN
 
 
 def _bare(key: str) -> str:
@@ -166,7 +184,7 @@ def _value_issues(value: "dict[str, Any]", invalid: "set[str]") -> list[Issue]:
     mac = value.get("mac")
     if mac is not None and not is_mac(mac):
         problems.append(Issue(("mac",), f"mac {mac!r} {NOT_UNICAST}"))
-    problems += _vlan_issues(value, invalid)
+    problems += _vlan_issues(value, invalid) + _mtu_issues(value)
     minimum, maximum = value.get("min_tx_rate") or 0, value.get("max_tx_rate") or 0
     if maximum and minimum > maximum:
         problems.append(Issue(("min_tx_rate",), f"min_tx_rate {minimum} is above max_tx_rate {maximum}"))
@@ -189,6 +207,19 @@ def _vlan_issues(value: "dict[str, Any]", invalid: "set[str]") -> list[Issue]:
             sentence = f'vlanAllowed[{index}] {entry!r} is neither a VLAN nor a range like "100-199"'
             problems.append(Issue(("vlanAllowed", index), sentence))
     return problems
+
+
+def _mtu_issues(value: "dict[str, Any]") -> list[Issue]:
+    """Return the issue of an MTU with which the container cannot have IPv6, if the config needs it."""
+    mtu = value.get("mtu")
+    if mtu is None or mtu >= IPV6_MIN_MTU:
+        return []
+    from cni_sriov_bond.network.ipam_ranges import ipv6_range  # late: few networks have so small an MTU
+
+    needs = "acceptRA" if value.get("acceptRA") else ipv6_range(value)
+    if not needs:
+        return []
+    return [Issue(("mtu",), f"mtu {mtu} is too small for {needs}: IPv6 needs {IPV6_MIN_MTU}; raise mtu, or remove {needs}")]
 
 
 def _bond_issues(value: "dict[str, Any]", options: "BondOptions", invalid: "set[str]") -> list[Issue]:

@@ -29,6 +29,15 @@ def _milliseconds(description: str) -> "Schema":
     return _number(f"{description}, in ms", 0, 600000)
 
 
+# Options of bond-cni: its names, and those of the kernel.
+BOND_CNI = {
+    "failOverMac": "fail_over_mac",
+    "xmitHashPolicy": "xmit_hash_policy",
+    "allSlavesActive": "all_slaves_active",
+    "tlbDynamicLb": "tlb_dynamic_lb",
+    "lacpRate": "lacp_rate",
+}
+
 NETWORK: "Schema" = {
     "$schema": "https://json-schema.org/draft/2020-12/schema",
     "title": "sriov-bond network",
@@ -72,6 +81,10 @@ NETWORK: "Schema" = {
         "min_tx_rate": _number("minimum transmit rate of each port, in Mbit/s; 0: none", 0, 1000000),
         "max_tx_rate": _number("maximum transmit rate of each port, in Mbit/s; 0: no limit", 0, 1000000),
         "mtu": _number("MTU of the bond and its ports, in bytes; at most the MTU of the PFs", 68, 65535),
+        "acceptRA": {
+            "type": "boolean",
+            "description": "take addresses and routes from router advertisements; default: false, and unchanged without ipam",
+        },
         "mode": _option("mode", "mode of the bond; default: balance-xor"),
         "linkMonitor": _choice(
             "link monitor: carrier (mii), ARP and neighbour discovery (arp), or what the driver needs (auto, the default)",
@@ -107,7 +120,7 @@ NETWORK: "Schema" = {
             "description": "port to use while it is up: A or B for the first or second NIC of the pool, or the name of a port",
         },
         "primary_reselect": _option("primary_reselect", "when the primary becomes active again after a failure"),
-        "failOverMac": _option("fail_over_mac", "alias of fail_over_mac, as in bond-cni"),
+        **{alias: _option(name, f"alias of {name}, as in bond-cni") for alias, name in BOND_CNI.items()},
         "fail_over_mac": _option(
             "fail_over_mac",
             "MAC of the bond: the same on all ports (none), that of the active port (active, the default), or moved to it "

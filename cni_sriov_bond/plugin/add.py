@@ -17,7 +17,7 @@ from cni_sriov_bond.errors import (
 )
 from cni_sriov_bond.kernel import addresses as ip_addresses
 from cni_sriov_bond.kernel import bond as bonds
-from cni_sriov_bond.kernel import netns, sriov, sysfs
+from cni_sriov_bond.kernel import ipv6, netns, sriov, sysfs
 from cni_sriov_bond.network import config
 from cni_sriov_bond.network.bond_rules import MIIMON
 from cni_sriov_bond.plugin import monitor
@@ -144,6 +144,11 @@ def _create(call: "Call", network: "Network", site: _Site, log: "Log") -> None:
     members = [ports[port.address] for port in site.ports if port.address in ports]
     if len(members) != len(site.ports):
         raise CniError(POOL_UNUSABLE, f"a VF of {site.lease} did not arrive in {call.netns}; try again")
+    # Before they come up: the kernel takes an address and a default route from the first advertisement.
+    if network.router_advertisements:
+        ipv6.take_advertisements(site.namespace, link.name)
+    elif network.router_advertisements is False:
+        ipv6.ignore_advertisements(site.namespace, [link.name, *(member.name for member in members)])
     try:
         bonds.add_ports(site.container, link, members)
     except KernelError as refused:
@@ -166,8 +171,7 @@ def _move_in(host: sriov.Host, port: "Port", network: "Network", site: _Site) ->
     host.apply(port, network.vf)
     # After the settings: trust, which is one of them, decides whether the VF may change its own MAC.
     host.set_macs(port, link, site.lease.record.port_macs[port.address])
-    name = port.name if link.name != port.name else ""
-    host.netlink.move(link, site.namespace.fd, f"the container's namespace {site.namespace.path}", name)
+    sriov.move_in(host, port, link, site.namespace.fd, f"the container's namespace {site.namespace.path}")
 
 
 def _run_delegate(call: "Call", network: "Network", executable: str, lock: int, context: "Context") -> "Result":

@@ -186,9 +186,18 @@ def test_a_bad_interface_name_is_refused_and_shown(name: str, message: str) -> N
     assert name == "lo" or repr(name) in refused.value.msg
 
 
-def test_a_pattern_of_interface_names_does_not_stop_a_del() -> None:
+@pytest.mark.parametrize("name", ["all", "default", "bonding_masters"])
+def test_a_name_of_the_kernel_is_refused(name: str) -> None:
+    """No device can have it: the kernel answers EINVAL or EEXIST, which say nothing of the name (E10)."""
+    with pytest.raises(CniError, match=f"the interface name {name} is reserved: .*change CNI_IFNAME") as refused:
+        call.check_identifiers("ADD", "c1", name)
+    assert refused.value.code == INVALID_ENVIRONMENT
+
+
+@pytest.mark.parametrize("name", ["eth%d", "all"])
+def test_a_name_that_no_device_can_have_does_not_stop_a_del(name: str) -> None:
     """The ADD with it failed, and the runtime then sends a DEL (D3)."""
-    call.check_identifiers("DEL", "c1", "eth%d")
+    call.check_identifiers("DEL", "c1", name)
 
 
 # -- the document (C1 to C11)

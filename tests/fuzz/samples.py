@@ -23,6 +23,7 @@ MODES: tuple[dict[str, Any], ...] = (
         "ns_ip6_target": ["fd00::1"],
         "arp_validate": 3,
     },
+    {"mode": "balance-xor", "xmitHashPolicy": "layer2", "allSlavesActive": 1, "links": [{"name": "net1"}], "acceptRA": True},
     {"mode": 2, "xmit_hash_policy": "layer2+3", "miimon": "100", "updelay": 200, "downdelay": 300, "peer_notif_delay": 100},
     {"mode": "802.3ad", "lacp_rate": "fast", "lacp_active": "on", "ad_select": 1, "ad_user_port_key": 7, "min_links": 1},
     {"mode": "balance-tlb", "tlb_dynamic_lb": 0, "lp_interval": 5},

@@ -1,13 +1,18 @@
 """The differences that CHECK reports of a bond, and the selection of its monitor, from links as the kernel reports them."""
 
+import shutil
+import subprocess
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from cni_sriov_bond.errors import POOL_UNUSABLE, CniError
 from cni_sriov_bond.kernel import bond as bonds
 from cni_sriov_bond.kernel import rtnetlink
 from cni_sriov_bond.kernel.bond_options import encode
 from cni_sriov_bond.kernel.objects import IFF_UP, Link
+from tests.support import temporary_netns
 
 if TYPE_CHECKING:
     from cni_sriov_bond.ports import BondOptions
@@ -81,3 +86,20 @@ def test_another_option_is_a_difference(options: "BondOptions", words: str) -> N
 def test_the_monitor_that_fits(options: "BondOptions", choice: str, drivers: list[str], path: bool) -> None:
     """Delays need carrier monitoring; an explicit monitor takes precedence."""
     assert bonds.selects_path_monitor(options, choice, drivers) is path
+
+
+def has_bonding() -> bool:
+    """Return whether this machine's kernel has the bonding driver, or would load it."""
+    modprobe = shutil.which("modprobe", path="/usr/sbin:/sbin:/usr/bin:/bin")
+    loads = modprobe and subprocess.run([modprobe, "-n", "-q", "bonding"], check=False).returncode == 0
+    return bool(loads) or Path("/sys/module/bonding").exists()
+
+
+@pytest.mark.root
+@pytest.mark.skipif(has_bonding(), reason="this kernel has the bonding driver; lab/test_inside takes it away")
+def test_a_kernel_without_the_bonding_driver_is_named() -> None:
+    """Its answer is "Operation not supported" (EOPNOTSUPP)."""
+    with temporary_netns() as container:
+        with pytest.raises(CniError, match="the kernel has no bonding driver; run `modprobe bonding max_bonds=0`") as refused:
+            bonds.create(container.ours, "eth0", "02:00:00:00:00:01", {"mode": 1})
+        assert refused.value.code == POOL_UNUSABLE

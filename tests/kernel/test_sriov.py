@@ -148,6 +148,43 @@ def test_vfs_that_do_not_return_are_returned_after_the_deadline(devices: Path) -
 # -- moves, of a veth in place of a VF
 
 
+@pytest.mark.root
+@pytest.mark.parametrize(
+    ("in_host", "in_container", "altname", "name"),
+    [
+        ("VF11", [], "", "VF11"),
+        ("eth3", [], "", "VF11"),
+        ("VF11", ["VF11"], "", "vf[0-9]"),
+        ("VF11", ["VF11", "vf0"], "", "vf[0-9]"),
+        ("eth3", ["VF11"], "", "eth3"),
+        ("eth3", ["VF11", "eth3"], "", "vf[0-9]"),
+        ("VF11", ["other"], "VF11", "vf[0-9]"),
+    ],
+    ids=["free", "renamed", "taken", "free number", "renamed, taken", "both taken", "taken by an altname"],
+)
+def test_a_vf_moves_in_whatever_names_are_taken(
+    devices: Path, in_host: str, in_container: list[str], altname: str, name: str
+) -> None:
+    """A device of the container keeps its name, and the VF gets a free one."""
+    add_netdev(devices, PORTS[0].address, in_host)
+    with temporary_netns() as outside, temporary_netns() as container:
+        outside.theirs.link("add", ifname=in_host, kind="ifb", address=MAC)
+        for taken in in_container:
+            container.theirs.link("add", ifname=taken, kind="ifb")
+        if altname:
+            container.theirs.link("property_add", index=container.index("other"), altname=altname)
+        with Entered(outside.netns):
+            host = sriov.Host()
+        with contextlib.closing(host.netlink):
+            link = host.netdev(PORTS[0])
+            assert link is not None
+            sriov.move_in(host, PORTS[0], link, container.netns.fd, "the container")
+        [moved] = [link.name for link in container.ours.links() if link.mac == MAC]
+        assert re.fullmatch(name, moved)
+        assert set(in_container) < {link.name for link in container.ours.links()}
+        assert [link.name for link in outside.ours.links()] == ["lo"]
+
+
 def container_device(container: TemporaryNetns) -> Link:
     """Return the veth of the container, which is up and has an altname."""
     container.theirs.link("property_add", index=container.index("a"), altname="another-name")

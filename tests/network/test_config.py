@@ -143,6 +143,117 @@ def test_a_misspelled_key_gets_a_hint(key: str, meant: str) -> None:
     assert f"did you mean {meant}?" in refused.value.details
 
 
+# The configs of the READMEs of bond-cni and sriov-cni, with all their keys.
+BOND_CNI: dict[str, Any] = {
+    "ifname": "bond0", "mode": "active-backup", "failOverMac": 1, "linksInContainer": True, "miimon": "100", "mtu": 1500,
+    "links": [{"name": "net1"}, {"name": "net2"}], "allSlavesActive": 1,
+    "ipam": {"type": "host-local", "subnet": "10.56.217.0/24", "routes": [{"dst": "0.0.0.0/0"}], "gateway": "10.56.217.1"},
+}  # fmt: skip
+SRIOV_CNI: dict[str, Any] = {
+    "deviceID": "0000:03:02.0", "mac": "CA:FE:C0:FF:EE:00", "vlan": 1000, "vlanQoS": 4, "vlanProto": "802.1ad",
+    "min_tx_rate": 100, "max_tx_rate": 200, "spoofchk": "off", "trust": "on", "link_state": "enable", "logLevel": "debug",
+    "logFile": "/tmp/sriov.log",
+}  # fmt: skip
+
+
+def test_a_config_of_bond_cni_is_ours() -> None:
+    """Its options are those of the kernel; its links are not needed, which the log says."""
+    parsed = network(**BOND_CNI)
+    assert parsed.bond == {"mode": 1, "fail_over_mac": 1, "miimon": 100, "all_slaves_active": 1}
+    assert (parsed.mtu, parsed.delegate) == (1500, "host-local")
+    pool = "is not needed: the pool has the VFs; it is ignored"
+    assert config.hints(parsed.document) == [
+        "the key 'ifname' is not needed: the interface has the name that the runtime gives; it is ignored",
+        f"the key 'linksInContainer' {pool}",
+        f"the key 'links' {pool}",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("keys", "options"),
+    [
+        ({"mode": "balance-xor", "xmitHashPolicy": "layer2+3"}, {"mode": 2, "xmit_hash_policy": 2}),
+        ({"mode": "balance-xor", "xmitHashPolicy": ""}, {"mode": 2, "xmit_hash_policy": 1}),
+        ({"mode": "balance-xor", "allSlavesActive": 0}, {"mode": 2, "xmit_hash_policy": 1, "all_slaves_active": 0}),
+        ({"mode": "balance-tlb", "tlbDynamicLb": 0, "trust": "on"}, {"mode": 5, "tlb_dynamic_lb": 0}),
+        ({"mode": "balance-alb", "tlbDynamicLb": "1", "trust": "on"}, {"mode": 6, "tlb_dynamic_lb": 1}),
+        ({"mode": "802.3ad", "lacpRate": "fast", "xmitHashPolicy": "encap3+4"},
+         {"mode": 4, "lacp_rate": 1, "xmit_hash_policy": 4}),
+    ],
+)  # fmt: skip
+def test_options_have_the_names_of_bond_cni_too(keys: dict[str, Any], options: dict[str, Any]) -> None:
+    """With its values, which are the kernel's numbers, or names."""
+    assert network(**keys).bond == options
+
+
+def test_an_option_under_both_names_must_have_one_value() -> None:
+    """And a value that is refused is reported under the name in the config."""
+    assert network(allSlavesActive=1, all_slaves_active="on").bond["all_slaves_active"] == 1
+    same = "xmitHashPolicy 'layer2' and xmit_hash_policy 'layer3+4' are the same option; remove one"
+    assert same in refusal(xmitHashPolicy="layer2", xmit_hash_policy="layer3+4")
+    assert "allSlavesActive must be one of off, on, not 2" in refusal(allSlavesActive=2)
+    assert "mode balance-rr has no tlb_dynamic_lb" in refusal(mode="balance-rr", tlbDynamicLb=1)
+
+
+def test_a_config_of_sriov_cni_is_ours() -> None:
+    """Every key of it has the same meaning, for each VF of the bond."""
+    parsed = network(**SRIOV_CNI)
+    assert parsed.vf.to_json() == {
+        "vlan": 1000, "vlan_qos": 4, "vlan_proto": 0x88A8, "spoofchk": 0, "trust": 1, "link_state": 1, "min_tx_rate": 100,
+        "max_tx_rate": 200,
+    }  # fmt: skip
+    assert (parsed.device, parsed.mac) == ("0000:03:02.0", "ca:fe:c0:ff:ee:00")
+    assert (parsed.log_level, parsed.log_file) == ("debug", "/tmp/sriov.log")
+    assert config.hints(parsed.document) == []
+
+
+@pytest.mark.parametrize(
+    ("key", "says"),
+    [("master", "is not needed: the pool has the NICs"), ("vlan_trunk", "is not supported: a VF has one VLAN, or none"),
+     ("dpdk", "is not supported: a VF of a bond has the kernel's driver")],
+)  # fmt: skip
+def test_keys_of_older_versions_and_forks_are_answered(key: str, says: str) -> None:
+    """A container without what it asked for should not be a surprise."""
+    assert config.hints({key: "x"}) == [f"the key {key!r} {says}; it is ignored"]
+
+
+# -- IPv6
+
+
+@pytest.mark.parametrize(
+    ("keys", "wanted"),
+    [({}, None), ({"ipam": {"type": "x"}}, False), ({"ipam": {}}, None), ({"acceptRA": True}, True),
+     ({"acceptRA": False}, False), ({"acceptRA": True, "ipam": {"type": "x"}}, True),
+     ({"acceptRA": None, "ipam": {"type": "x"}}, False)],
+)  # fmt: skip
+def test_who_gets_addresses_takes_no_advertisements(keys: dict[str, Any], wanted: bool | None) -> None:
+    """Unless the key says so. Without an IPAM plugin the container's namespace decides."""
+    assert network(**keys).router_advertisements is wanted
+
+
+@pytest.mark.parametrize("value", ["true", 1, "", "off"])
+def test_accept_ra_is_true_or_false(value: object) -> None:
+    """Nothing else is taken for one of them."""
+    assert "acceptRA must be true or false, not" in refusal(acceptRA=value)
+
+
+SIX = {"type": "host-local", "ranges": [[{"subnet": "10.0.0.0/24"}], [{"subnet": "fd00::/64"}]]}
+
+
+def test_an_mtu_below_that_of_ipv6_is_refused_with_ipv6_ranges() -> None:
+    """Before anything is done; with IPv4 alone it is accepted."""
+    assert "mtu 1279 is too small for fd00::/64: IPv6 needs 1280; raise mtu, or remove fd00::/64" in refusal(mtu=1279, ipam=SIX)
+    assert "mtu 1000 is too small for acceptRA" in refusal(mtu=1000, acceptRA=True)
+    assert network(mtu=1280, ipam=SIX, acceptRA=True).mtu == 1280
+    assert network(mtu=68, ipam={"type": "host-local", "subnet": "10.0.0.0/24"}).mtu == 68
+
+
+def test_an_mtu_of_0_is_the_default() -> None:
+    """As in bond-cni and the reference plugins; nothing else is taken for 0."""
+    assert network(mtu=0).mtu is None
+    assert "mtu must be" in refusal(mtu=False)
+
+
 def test_other_unknown_keys_get_no_hint() -> None:
     """Keys of runtimes get no hint, and the number and length of hints are limited."""
     document = {"disableCheck": 1, "pciBusID": "x", "cni.dev/valid-attachments": [], "vlan/x": 1, "dns": {}, "vlna": 1, "": 2}
