@@ -116,9 +116,19 @@ def may_be_resetting(vf_driver: str) -> bool:
     return not resets or any(settings != "-" for settings in resets)
 
 
-def no_rate(driver: str, speed: int) -> "tuple[int, ...]":
-    """Return the maximum rates, in Mbit/s, that a driver reports for a VF without one.
+def reports_rate_for_none(driver: str) -> bool:
+    """Return whether a driver reports a maximum rate for a VF that has none."""
+    return driver in ("qede", "bnx2x")
+
+
+def rate_of_none(driver: str, speed: int) -> int:
+    """Return the maximum rate, in Mbit/s, that a driver reports for a VF that has none.
 
     :param speed: of the PF's link, in Mbit/s.
     """
-    return {"qede": (0, speed), "bnx2x": (0, 10000)}.get(driver, (0,))
+    return {"qede": speed, "bnx2x": 10000}.get(driver, 0)
+
+
+def rate_for_none(driver: str, speed: int) -> int:
+    """Return the maximum rate to set for a VF that is to have none: qede ignores 0, but not the speed of its link."""
+    return speed if driver == "qede" else 0

@@ -85,3 +85,17 @@ def driver(address: str) -> str:
         return os.readlink(f"{PCI_DEVICES}/{address}/driver").rpartition("/")[2]
     except OSError:
         return ""
+
+
+def rebind(address: str) -> None:
+    """Bind a PCI device to its driver anew; its network device is another one then.
+
+    :raises CniError: IO_FAILURE when the kernel refuses, or the device has no driver.
+    """
+    try:
+        directory = f"{PCI_DEVICES}/{address}/{os.readlink(f'{PCI_DEVICES}/{address}/driver')}"
+        for action in ("unbind", "bind"):
+            with open(f"{directory}/{action}", "w", encoding="ascii") as file:
+                file.write(address)
+    except OSError as failed:
+        raise CniError(IO_FAILURE, f"cannot bind {address} to its driver anew: {failed.strerror}") from None

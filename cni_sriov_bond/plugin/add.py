@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from cni_sriov_bond.cni.result import Interface, Result
     from cni_sriov_bond.kernel.netlink import Netlink
     from cni_sriov_bond.kernel.netns import Netns
-    from cni_sriov_bond.log import Log
+    from cni_sriov_bond.kernel.objects import Link
     from cni_sriov_bond.network.config import Network
     from cni_sriov_bond.plugin.context import Context
     from cni_sriov_bond.pool.lease import Lease
@@ -88,7 +88,7 @@ def add(call: "Call", network: "Network", context: "Context", answer: "Callable[
     # From here on every failure is undone, from the first step that changes the kernel. The undo needs no list of steps: the
     # lease has all that it restores.
     try:
-        _create(call, network, site, log)
+        _create(call, network, site, work)
         site.delegate_started = bool(executable)
         ipam_result = _run_delegate(call, network, executable, site.lease.lock, work)
         log.step("ran the IPAM plugin")
@@ -128,24 +128,35 @@ def _quarantine(lease: "Lease", reason: str) -> None:
     quarantine.add(lease.pool_path, lease.entry.bond, reason)
 
 
-def _create(call: "Call", network: "Network", site: _Site, log: "Log") -> None:
+def _create(call: "Call", network: "Network", site: _Site, context: "Context") -> None:
     """Create the bond in the container, move its VFs there and make them its ports."""
+    log = context.log
     mac = site.lease.record.mac
     options: BondOptions = {"miimon": MIIMON, **network.bond}
     if network.bond.get("arp_interval"):
         options["miimon"] = 0
     link = bonds.create(site.container, call.ifname, mac, options)
     log.step("created the bond")
-    host = sriov.Host()
+    host = sriov.Host(deadline=context.deadline)
+    # All are set up before the first is moved: a setting that a NIC does not have moves nothing.
+    links = []
+    warnings: dict[str, None] = {}
     for port in site.ports:
-        _move_in(host, port, network, site)
+        vf_link, missing = _set_up(host, port, network, site)
+        links.append(vf_link)
+        warnings |= dict.fromkeys(host.consequences(port, missing))
+    for warning in warnings:
+        log.warn(f"container {call.container_id}: {warning}")
+    log.step("set up the VFs")
+    for port, vf_link in zip(site.ports, links, strict=True):
+        _move_in(host, port, vf_link, site)
     log.step("moved the VFs in")
     ports = bonds.find_ports(site.container, site.ports)
     members = [ports[port.address] for port in site.ports if port.address in ports]
     if len(members) != len(site.ports):
         raise CniError(POOL_UNUSABLE, f"a VF of {site.lease} did not arrive in {call.netns}; try again")
     try:
-        bonds.add_ports(site.container, link, members)
+        bonds.add_ports(site.container, link, members, context.deadline)
     except KernelError as refused:
         site.port_in_use = refused.msg if refused.errno == EBUSY else ""
         raise
@@ -153,19 +164,26 @@ def _create(call: "Call", network: "Network", site: _Site, log: "Log") -> None:
     log.step("brought the bond up")
 
 
-def _move_in(host: sriov.Host, port: "Port", network: "Network", site: _Site) -> None:
-    """Set up a VF and move it into the container.
+def _set_up(host: sriov.Host, port: "Port", network: "Network", site: _Site) -> "tuple[Link, list[str]]":
+    """Set up a VF for the container, while it is in the host.
 
     The settings come before the move: in the container the VF must not receive frames of another VLAN, not even briefly.
+
+    :return: its network device, and the defaults that its driver does not have: CHECK does not look for them.
     """
     link = host.netdev(port)
     if link is None:
         raise CniError(POOL_UNUSABLE, f"{port.name} at {port.address} disappeared from the host during the ADD; try again")
     host.bring_down(link)
     host.netlink.drop_altnames(link)  # an altname that exists in the target netns makes the move fail
-    host.apply(port, network.vf)
-    # After the settings: trust, which is one of them, decides whether the VF may change its own MAC.
-    host.set_macs(port, link, site.lease.record.port_macs[port.address])
+    record = site.lease.record
+    missing = host.configure(port, link, network.vf, record.port_macs[port.address])
+    record.requested.vf = record.requested.vf.without(missing)
+    return link, missing
+
+
+def _move_in(host: sriov.Host, port: "Port", link: "Link", site: _Site) -> None:
+    """Move a VF into the container."""
     name = port.name if link.name != port.name else ""
     host.netlink.move(link, site.namespace.fd, f"the container's namespace {site.namespace.path}", name)
 

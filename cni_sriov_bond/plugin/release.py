@@ -177,7 +177,7 @@ def _restore_vfs(outcome: Outcome, lease: "Lease", context: "Context", seconds: 
     context.log.step("returned the VFs")
     if outcome.missing:
         return
-    host = sriov.Host()
+    host = sriov.Host(deadline=context.deadline)
     for port in ports:
         outcome.run_step(_restore, host, port, record)
     for port in ports:
