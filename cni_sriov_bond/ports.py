@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     BondOptions = dict[str, int | list[str]]
 
 
+LINK_STATE_ENABLE = 1  # linux/if_link.h, IFLA_VF_LINK_STATE_ENABLE
+
+
 class Port:
     """One VF of a bond.
 

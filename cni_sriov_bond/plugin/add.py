@@ -23,6 +23,7 @@ from cni_sriov_bond.network import config
 from cni_sriov_bond.network.bond_rules import MIIMON
 from cni_sriov_bond.plugin.acquire import acquire
 from cni_sriov_bond.pool.lease import READY
+from cni_sriov_bond.ports import LINK_STATE_ENABLE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -145,6 +146,10 @@ def _create(call: "Call", network: "Network", site: _Site, context: "Context") -
         vf_link, missing = _set_up(host, port, network, site)
         links.append(vf_link)
         warnings |= dict.fromkeys(host.consequences(port, missing))
+    if network.vf.link_state == LINK_STATE_ENABLE:
+        warnings["link_state enable keeps its ports up without a cable, so the bond cannot see by carrier that one failed"] = (
+            None
+        )
     for warning in warnings:
         log.warn(f"container {call.container_id}: {warning}")
     log.step("set up the VFs")
