@@ -254,3 +254,28 @@ def test_a_check_compares_only_what_a_driver_reports(devices: Path) -> None:
         port = kernel.ports[0]
         assert host.differences(port, safe(vlan=0, vlan_qos=0, vlan_proto=0x8100), None) == []
         assert host.differences(port, VfSettings(trust=0), None) == ["VF 0 of enp1s0 has trust None, not 0"]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "mac", "requests", "questions"),
+    [
+        (safe(), "", [], 0),
+        (safe(vlan=100, vlan_qos=0, vlan_proto=0x8100), "", ["vlan"], 1),
+        (safe(vlan=100, vlan_qos=0, vlan_proto=0x8100), MAC, ["vlan", f"device mac {MAC}", f"mac {MAC}"], 1),
+        (VfSettings(trust=1, spoofchk=0), MAC, ["trust", f"device mac {MAC}", f"mac {MAC}", "spoofchk"], 1),
+    ],
+    ids=["nothing", "VLAN", "VLAN and MAC", "settings before and after the MAC"],
+)
+def test_igb_costs_no_request_more_than_it_did(
+    devices: Path, wanted: VfSettings, mac: str, requests: list[str], questions: int
+) -> None:
+    """Beside the changes only one question, whether the settings are there; none if none was made."""
+    with played(devices, "igb") as (kernel, host):
+        port = kernel.ports[0]
+        if not mac:
+            mac = kernel.vfs[0].admin_mac = kernel.vfs[0].mac
+        host.state(port)
+        link = device(host, port)
+        before = kernel.questions
+        host.configure(port, link, wanted, mac)
+        assert (kernel.requests, kernel.questions - before) == (requests, questions)
