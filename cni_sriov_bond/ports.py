@@ -5,11 +5,14 @@ They are classes with ``__slots__``, because importing dataclasses takes 17 ms a
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from typing import Any
 
     # Bonding options by the kernel's name: numbers, and lists of addresses for arp_ip_target and ns_ip6_target.
     BondOptions = dict[str, int | list[str]]
+
+
+LINK_STATE_ENABLE = 1  # linux/if_link.h, IFLA_VF_LINK_STATE_ENABLE
 
 
 class Port:
@@ -61,9 +64,10 @@ class VfSettings:
     In a request None leaves the setting unchanged; in an answer of the kernel None is a setting that the driver does not have.
     ``vlan`` 0 is untagged, ``vlan_proto`` an EtherType, ``link_state`` 0 auto, 1 enable, 2 disable; rates are in Mbit/s with 0
     for no limit (linux/if_link.h, IFLA_VF_*). The MAC is not here: it must be changed in an order of its own (kernel/sriov).
+    ``defaults`` has the names of those that are wanted by default: a driver need not have them.
     """
 
-    __slots__ = ("link_state", "max_tx_rate", "min_tx_rate", "spoofchk", "trust", "vlan", "vlan_proto", "vlan_qos")
+    __slots__ = ("defaults", "link_state", "max_tx_rate", "min_tx_rate", "spoofchk", "trust", "vlan", "vlan_proto", "vlan_qos")
     # The order in which they are compared, named in errors and written.
     NAMES = ("vlan", "vlan_qos", "vlan_proto", "spoofchk", "trust", "link_state", "min_tx_rate", "max_tx_rate")
 
@@ -77,6 +81,7 @@ class VfSettings:
         link_state: int | None = None,
         min_tx_rate: int | None = None,
         max_tx_rate: int | None = None,
+        defaults: "Sequence[str]" = (),
     ) -> None:
         self.vlan = vlan
         self.vlan_qos = vlan_qos
@@ -86,23 +91,36 @@ class VfSettings:
         self.link_state = link_state
         self.min_tx_rate = min_tx_rate
         self.max_tx_rate = max_tx_rate
+        self.defaults = tuple(defaults)
 
     @classmethod
-    def from_json(cls, value: "Mapping[str, int | None]") -> "VfSettings":
-        """Return the settings in a lease; an absent name is None.
+    def from_json(cls, value: "Mapping[str, Any]") -> "VfSettings":
+        """Return the settings in a lease; an absent name is None. Older leases have no "defaults".
 
         :raises TypeError: when the value is not such an object.
         """
-        return cls(**{name: value.get(name) for name in cls.NAMES})
+        return cls(**{name: value.get(name) for name in cls.NAMES}, defaults=value.get("defaults") or ())
 
-    def to_json(self) -> "dict[str, int | None]":
+    def to_json(self) -> "dict[str, object]":
         """Return the form that a lease has on disk: every name that is not None."""
-        return {name: value for name in self.NAMES if (value := self.get(name)) is not None}
+        value: dict[str, object] = {name: self.get(name) for name in self.NAMES if self.get(name) is not None}
+        if self.defaults:
+            value["defaults"] = list(self.defaults)
+        return value
 
     def get(self, name: str) -> int | None:
         """Return one setting by its name."""
         value: int | None = getattr(self, name)
         return value
+
+    def without(self, names: "Sequence[str]") -> "VfSettings":
+        """Return these settings, without those of the given names."""
+        if not names:
+            return self
+        settings = VfSettings(defaults=self.defaults)
+        for name in self.NAMES:
+            setattr(settings, name, None if name in names else self.get(name))
+        return settings
 
     def differing(self, present: "VfSettings") -> list[str]:
         """Return the names of the requested settings that differ from the present ones."""

@@ -12,7 +12,7 @@ import pytest
 from cni_sriov_bond import errors
 from cni_sriov_bond.network import config
 from cni_sriov_bond.network.schema import BOND_CNI, NETWORK
-from tests import ipam_reference, reference
+from tests import driver_table, ipam_reference, reference
 from tests.fuzz import verdict
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -26,6 +26,11 @@ def test_the_option_table_is_the_schema_s() -> None:
 def test_the_delegates_option_table_is_its_schema_s() -> None:
     """Correct it with ``python -m tests.ipam_reference``."""
     assert ipam_reference.table() in ipam_reference.PATH.read_text(encoding="utf-8")
+
+
+def test_the_table_of_drivers_is_that_of_the_program() -> None:
+    """Correct it with ``python -m tests.driver_table``."""
+    assert driver_table.table() in driver_table.PATH.read_text(encoding="utf-8")
 
 
 def test_the_documents_have_the_codes_of_the_program() -> None:
@@ -163,7 +168,7 @@ def test_a_rule_is_met_by_tests_that_exist(rule: str, tests: list[str]) -> None:
 
 
 # The number of situations in each chapter of the recovery page, so that none is lost.
-SITUATIONS = {"Processes": 8, "Containers": 10, "The host and its NICs": 16, "Files": 7, "The IPAM plugin": 6}
+SITUATIONS = {"Processes": 8, "Containers": 10, "The host and its NICs": 18, "Files": 7, "The IPAM plugin": 6}
 LABELS = ["What happened", "What you see", "What restores it", "Tests"]
 
 

@@ -1,6 +1,7 @@
 """The bond in the container: create it, add its ports, select its link monitor, compare it with what was requested."""
 
-from errno import EEXIST, EOPNOTSUPP
+from errno import EADDRNOTAVAIL, EAGAIN, EBUSY, EEXIST, EOPNOTSUPP
+from time import sleep
 
 from cni_sriov_bond.errors import NAME_TAKEN, POOL_UNUSABLE, CniError, KernelError
 from cni_sriov_bond.kernel.bond_options import (
@@ -18,6 +19,7 @@ from cni_sriov_bond.kernel.objects import Link
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from cni_sriov_bond.deadline import Deadline
     from cni_sriov_bond.kernel.netlink import Netlink
     from cni_sriov_bond.ports import BondOptions, Port
 
@@ -80,15 +82,48 @@ def find_ports(container: "Netlink", wanted: "list[Port]") -> "dict[str, Link]":
     return {link.parent: link for link in container.links() if link.parent in addresses}
 
 
-def add_ports(container: "Netlink", bond: Link, members: "list[Link]") -> None:
+def add_ports(container: "Netlink", bond: Link, members: "list[Link]", deadline: "Deadline") -> None:
     """Add ports to the bond.
 
     They must be down: the kernel refuses a port that is up, and brings it up itself (drivers/net/bonding/bond_main.c).
 
+    :param deadline: of the call. A port that its PF is resetting is given at most ``RESET_SECONDS``.
     :raises KernelError: naming the port; EBUSY when something else uses it, such as a macvlan.
     """
     for member in members:
-        container.set_port(member, bond)
+        try:
+            container.set_port(member, bond)
+        except KernelError as refused:
+            if refused.errno not in (EADDRNOTAVAIL, EAGAIN, EBUSY):
+                raise
+            _add_reset_port(container, bond, member, refused, deadline)
+
+
+def _add_reset_port(container: "Netlink", bond: Link, port: Link, refused: KernelError, deadline: "Deadline") -> None:
+    """Add a port whose driver was not ready for it.
+
+    - igbvf compares a MAC with that of its last reset, also an equal one (vf.c, e1000_rar_set_vf). If its PF did not answer
+      that reset, the bond gets EADDRNOTAVAIL when it sets the MAC, until the port is brought up and down once.
+    - iavf and others cannot be brought up while their PF resets them: EBUSY. A VF that no PF resets has another user.
+    """
+    from cni_sriov_bond.kernel import drivers, sysfs, vfmac
+    from cni_sriov_bond.kernel.pfs import RESET_POLL, RESET_SECONDS
+
+    end = deadline.part(RESET_SECONDS)
+    if refused.errno == EADDRNOTAVAIL:
+        vfmac.restart(container, port, end)
+        return container.set_port(port, bond)
+    if not drivers.may_be_resetting(sysfs.driver(port.parent)):
+        raise refused
+    with end.wait(f"the reset of {port.name}"):
+        while end.left():
+            sleep(RESET_POLL)
+            try:
+                return container.set_port(port, bond)
+            except KernelError as again:
+                if again.errno not in (EAGAIN, EBUSY):
+                    raise
+    raise refused
 
 
 def bring_up(container: "Netlink", bond: Link, mtu: int | None, primary: Link | None = None) -> None:

@@ -24,7 +24,7 @@ _TEXTS = frozenset(key for key, part in NETWORK["properties"].items() if part.ge
 _MAX_HINTS = 20
 # Keys of the specification that most configs have. They are skipped when spellings are compared.
 _OF_CNI = frozenset(("name", "cniVersion", "capabilities", "args", "runtimeConfig"))
-_SWITCHES = {"off": 0, "on": 1}
+_SWITCHES = {"off": 0, "on": 1, "leave": None}
 _LINK_STATES = {"auto": 0, "enable": 1, "disable": 2}
 _VLAN_PROTOCOLS = {"802.1q": 0x8100, "802.1ad": 0x88A8}
 # Other names of an option: those of bond-cni, and older ones of the kernel.
@@ -268,6 +268,7 @@ def _vf_settings(value: "dict[str, Any]") -> VfSettings:
     """Return the settings of each VF; what the config does not have is left unchanged."""
     # Secure by default: unless the config allows it, a container has no trust and cannot send from another MAC.
     vf = VfSettings(spoofchk=_SWITCHES[value.get("spoofchk", "on")], trust=_SWITCHES[value.get("trust", "off")])
+    vf.defaults = tuple(name for name in ("trust", "spoofchk") if name not in value)
     vf.vlan = value.get("vlan")
     if vf.vlan is not None:
         # Untagged frames have neither priority nor protocol.

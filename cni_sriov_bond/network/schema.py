@@ -75,8 +75,12 @@ NETWORK: "Schema" = {
             "format": "mac",
             "description": "MAC of the bond and its ports, instead of the pool's",
         },
-        "spoofchk": _choice("spoof check: the NIC drops frames with another source MAC; default: on", "on", "off"),
-        "trust": _choice("the container may change its MAC and be promiscuous; default: off", "on", "off"),
+        "spoofchk": _choice(
+            "spoof check: the NIC drops frames with another source MAC; default: on; leave: unchanged", "on", "off", "leave"
+        ),
+        "trust": _choice(
+            "the container may change its MAC and be promiscuous; default: off; leave: unchanged", "on", "off", "leave"
+        ),
         "link_state": _choice("link state of the VF, set through its PF", "auto", "enable", "disable"),
         "min_tx_rate": _number("minimum transmit rate of each port, in Mbit/s; 0: none", 0, 1000000),
         "max_tx_rate": _number("maximum transmit rate of each port, in Mbit/s; 0: no limit", 0, 1000000),

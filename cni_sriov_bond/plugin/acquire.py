@@ -134,7 +134,7 @@ def _lease_with_state(pool: Pool, request: _Request, context: "Context") -> "Lea
         # A process that was killed while it renamed VFs left them in a temporary namespace, and the kernel returns them within
         # this time. After the first unusable bond there is no more waiting: if all VFs are missing, every bond would cost it.
         sriov.wait_for_vfs(bond.ports, context.deadline.part(0 if request.broken else _RETURN_SECONDS))
-        _record_state(lease, request.network, context.log)
+        _record_state(lease, request.network, context)
     except BaseException as unusable:
         lease.erase()
         lease.close()
@@ -174,20 +174,21 @@ def _acquire_or_recover(pool: Pool, request: _Request, context: "Context") -> "L
     return attempt()
 
 
-def _record_state(lease: "Lease", network: "Network", log: "Log") -> None:
+def _record_state(lease: "Lease", network: "Network", context: "Context") -> None:
     """Write the present state of its VFs into the lease, durable before the first of them is changed.
 
     A process that is killed later leaves a record from which every release can restore them.
     """
-    host = sriov.Host()
+    host = sriov.Host(deadline=context.deadline)
     record = lease.record
     bond = record.bond
     record.mac = network.mac or bond.mac
     record.requested.primary = _primary(network, bond)
     record.port_macs = _port_macs(network, bond, record.requested.primary)
     for port in bond.ports:
-        _check_pf(host, port, bond, network, log)
+        _check_pf(host, port, bond, network, context.log)
         state = host.state(port)
+        host.unsupported(port, network.vf)  # refuses what is asked for explicitly
         # Restore the pool's MACs, not the present ones: a crash may have left others on the VF.
         state.mac = state.admin_mac = bond.mac
         record.before[port.address] = state

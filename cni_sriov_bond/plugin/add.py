@@ -23,6 +23,7 @@ from cni_sriov_bond.network.bond_rules import MIIMON
 from cni_sriov_bond.plugin import monitor
 from cni_sriov_bond.plugin.acquire import acquire
 from cni_sriov_bond.pool.lease import READY
+from cni_sriov_bond.ports import LINK_STATE_ENABLE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from cni_sriov_bond.cni.result import Interface, Result
     from cni_sriov_bond.kernel.netlink import Netlink
     from cni_sriov_bond.kernel.netns import Netns
-    from cni_sriov_bond.log import Log
+    from cni_sriov_bond.kernel.objects import Link
     from cni_sriov_bond.network.config import Network
     from cni_sriov_bond.plugin.context import Context
     from cni_sriov_bond.pool.lease import Lease
@@ -88,7 +89,7 @@ def add(call: "Call", network: "Network", context: "Context", answer: "Callable[
     # From here on every failure is undone, from the first step that changes the kernel. The undo needs no list of steps: the
     # lease has all that it restores.
     try:
-        _create(call, network, site, log)
+        _create(call, network, site, work)
         site.delegate_started = bool(executable)
         ipam_result = _run_delegate(call, network, executable, site.lease.lock, work)
         log.step("ran the IPAM plugin")
@@ -128,29 +129,23 @@ def _quarantine(lease: "Lease", reason: str) -> None:
     quarantine.add(lease.pool_path, lease.entry.bond, reason)
 
 
-def _create(call: "Call", network: "Network", site: _Site, log: "Log") -> None:
+def _create(call: "Call", network: "Network", site: _Site, context: "Context") -> None:
     """Create the bond in the container, move its VFs there and make them its ports."""
+    log = context.log
     mac = site.lease.record.mac
     options: BondOptions = {"miimon": MIIMON, **network.bond}
     if network.bond.get("arp_interval"):
         options["miimon"] = 0
     link = bonds.create(site.container, call.ifname, mac, options)
     log.step("created the bond")
-    host = sriov.Host()
-    for port in site.ports:
-        _move_in(host, port, network, site)
-    log.step("moved the VFs in")
+    _move_vfs(network, site, call, context)
     ports = bonds.find_ports(site.container, site.ports)
     members = [ports[port.address] for port in site.ports if port.address in ports]
     if len(members) != len(site.ports):
         raise CniError(POOL_UNUSABLE, f"a VF of {site.lease} did not arrive in {call.netns}; try again")
-    # Before they come up: the kernel takes an address and a default route from the first advertisement.
-    if network.router_advertisements:
-        ipv6.take_advertisements(site.namespace, link.name)
-    elif network.router_advertisements is False:
-        ipv6.ignore_advertisements(site.namespace, [link.name, *(member.name for member in members)])
+    _set_advertisements(network, site, [link.name, *(member.name for member in members)])
     try:
-        bonds.add_ports(site.container, link, members)
+        bonds.add_ports(site.container, link, members, context.deadline)
     except KernelError as refused:
         site.port_in_use = refused.msg if refused.errno == EBUSY else ""
         raise
@@ -158,20 +153,57 @@ def _create(call: "Call", network: "Network", site: _Site, log: "Log") -> None:
     log.step("brought the bond up")
 
 
-def _move_in(host: sriov.Host, port: "Port", network: "Network", site: _Site) -> None:
-    """Set up a VF and move it into the container.
+def _move_vfs(network: "Network", site: _Site, call: "Call", context: "Context") -> None:
+    """Set up the VFs and move them into the container.
+
+    All are set up before the first is moved: a setting that a NIC does not have moves nothing.
+    """
+    host = sriov.Host(deadline=context.deadline)
+    links = []
+    warnings: dict[str, None] = {}
+    for port in site.ports:
+        link, missing = _set_up(host, port, network, site)
+        links.append(link)
+        warnings |= dict.fromkeys(host.consequences(port, missing))
+    if network.vf.link_state == LINK_STATE_ENABLE:
+        warnings["link_state enable keeps its ports up without a cable, so the bond cannot see by carrier that one failed"] = (
+            None
+        )
+    for warning in warnings:
+        context.log.warn(f"container {call.container_id}: {warning}")
+    context.log.step("set up the VFs")
+    for port, link in zip(site.ports, links, strict=True):
+        sriov.move_in(host, port, link, site.namespace.fd, f"the container's namespace {site.namespace.path}")
+    context.log.step("moved the VFs in")
+
+
+def _set_advertisements(network: "Network", site: _Site, names: list[str]) -> None:
+    """Let the bond, the first of the devices, take router advertisements, or let all of them ignore these.
+
+    It is done before they come up: the kernel takes an address and a default route from the first advertisement.
+    """
+    if network.router_advertisements:
+        ipv6.take_advertisements(site.namespace, names[0])
+    elif network.router_advertisements is False:
+        ipv6.ignore_advertisements(site.namespace, names)
+
+
+def _set_up(host: sriov.Host, port: "Port", network: "Network", site: _Site) -> "tuple[Link, list[str]]":
+    """Set up a VF for the container, while it is in the host.
 
     The settings come before the move: in the container the VF must not receive frames of another VLAN, not even briefly.
+
+    :return: its network device, and the defaults that its driver does not have: CHECK does not look for them.
     """
     link = host.netdev(port)
     if link is None:
         raise CniError(POOL_UNUSABLE, f"{port.name} at {port.address} disappeared from the host during the ADD; try again")
     host.bring_down(link)
     host.netlink.drop_altnames(link)  # an altname that exists in the target netns makes the move fail
-    host.apply(port, network.vf)
-    # After the settings: trust, which is one of them, decides whether the VF may change its own MAC.
-    host.set_macs(port, link, site.lease.record.port_macs[port.address])
-    sriov.move_in(host, port, link, site.namespace.fd, f"the container's namespace {site.namespace.path}")
+    record = site.lease.record
+    missing = host.configure(port, link, network.vf, record.port_macs[port.address])
+    record.requested.vf = record.requested.vf.without(missing)
+    return link, missing
 
 
 def _run_delegate(call: "Call", network: "Network", executable: str, lock: int, context: "Context") -> "Result":

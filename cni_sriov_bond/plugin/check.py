@@ -36,7 +36,7 @@ def check(call: "Call", network: "Network", context: "Context") -> None:
         if lease.entry.state != READY or lease.record.damage:
             cause = lease.record.damage or f"it is {lease.entry.state}, not ready"
             raise CniError(CHECK_DIFFERS, f"{lease} differs from the ADD of {attachment}: {cause}; DEL it and ADD it again")
-        differences = _differences(call, lease, before)
+        differences = _differences(call, lease, before, context)
     finally:
         lease.close()
     if differences:
@@ -45,14 +45,14 @@ def check(call: "Call", network: "Network", context: "Context") -> None:
     forward(call, network, context, "CHECK", network.raw)
 
 
-def _differences(call: "Call", lease: "Lease", before: "Result") -> list[str]:
+def _differences(call: "Call", lease: "Lease", before: "Result", context: "Context") -> list[str]:
     record = lease.record
     namespace = netns.require(call.netns)
     if record.netns is None or (namespace.dev, namespace.ino) != (record.netns.dev, record.netns.ino):
         return [f"{call.netns} is not the namespace of the ADD"]
     ours = _our_interface(call, before)
     container = netns.open_netlink(namespace)
-    host = sriov.Host()
+    host = sriov.Host(deadline=context.deadline)
     ports = record.ports
     link = container.link(call.ifname)
     requested = record.requested

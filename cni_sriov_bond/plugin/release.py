@@ -186,7 +186,7 @@ def _restore_vfs(outcome: Outcome, lease: "Lease", context: "Context", seconds: 
     if outcome.missing:
         return
     outcome.in_host = True
-    host = sriov.Host()
+    host = sriov.Host(deadline=context.deadline)
     for port in ports:
         outcome.run_step(_restore, host, port, record)
     for port in ports:

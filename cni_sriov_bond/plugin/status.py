@@ -68,7 +68,9 @@ def _check_nics(name: str, bonds: "list[Bond]") -> None:
         raise CniError(LIMITED_CONNECTIVITY, f"pool {name}: no NIC has carrier; look at the cables and switches of {names}")
     host = sriov.Host()
     for nic in nics:
-        host.pf(nic)  # sysfs shows the host's devices also to a process in another network namespace, which cannot use them
+        host.require_pf(
+            nic
+        )  # sysfs shows the host's devices also to a process in another network namespace, which cannot use them
 
 
 def _check_free(pool: Pool, bonds: "list[Bond]") -> None:

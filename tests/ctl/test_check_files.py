@@ -189,7 +189,7 @@ def test_a_tab_in_a_host_file_is_no_mistake(check: Any) -> None:
         ('"vlan": 100', '"vlan": 1.0', ["7: plugins[0].vlan: must be a whole number, not 1.0"]),
         ('"vlan": 100', '"vlan": true', ["7: plugins[0].vlan: must be a whole number, not true"]),
         ('"vlan": 100', '"vlann": 100', ["7: plugins[0].vlann: is not a known key; did you mean vlan?"]),
-        ('"vlan": 100', '"trust": "yes"', ['7: plugins[0].trust: must be one of on, off, not "yes"']),
+        ('"vlan": 100', '"trust": "yes"', ['7: plugins[0].trust: must be one of on, off, leave, not "yes"']),
         ('"vlan": 100', '"vlanAllowed": []', ["7: plugins[0].vlanAllowed: must have 1 to 4096 entries, not 0"]),
         ('"vlan": 100', '"vlan": 1, "vlan": 2', [
             "7: plugins[0].vlan: is there twice; readers take the last one, so remove one"
@@ -289,7 +289,7 @@ def test_foreign_text_does_not_reach_the_terminal_as_it_is(check: Any) -> None:
     text = NETWORK.replace('"vlan": 100', '"trust": "\\u001b[2J", "\\ud800": 1, "vlan": "\\ud800"')
     check("db.conflist", text).mistake(
         '7: plugins[0].vlan: must be a whole number, not "\\ud800"',
-        '7: plugins[0].trust: must be one of on, off, not "\\u001b[2J"',
+        '7: plugins[0].trust: must be one of on, off, leave, not "\\u001b[2J"',
     )
 
 

@@ -1,64 +1,39 @@
-"""VFs: values computed from what a PF reports, and moves between real namespaces. What needs a VF is in tests/lab."""
+"""VFs: states, with tests/kernel/fake_kernel.py in place of a NIC, and moves between real namespaces."""
 
 import contextlib
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from time import monotonic
-from typing import Any
 
 import pytest
 
 from cni_sriov_bond.deadline import Deadline
 from cni_sriov_bond.errors import POOL_UNUSABLE, CniError
-from cni_sriov_bond.kernel import rtnetlink, sriov
+from cni_sriov_bond.kernel import drivers, sriov
 from cni_sriov_bond.kernel.netns import Entered
 from cni_sriov_bond.kernel.objects import Link
+from cni_sriov_bond.kernel.sriov import Host
 from cni_sriov_bond.ports import Port, VfSettings
-from tests.kernel.messages import newlink
+from tests.kernel.fake_kernel import played
 from tests.support import TemporaryNetns, temporary_netns, veth_pair
 
 PF = "0000:01:00.0"
 MAC, OTHER_MAC = "02:00:00:00:00:01", "02:00:00:00:00:02"
 PORTS = [Port("0000:01:10.0", "VF11", PF, 0), Port("0000:01:10.2", "VF12", PF, 1)]
-UNKNOWN = 0xFFFFFFFF  # what the kernel reports for a setting that a driver does not have
 
 
 def add_netdev(devices: Path, address: str, name: str) -> None:
     (devices / address / "net" / name).mkdir(parents=True)
 
 
-@contextlib.contextmanager
-def answered(**settings: int) -> Iterator[sriov.Host]:
-    """Return a host whose PF has answered: VF 0 has these settings, and others of a new VF.
-
-    The answer is put where Host keeps those of the kernel, because no kernel has a PF without a NIC.
-    """
-    values = {"vlan": 0, "qos": 0, "proto": 0x8100, "spoofchk": 1, "trust": 0, "link_state": 0, "min": 0, "max": 0, **settings}
-    vlan = {"vf": 0, "vlan": values["vlan"], "qos": values["qos"], "proto": values["proto"], "padding": 0}
-    attributes: list[tuple[str, Any]] = [
-        ("IFLA_VF_MAC", {"vf": 0, "mac": MAC}),
-        ("IFLA_VF_SPOOFCHK", {"vf": 0, "spoofchk": values["spoofchk"]}),
-        ("IFLA_VF_LINK_STATE", {"vf": 0, "link_state": values["link_state"]}),
-        ("IFLA_VF_RATE", {"vf": 0, "min_tx_rate": values["min"], "max_tx_rate": values["max"]}),
-        ("IFLA_VF_TRUST", {"vf": 0, "trust": values["trust"]}),
-        ("IFLA_VF_VLAN_LIST", {"attrs": [("IFLA_VF_VLAN_INFO", vlan)]}),
-    ]
-    vfs = {"attrs": [("IFLA_VF_INFO", {"attrs": attributes})]}
-    body = newlink([("IFLA_IFNAME", "enp1s0"), ("IFLA_VFINFO_LIST", vfs)], index=5)
-    host = sriov.Host()
-    host._pfs[PF] = rtnetlink.parse_link(body)
-    with contextlib.closing(host.netlink):
-        yield host
-
-
 # -- values
 
 
-def test_the_default_state_is_that_of_an_unused_vf() -> None:
+def test_the_default_state_is_that_of_an_unused_vf(devices: Path) -> None:
     """With the MAC of the pool in both places, whatever is set at present."""
-    with answered(vlan=100, qos=3, trust=1, spoofchk=0, max=500) as host:
-        state = host.default_state(PORTS[0], OTHER_MAC)
+    with played(devices, "igb") as (kernel, host):
+        kernel.vfs[0].settings |= {"vlan": 100, "qos": 3, "trust": 1, "spoofchk": 0, "max": 500}
+        state = host.default_state(kernel.ports[0], OTHER_MAC)
     assert (state.mtu, state.mac, state.admin_mac) == (1500, OTHER_MAC, OTHER_MAC)
     assert state.settings.to_json() == {
         "vlan": 0, "vlan_qos": 0, "vlan_proto": 0x8100, "spoofchk": 1, "trust": 0, "link_state": 0, "min_tx_rate": 0,
@@ -66,48 +41,45 @@ def test_the_default_state_is_that_of_an_unused_vf() -> None:
     }  # fmt: skip
 
 
-def test_the_default_state_leaves_out_what_the_driver_does_not_have() -> None:
+def test_the_default_state_leaves_out_what_the_driver_does_not_have(devices: Path) -> None:
     """A request for it would be refused, and the VF never restored."""
-    with answered(trust=UNKNOWN, spoofchk=UNKNOWN) as host:
-        settings = host.default_state(PORTS[0], MAC).settings
+    with played(devices, "fm10k") as (kernel, host):
+        settings = host.default_state(kernel.ports[0], MAC).settings
     assert (settings.trust, settings.spoofchk, settings.vlan, settings.link_state) == (None, None, 0, 0)
 
 
-def test_differences_name_vf_pf_and_both_values() -> None:
+def test_differences_name_vf_pf_and_both_values(devices: Path) -> None:
     """Settings that were not requested do not count, nor does the MAC unless one is expected (K6)."""
-    with answered(vlan=200, trust=UNKNOWN) as host:
-        assert host.differences(PORTS[0], VfSettings(vlan=200, spoofchk=1), None) == []
-        assert host.differences(PORTS[0], VfSettings(vlan=100, trust=1), MAC) == [
+    with played(devices, "mlx4_core") as (kernel, host):
+        port = kernel.ports[0]
+        kernel.vfs[0].settings["vlan"] = 200
+        kernel.vfs[0].admin_mac = MAC
+        assert host.differences(port, VfSettings(vlan=200, spoofchk=1), None) == []
+        assert host.differences(port, VfSettings(vlan=100, trust=1), MAC) == [
             "VF 0 of enp1s0 has vlan 200, not 100",
             "VF 0 of enp1s0 has trust None, not 1",
         ]
-        assert host.differences(PORTS[0], VfSettings(), OTHER_MAC) == [f"VF 0 of enp1s0 has mac {MAC}, not {OTHER_MAC}"]
+        assert host.differences(port, VfSettings(), OTHER_MAC) == [f"VF 0 of enp1s0 has mac {MAC}, not {OTHER_MAC}"]
 
 
-def test_what_is_set_already_is_not_sent() -> None:
-    """The device of this index does not exist, so a request would fail."""
-    with answered(vlan=100) as host:
-        host.apply(PORTS[0], VfSettings(vlan=100, spoofchk=1))
-
-
-@pytest.mark.parametrize(
-    ("wanted", "expected"),
-    [
-        (VfSettings(vlan=100), [(rtnetlink.vf_vlan(6, 100, 3, 0x88A8), "the VLAN 100 (priority 3, protocol 0x88a8)")]),
-        (VfSettings(vlan=0, vlan_qos=0, vlan_proto=0x8100),
-         [(rtnetlink.vf_vlan(6, 0, 0, 0x8100), "the VLAN 0 (priority 0, protocol 0x8100)")]),
-        (VfSettings(max_tx_rate=0), [(rtnetlink.vf_rate(6, 10, 0), "the rates 10 to 0 Mbit/s")]),
-        (VfSettings(min_tx_rate=20, max_tx_rate=300), [(rtnetlink.vf_rate(6, 20, 300), "the rates 20 to 300 Mbit/s")]),
-        (VfSettings(trust=1, spoofchk=0, link_state=2),
-         [(rtnetlink.vf_number(rtnetlink.VF_TRUST, 6, 1), "trust 1"),
-          (rtnetlink.vf_number(rtnetlink.VF_SPOOFCHK, 6, 0), "spoof check 0"),
-          (rtnetlink.vf_number(rtnetlink.VF_LINK_STATE, 6, 2), "link state 2")]),
-    ],
-)  # fmt: skip
-def test_requests_send_groups_of_settings_as_a_whole(wanted: VfSettings, expected: list[tuple[bytes, str]]) -> None:
-    """What is not requested of VLAN, priority and protocol, or of the two rates, is sent as it is at present."""
-    present = VfSettings(50, 3, 0x88A8, spoofchk=1, trust=0, link_state=0, min_tx_rate=10, max_tx_rate=500)
-    assert sriov.setting_requests(6, present, wanted, wanted.differing(present)) == expected
+@pytest.mark.parametrize("driver", [driver for driver in drivers.DRIVERS if "/" not in driver])
+def test_a_vf_of_every_driver_is_restored(devices: Path, driver: str) -> None:
+    """After a container with another VLAN, MAC and, where it can be had, trust: the state is that of before."""
+    with played(devices, driver, reset_seconds=0.1, late_seconds=0.1) as (kernel, host):
+        port = kernel.ports[0]
+        before = host.state(port)
+        before.mac = before.admin_mac = OTHER_MAC
+        wanted = VfSettings(trust=1, defaults=("trust", "vlan"))
+        if not drivers.reports_no_vfs(driver):
+            wanted.vlan, wanted.vlan_qos, wanted.vlan_proto = 100, 0, 0x8100
+        link = host.netdev(port)
+        assert link is not None
+        host.configure(port, link, wanted, MAC)
+        kernel.vfs[0].bond, kernel.vfs[0].up = 99, True
+        Host(kernel.netlink).restore(port, before)
+        vf = kernel.vfs[0]
+        assert (vf.mac, vf.bond, vf.up) == (OTHER_MAC, 0, False)
+        assert (vf.settings["vlan"], vf.settings["trust"]) == (0, 0)
 
 
 # -- errors
@@ -115,7 +87,7 @@ def test_requests_send_groups_of_settings_as_a_whole(wanted: VfSettings, expecte
 
 def test_a_pf_or_vf_that_is_missing_is_named(devices: Path) -> None:
     """Each error has the remedy."""
-    host = sriov.Host()
+    host = Host()
     with contextlib.closing(host.netlink):
         with pytest.raises(CniError, match=f"the NIC at {PF} has no network device here; is its driver loaded") as refused:
             host.pf(PF)
@@ -123,9 +95,6 @@ def test_a_pf_or_vf_that_is_missing_is_named(devices: Path) -> None:
         add_netdev(devices, PF, "no-such-device")  # sysfs of the host, seen from another network namespace
         with pytest.raises(CniError, match="does the runtime run in the host's network namespace"):
             host.pf(PF)
-        (devices / PF / "net/no-such-device").rename(devices / PF / "net/lo")
-        with pytest.raises(CniError, match="lo has no VF 0, which is VF11 of the pool; run `sriov-bondctl up`"):
-            host.vf(PORTS[0])
         with pytest.raises(CniError, match=r"VF11 \(VF 0 at 0000:01:10.0\) is not in the host: it is not on the PCI bus"):
             host.state(PORTS[0])
         with pytest.raises(CniError, match=r"VF11 at 0000:01:10\.0 is not in the host"):

@@ -75,3 +75,17 @@ def test_a_vf_is_identified_by_its_index_on_the_pf(devices: Path) -> None:
     (pf / "virtfn0").unlink()
     (pf / "virtfn0").symlink_to("../0000:01:10.2")
     assert not sysfs.is_vf(port)
+
+
+def test_a_device_is_bound_to_its_driver_anew(devices: Path) -> None:
+    """By the files of its driver, which it leaves in between."""
+    device = add_device(devices, VF)
+    drivers = devices / "drivers/igbvf"
+    drivers.mkdir(parents=True)
+    (device / "driver").symlink_to("../drivers/igbvf")
+    sysfs.rebind(VF)
+    assert [(drivers / action).read_text() for action in ("unbind", "bind")] == [VF, VF]
+    (device / "driver").unlink()
+    with pytest.raises(CniError, match=f"cannot bind {VF} to its driver anew: No such file or directory") as failed:
+        sysfs.rebind(VF)
+    assert failed.value.code == IO_FAILURE

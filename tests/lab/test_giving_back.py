@@ -103,6 +103,12 @@ def test_settings_that_the_nic_refuses_undo_everything(product: Product) -> None
         refused = {
             "rates above the link's": (network(max_tx_rate=100000), 100, "set the rates 0 to 100000 Mbit/s on VF 0"),
             "a VLAN protocol": (network(vlanProto="802.1ad"), 100, "protocol 0x88a8"),
+            "a link state": (
+                network(link_state="disable"),
+                100,
+                "the driver igb does not have this for VFs: remove link_state",
+            ),
+            "a minimum rate": (network(min_tx_rate=10), 100, "the driver igb does not have this for VFs: remove min_tx_rate"),
             "an MTU above the PF's": (network(mtu=9000), 7, "the MTU 9000 is above the 1500 of enp1s0"),
         }
         for what, (config, code, words) in refused.items():

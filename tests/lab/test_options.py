@@ -106,6 +106,26 @@ def test_settings_of_the_vfs_are_on_both_ports(product: Product) -> None:
         )
 
 
+def test_trust_and_spoof_check_can_be_left_alone(product: Product) -> None:
+    """ADD, CHECK and DEL leave them as an administrator set them; without "leave" they are trust off and spoof check on."""
+    bond = product.status()["bonds"][0]
+    port = bond["ports"][0]
+    vf = f"ip link set {port['pf']} vf {port['vf']}"
+    product.guest.sh(f"{vf} trust on; {vf} spoofchk off")
+    try:
+        for left in (True, False):
+            keys = {"trust": "leave", "spoofchk": "leave"} if left else {}
+            config = network(runtimeConfig={"deviceID": bond["name"]}, **keys)
+            with product.attached(config, "c1") as (answer,):
+                present = look(product.guest).links[port["pf"]]["vfs"][port["vf"]]
+                assert (present["trust"], present["spoofchk"]) == (left, not left)
+                product.call("CHECK", {**config, "prevResult": answer.document}, "c1", "/run/netns/c1").succeeded()
+            present = look(product.guest).links[port["pf"]]["vfs"][port["vf"]]
+            assert (present["trust"], present["spoofchk"]) == (True, False)
+    finally:
+        product.guest.sh(f"{vf} trust off; {vf} spoofchk on")
+
+
 def test_an_attachment_chooses_its_mac_its_vlan_and_its_bond(product: Product) -> None:
     wanted = product.status()["bonds"][4]
     ipam = {"type": "host-local", "ranges": [[{"subnet": "10.200.0.0/24", "rangeStart": "10.200.0.10"}]]}

@@ -12,7 +12,7 @@ from cni_sriov_bond.ports import VfSettings
 from tests.network.configs import network, refusal, requested
 
 # What a VF is set to when the config does not speak of it.
-SAFE = {"spoofchk": 1, "trust": 0}
+SAFE = {"spoofchk": 1, "trust": 0, "defaults": ["trust", "spoofchk"]}
 
 
 @pytest.mark.parametrize("key", ["pool", "deviceID", "mac", "spoofchk", "trust", "link_state", "vlanProto", "mode", "primary"])
@@ -111,6 +111,21 @@ def test_vlan_has_three_values() -> None:
     assert network().vf.vlan is None
     assert network(vlan=0).vf.vlan == 0
     assert network(vlan=4094).vf.to_json() == {**SAFE, "vlan": 4094, "vlan_qos": 0, "vlan_proto": 0x8100}
+
+
+@pytest.mark.parametrize(
+    ("keys", "settings"),
+    [
+        ({}, {"spoofchk": 1, "trust": 0, "defaults": ["trust", "spoofchk"]}),
+        ({"trust": "off"}, {"spoofchk": 1, "trust": 0, "defaults": ["spoofchk"]}),
+        ({"trust": "on", "spoofchk": "on"}, {"spoofchk": 1, "trust": 1}),
+        ({"trust": "leave", "spoofchk": "leave"}, {}),
+        ({"trust": None, "spoofchk": ""}, {"spoofchk": 1, "trust": 0, "defaults": ["trust", "spoofchk"]}),
+    ],
+)
+def test_a_default_is_not_a_request(keys: dict[str, Any], settings: dict[str, Any]) -> None:
+    """A driver need not have what nobody asked for, and what is to be left alone is not set at all."""
+    assert network(**keys).vf.to_json() == settings
 
 
 def test_null_is_absent() -> None:
