@@ -3,6 +3,7 @@
 from errno import EEXIST
 
 from cni_sriov_bond.errors import NAME_TAKEN, CniError, KernelError
+from cni_sriov_bond.kernel import modules
 from cni_sriov_bond.kernel.bond_options import (
     DELAYS,
     MODES_WITHOUT_ARP_MONITOR,
@@ -58,12 +59,15 @@ def create(container: "Netlink", name: str, mac: str, options: "BondOptions") ->
 
     :raises CniError: NAME_TAKEN when the container has a device of that name.
     """
+    loaded = modules.load_bonding()
     try:
         container.add_bond(name, mac, encode(options))
     except KernelError as refused:
         if refused.errno == EEXIST:
             raise CniError(NAME_TAKEN, f"the container has a device {name} already") from None
         raise
+    if not loaded:
+        modules.drop_default_bond()
     link = container.link(name)
     if link is None:
         raise CniError(NAME_TAKEN, f"the bond {name} disappeared from {container.namespace} while it was created")
