@@ -7,7 +7,7 @@ container's namespace and used from the host's.
 import posix as os  # os itself costs an ADD 4 million instructions
 from _socket import AF_NETLINK, MSG_PEEK, MSG_TRUNC, SOCK_CLOEXEC, SOCK_RAW
 from _socket import socket as Socket
-from errno import EEXIST, EINTR, ENODEV, ENOENT
+from errno import EEXIST, EINTR, EMSGSIZE, ENODEV, ENOENT, ENOTCONN
 from time import monotonic, sleep
 
 from cni_sriov_bond.errors import KernelError
@@ -15,27 +15,38 @@ from cni_sriov_bond.kernel import rtnetlink
 from cni_sriov_bond.kernel.objects import Address, Link, NewRoute, Route
 
 # uapi/linux/netlink.h. With NETLINK_CAP_ACK an error does not repeat the request, so with NETLINK_EXT_ACK its attributes are
-# at a fixed offset: after errno (4 bytes) and the header of the request (16).
+# at a fixed offset: after errno (4 bytes) and the header of the request (16). In NLMSG_DONE they follow the errno.
 _SOL_NETLINK, _CAP_ACK, _EXT_ACK = 270, 10, 11
-_NLMSG_ERROR, _NLMSG_DONE = 2, 3
-_ERROR_ATTRIBUTES, _ERROR_TEXT = 20, 1
+_NETLINK_ROUTE = 0
+_NLMSG_ERROR, _NLMSG_DONE, _NLMSG_OVERRUN = 2, 3, 4
+_ERROR_ATTRIBUTES, _DONE_ATTRIBUTES, _ERROR_TEXT = 20, 4, 1
 _DUMP_RETRIES = 5
 _CARRIER_POLL = 0.01
+
+
+def open_socket(protocol: int) -> Socket:
+    """Open a netlink socket of a protocol.
+
+    :raises OSError: when it cannot be created.
+    """
+    socket = Socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, protocol)
+    socket.setsockopt(_SOL_NETLINK, _CAP_ACK, 1)
+    socket.setsockopt(_SOL_NETLINK, _EXT_ACK, 1)
+    socket.bind((0, 0))
+    return socket
 
 
 class Netlink:
     """One rtnetlink socket.
 
     :param namespace: the text for its namespace in errors, e.g. "the host" or "/run/netns/c1".
+    :param socket: a connected socket to use instead of a new one; the other end answers in place of the kernel.
     :raises OSError: when no socket can be created.
     """
 
-    def __init__(self, namespace: str = "the host") -> None:
+    def __init__(self, namespace: str = "the host", socket: Socket | None = None) -> None:
         self.namespace = namespace
-        self._socket = Socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, 0)
-        self._socket.setsockopt(_SOL_NETLINK, _CAP_ACK, 1)
-        self._socket.setsockopt(_SOL_NETLINK, _EXT_ACK, 1)
-        self._socket.bind((0, 0))
+        self._socket = socket or open_socket(_NETLINK_ROUTE)
         self._sequence = 0
 
     def close(self) -> None:
@@ -151,6 +162,10 @@ class Netlink:
         """
         self._set(rtnetlink.vf_body(pf.index, setting), f"set {text} on VF {vf} through {pf.name}")
 
+    def ask(self, kind: int, body: bytes, action: str) -> bytes:
+        """Send a request of another protocol and return the body of its only answer."""
+        return (self._ask(kind, 0, body, action) or [b""])[0]
+
     def wait_for_carrier(self, name: str, seconds: float) -> bool:
         """Wait until a device has carrier, and return whether it has it in time."""
         deadline = monotonic() + seconds
@@ -241,21 +256,28 @@ class Netlink:
                 if sequence != self._sequence:
                     continue  # left unread by an earlier request that failed
                 interrupted = interrupted or bool(reply_flags & rtnetlink.NLM_DUMP_INTR)
-                if kind == _NLMSG_ERROR:  # also an acknowledgement, with errno 0
-                    self._check(body, action)
-                    return bodies
-                if kind == _NLMSG_DONE:
-                    if interrupted:
-                        raise KernelError(EINTR, f"the list changed while it was read in {self.namespace}")
+                if kind in (_NLMSG_ERROR, _NLMSG_DONE, _NLMSG_OVERRUN):
+                    self._end(kind, body, interrupted, action)
                     return bodies
                 bodies.append(body)
                 if not flags & (rtnetlink.NLM_DUMP | rtnetlink.NLM_ACK):
                     return bodies
 
-    def _check(self, error: bytes, action: str) -> None:
+    def _end(self, kind: int, body: bytes, interrupted: bool, action: str) -> None:
+        """Raise an error unless the message that ends an answer says that the answer is complete.
+
+        An acknowledgement is an error with errno 0. The end of a list has an errno too: a list that failed half-way.
+        """
+        if kind == _NLMSG_OVERRUN:
+            raise KernelError(EMSGSIZE, f"cannot {action} in {self.namespace}: the kernel lost a part of its answer")
+        self._check(body, action, _DONE_ATTRIBUTES if kind == _NLMSG_DONE else _ERROR_ATTRIBUTES)
+        if interrupted and kind == _NLMSG_DONE:
+            raise KernelError(EINTR, f"the list changed while it was read in {self.namespace}")
+
+    def _check(self, error: bytes, action: str, offset: int) -> None:
         number = -int.from_bytes(error[:4], "little", signed=True)
         if number:
-            attributes = dict(rtnetlink.attributes(error, _ERROR_ATTRIBUTES))
+            attributes = dict(rtnetlink.attributes(error, offset))
             text = attributes.get(_ERROR_TEXT, b"").rstrip(b"\0").decode("utf-8", "replace")
             reason = f"{os.strerror(number)} ({text})" if text else os.strerror(number)
             raise KernelError(number, f"cannot {action} in {self.namespace}: {reason}")
@@ -263,4 +285,7 @@ class Netlink:
     def _receive(self) -> bytes:
         """Return one complete datagram. Its size is read first, because that of a PF with many VFs cannot be estimated."""
         size = self._socket.recv_into(bytearray(1), 1, MSG_PEEK | MSG_TRUNC)
-        return self._socket.recv(max(size, 4096))
+        data = self._socket.recv(max(size, 4096))
+        if not data:
+            raise KernelError(ENOTCONN, f"the netlink socket of {self.namespace} was closed by its other end")
+        return data

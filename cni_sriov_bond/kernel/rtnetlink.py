@@ -5,7 +5,9 @@ tests/kernel/test_rtnetlink.py compares every encoder byte for byte with pyroute
 """
 
 import _struct as struct
+from errno import EBADMSG
 
+from cni_sriov_bond.errors import KernelError
 from cni_sriov_bond.kernel.objects import IFF_ALLMULTI, IFF_PROMISC, IFF_UP, Address, Link, NewRoute, Route, Vf
 
 TYPE_CHECKING = False
@@ -20,7 +22,7 @@ NLM_DUMP_INTR = 0x10
 
 IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_MASTER, IFLA_LINKINFO = 1, 3, 4, 10, 18
 IFLA_LINK, IFLA_LINK_NETNSID = 5, 37
-IFLA_VFINFO_LIST, IFLA_NET_NS_FD, IFLA_EXT_MASK, IFLA_CARRIER = 22, 28, 29, 33
+IFLA_NUM_VF, IFLA_VFINFO_LIST, IFLA_NET_NS_FD, IFLA_EXT_MASK, IFLA_CARRIER = 21, 22, 28, 29, 33
 IFLA_PROP_LIST, IFLA_ALT_IFNAME, IFLA_PERM_ADDRESS, IFLA_PARENT_DEV = 52, 53, 54, 56
 IFLA_INFO_KIND, IFLA_INFO_DATA = 1, 2
 EXT_VF, EXT_SKIP_STATS = 0x1, 0x8
@@ -33,6 +35,8 @@ RTA_DST, RTA_OIF, RTA_GATEWAY, RTA_PRIORITY, RTA_METRICS, RTA_MULTIPATH, RTA_TAB
 RTAX_MTU, RTAX_ADVMSS = 2, 8
 RTPROT_BOOT, RTN_UNICAST = 3, 1
 NESTED = 0x8000
+ETH_P_8021Q, _NO_VLAN = 0x8100, 4095
+_MOST_ATTRIBUTE = 0xFFFF  # bytes
 
 AF_INET, AF_INET6 = 2, 10
 
@@ -183,13 +187,19 @@ def dump_body(kind: int, family: int = 0) -> bytes:
     return struct.pack(layout, family, *[0] * (len(layout.replace("x", "")) - 2))
 
 
+_NO_HEADER = (0, 0, 0, 0, 0)
+
+
 def messages(data: bytes) -> "Iterator[tuple[int, int, int, bytes]]":
-    """Split a datagram into (type, flags, sequence, body)."""
+    """Split a datagram into (type, flags, sequence, body).
+
+    :raises KernelError: EBADMSG when its end is missing: a part of an answer must not pass for all of it.
+    """
     offset = 0
-    while offset + 16 <= len(data):
-        size, kind, flags, sequence, _ = struct.unpack_from("=IHHII", data, offset)
-        if size < 16:
-            return
+    while offset < len(data):
+        size, kind, flags, sequence, _ = struct.unpack_from("=IHHII", data, offset) if offset + 16 <= len(data) else _NO_HEADER
+        if size < 16 or offset + size > len(data):
+            raise KernelError(EBADMSG, f"the kernel's answer is cut off after {len(data)} bytes")
         yield kind, flags, sequence, data[offset + 16 : offset + size]
         offset += (size + 3) & ~3
 
@@ -208,6 +218,11 @@ def parse_link(body: bytes) -> Link:
     """Return the device that the body of an RTM_NEWLINK describes."""
     index, flags = struct.unpack_from("=4xiI", body)
     link = Link(index, flags)
+    if len(body) > _MOST_ATTRIBUTE:
+        from cni_sriov_bond.kernel import vflist  # late: only a PF with hundreds of VFs needs it
+
+        body, entries = vflist.split(body)
+        _read_vfs(link, entries)
     for kind, value in attributes(body, 16):
         if kind in _FIELDS:
             name, decode = _FIELDS[kind]
@@ -259,6 +274,7 @@ _FIELDS: "dict[int, tuple[str, Callable[[bytes], object]]]" = {
     IFLA_PERM_ADDRESS: ("perm_mac", mac_text),
     IFLA_MTU: ("mtu", _number),
     IFLA_MASTER: ("master", _number),
+    IFLA_NUM_VF: ("num_vfs", _number),
     IFLA_CARRIER: ("carrier", lambda value: value != b"\0"),
     IFLA_PARENT_DEV: ("parent", _string),
 }
@@ -282,7 +298,10 @@ def parse_vf(data: bytes) -> Vf:
         elif kind == VF_VLAN_LIST:
             for _, entry in attributes(value):
                 _, settings.vlan, settings.vlan_qos = struct.unpack_from("=III", entry)
-                settings.vlan_proto = int.from_bytes(entry[12:14], "big")
+                # mlx4 reports 4095 for "none", and mlx5 and nfp report no protocol (mlx4/cmd.c, mlx4_get_vf_config; eswitch.c,
+                # mlx5_eswitch_get_vport_config).
+                settings.vlan = 0 if settings.vlan == _NO_VLAN else settings.vlan
+                settings.vlan_proto = int.from_bytes(entry[12:14], "big") or ETH_P_8021Q
         elif kind == VF_RATE:
             _, settings.min_tx_rate, settings.max_tx_rate = struct.unpack_from("=III", value)
         elif kind in _VF_NUMBERS:

@@ -17,7 +17,8 @@ def netdev(address: str) -> str:
     """Return the name of a PCI device's network device in the host, or "" if it has none there.
 
     A listing of ``/sys/bus/pci/devices/X/net`` shows only devices of the namespace that this sysfs was mounted in (they
-    are tagged: fs/kernfs/dir.c, kernfs_fop_readdir). So a VF in a container has none, and setns() changes nothing.
+    are tagged: fs/kernfs/dir.c, kernfs_fop_readdir). So a VF in a container has none, and setns() changes nothing. Of several
+    it is the uplink or the first port, see ``kernel/netdevs``.
 
     :raises CniError: IO_FAILURE when it cannot be read, which does not mean that there is none.
     """
@@ -28,6 +29,10 @@ def netdev(address: str) -> str:
         if failed.errno in (ENOENT, ENOTDIR, ENODEV):
             return ""
         raise CniError(IO_FAILURE, f"cannot read the network device of {address}: {failed.strerror}") from None
+    if len(names) > 1:
+        from cni_sriov_bond.kernel import netdevs  # late: most PCI devices have one
+
+        return netdevs.choose(f"{PCI_DEVICES}/{address}/net", names)
     return names[0] if names else ""
 
 

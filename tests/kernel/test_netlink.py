@@ -1,8 +1,9 @@
 """Netlink requests to a real kernel: pyroute2 reads what they changed, and they read what pyroute2 changed."""
 
 import contextlib
-from errno import EEXIST, EINVAL, ENODEV, EPERM
-from socket import AF_INET, AF_INET6, inet_ntop, inet_pton
+import struct
+from errno import EBADMSG, EEXIST, EINVAL, EMSGSIZE, ENODEV, EPERM
+from socket import AF_INET, AF_INET6, AF_UNIX, SHUT_WR, SOCK_SEQPACKET, inet_ntop, inet_pton, socketpair
 from time import monotonic
 
 import pytest
@@ -301,3 +302,42 @@ def test_an_error_is_a_value_with_its_errno() -> None:
         with pytest.raises(KernelError) as refused:
             namespace.ours.set_mac(shown(namespace, "lo"), "02:00:00:00:00")
         assert refused.value.errno in (EINVAL, EPERM)
+
+
+# -- answers that are not complete, from the other end of a socket pair
+
+
+def answer_of(*messages: tuple[int, bytes], cut: int = 0) -> KernelError:
+    """Return the error with which a list of devices ends when the other end answers with these messages of type and body."""
+    theirs, ours = socketpair(AF_UNIX, SOCK_SEQPACKET)
+    with contextlib.closing(theirs), contextlib.closing(netlink.Netlink("the host", ours)) as asking:
+        data = b"".join(rtnetlink.message(kind, 2, body, 1) for kind, body in messages)
+        theirs.send(data[: len(data) - cut] or b"")
+        theirs.shutdown(SHUT_WR)
+        with pytest.raises(KernelError) as failed:
+            asking.links()
+    return failed.value
+
+
+LINK = (rtnetlink.RTM_NEWLINK, rtnetlink.link_body(1, rtnetlink.text(rtnetlink.IFLA_IFNAME, "lo")))
+DONE, OVERRUN = 3, 4
+
+
+def test_a_list_that_fails_half_way_is_an_error() -> None:
+    """The kernel has sent some devices by then. A short list would make a VF pass for one that is gone."""
+    failed = answer_of(LINK, (DONE, struct.pack("=i", -EMSGSIZE)))
+    assert (failed.errno, failed.msg) == (EMSGSIZE, "cannot list in the host: Message too long")
+
+
+def test_an_answer_that_was_lost_is_an_error() -> None:
+    failed = answer_of(LINK, (OVERRUN, b""))
+    assert failed.msg == "cannot list in the host: the kernel lost a part of its answer"
+
+
+def test_an_answer_that_is_cut_off_is_an_error() -> None:
+    assert answer_of(LINK, LINK, cut=8).errno == EBADMSG
+
+
+def test_a_closed_socket_is_an_error() -> None:
+    """Not an endless wait for the end of the list."""
+    assert answer_of(LINK).msg == "the netlink socket of the host was closed by its other end"
