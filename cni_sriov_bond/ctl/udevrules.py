@@ -14,6 +14,16 @@ _RULES_DIR = "/run/udev/rules.d"
 _ABOUT = "# Written by `sriov-bondctl up` for the VFs of pool {pool}; removed by the next boot.\n"
 
 
+def missing_directories() -> list[str]:
+    """Return the directories that ``write`` is going to create, the outer ones first."""
+    missing = []
+    for path in (_LINK_DIR, _RULES_DIR):
+        for directory in (os.path.dirname(path), path):
+            if not os.path.exists(directory) and directory not in missing:
+                missing.append(directory)
+    return missing
+
+
 def write(pool: str, vfs: list[str]) -> bool:
     """Write the rules for a pool's VFs, by PCI address, and return whether that changed anything."""
     about = _ABOUT.format(pool=pool)

@@ -62,7 +62,7 @@ class Address:
 class Route:
     """A route in one of the kernel's tables."""
 
-    __slots__ = ("dst", "family", "gateway", "hops", "index", "prefix", "proto", "table")
+    __slots__ = ("dst", "family", "gateway", "index", "multipath", "prefix", "proto", "table")
 
     def __init__(self, family: int, prefix: int, table: int) -> None:
         self.family = family
@@ -72,7 +72,7 @@ class Route:
         self.dst = b""
         self.gateway = b""
         self.index = 0
-        self.hops: list[int] = []  # indices of the devices of a route with several next hops
+        self.multipath = b""  # struct rtnexthop of each next hop, where there are several
 
 
 class NewRoute:

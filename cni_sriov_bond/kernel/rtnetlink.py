@@ -340,17 +340,5 @@ def parse_route(body: bytes) -> Route:
         elif kind == RTA_TABLE:
             route.table = _number(value)
         elif kind == RTA_MULTIPATH:
-            route.hops = _hops(value)
+            route.multipath = value
     return route
-
-
-def _hops(data: bytes) -> list[int]:
-    """Return the device index of each next hop (struct rtnexthop: length, flags, hops, index)."""
-    hops, offset = [], 0
-    while offset + 8 <= len(data):
-        size, index = struct.unpack_from("=HxxI", data, offset)
-        if size < 8:
-            break
-        hops.append(index)
-        offset += (size + 3) & ~3
-    return hops
