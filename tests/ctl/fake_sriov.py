@@ -52,6 +52,7 @@ class FakeKernel:
             self._nics.append(path)
             self._counts[path] = 0
             self._set(path, vfs)
+            self._write(path, vfs)
         return address
 
     def __enter__(self) -> Self:
@@ -77,12 +78,14 @@ class FakeKernel:
             time.sleep(_POLL)
 
     def _look(self) -> None:
-        asked = {path: _number(path / "sriov_numvfs") for path in self._nics}
+        asked = {path: self._asked(path) for path in self._nics}
         if self._together and not all(asked.values()):
             return
         for path, number in asked.items():
             if number != self._counts[path]:
-                self._set(path, self._creates(number))
+                self._set(path, made := self._creates(number))
+                if made != number:
+                    self._write(path, made)
 
     def _set(self, path: Path, number: int) -> None:
         for index in range(self._counts[path], number):
@@ -98,8 +101,13 @@ class FakeKernel:
             (vf / "physfn").symlink_to(f"../{path.name}")
             (path / f"virtfn{index}").symlink_to(f"../{address}")
         self._counts[path] = number
-        (path / "sriov_numvfs").write_text(f"{number}\n")
 
+    def _asked(self, path: Path) -> int:
+        """Return the number that was written; of a write that has just begun nothing is there."""
+        return int((path / "sriov_numvfs").read_text().strip() or self._counts[path])
 
-def _number(path: Path) -> int:
-    return int(path.read_text().strip() or 0)
+    @staticmethod
+    def _write(path: Path, number: int) -> None:
+        """Replace the number at once: no reader of sysfs ever sees a part."""
+        (path / "new").write_text(f"{number}\n")
+        (path / "new").rename(path / "sriov_numvfs")
