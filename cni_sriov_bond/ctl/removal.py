@@ -50,10 +50,9 @@ def _remove(target: Pool, made: Inventory, log: Log) -> None:
     for pf in removed:
         if pf.vf_count:
             pf.remove_vfs()
-    # After the VFs: without the rules udev would rename a VF that is still there. VFs that stay get back what they had, and
-    # then udev may do with them as with any other.
-    udevrules.remove(target.name)
     vfs.restore(changes.vfs, log)
+    # After the VFs: without the rules udev would rename a VF that is still there.
+    udevrules.remove(target.name, list(changes.vfs))
     for pf in removed:
         if number := changes.numbers.get(pf.address, 0):
             pf.create_vfs(number)  # as many as it had before `up` replaced them
