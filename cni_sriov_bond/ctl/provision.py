@@ -140,8 +140,13 @@ class _Up:
 
     def _write_expected_rules(self) -> bool:
         self._record(directories=udevrules.missing_directories())
-        addresses = [self._mine(pf.vfs() if pf.vf_count else pf.expected_vfs(self._size)) for pf in self._functions]
+        addresses = [self._mine(self._future_vfs(pf)) for pf in self._functions]
         return udevrules.write(self._plan.name, [vf for of_pf in addresses for vf in of_pf])
+
+    def _future_vfs(self, pf: PhysicalFunction) -> list[str]:
+        """Return the addresses of the VFs that a NIC is going to have: the present ones, or of those to be created."""
+        stay = pf.vf_count == self._size or (self._plan.shares and pf.vf_count)
+        return pf.vfs() if stay else pf.expected_vfs(self._size)
 
     def _write_rules(self) -> bool:
         # Not counted as a change: it differs from the expected rules only where the prediction was wrong.

@@ -113,6 +113,9 @@ def test_another_number_is_refused_while_vfs_are_used_by_somebody(bare: Product)
     bare.guest.sh(f"ip link set {vf} down")
     bare.ctl("up")
     assert len(bare.states()) == 3
+    bare.ctl("down")
+    assert bare.guest.read("/sys/class/net/enp1s0/device/sriov_numvfs") == "2\n", "as many as before `up`"
+    bare.guest.sh("echo 0 > /sys/class/net/enp1s0/device/sriov_numvfs; ip link set enp1s0 down")
 
 
 def test_pci_addresses_name_nics_and_patterns_name_vfs_and_bonds(bare: Product) -> None:
