@@ -26,8 +26,8 @@ class Changes:
         """Read the record in a pool's directory. One of an earlier boot, or that cannot be read, is empty."""
         self._directory = directory
         value = _read(f"{directory}/{FILE}")
-        self.brought_up = set(value.get("brought_up", ()))
-        self.made_vfs = set(value.get("made_vfs", ()))
+        self.brought_up = set(value.get("set_up", ()))
+        self.made_vfs = set(value.get("created_vfs", ()))
         self.numbers: dict[str, int] = dict(value.get("numbers", {}))
         self.directories: list[str] = list(value.get("directories", ()))
         self.vfs: dict[str, dict[str, Any]] = dict(value.get("vfs", {}))
@@ -40,8 +40,8 @@ class Changes:
         value = {
             "version": _VERSION,
             "boot_id": files.boot_id(),
-            "brought_up": sorted(self.brought_up),
-            "made_vfs": sorted(self.made_vfs),
+            "set_up": sorted(self.brought_up),
+            "created_vfs": sorted(self.made_vfs),
             "numbers": self.numbers,
             "directories": self.directories,
             "vfs": self.vfs,
