@@ -14,6 +14,15 @@ FILE = "changes.json"
 _VERSION = 1
 
 
+def missing_directories(path: str) -> list[str]:
+    """Return the directories that have to be created for this one to exist, the outer ones first."""
+    missing: list[str] = []
+    while not os.path.exists(path):
+        missing.insert(0, path)
+        path = os.path.dirname(path)
+    return missing
+
+
 class Changes:
     """The record of one pool.
 

@@ -37,9 +37,10 @@ def up(state_dir: str, plan: PoolPlan, context: Context, report: vfs.Report) -> 
     """
     target = Pool(state_dir, plan.name)
     functions = [PhysicalFunction(name, number) for name, number in zip(plan.pfs, plan.nics, strict=True)]
+    missing = changes.missing_directories(state_dir)
     pools.make_directories(target)
     with provisioning(target):
-        return _Up(target, plan, functions, context, report).run()
+        return _Up(target, plan, functions, context, report).run(missing)
 
 
 def _run(steps: tuple[Callable[[], bool], ...]) -> bool:
@@ -66,8 +67,12 @@ class _Up:
         self._made: set[str] = set()
         self._changes = Changes(target.path)
 
-    def run(self) -> bool:
-        """Run every step in order; return whether one of them changed anything."""
+    def run(self, directories: list[str]) -> bool:
+        """Run every step in order; return whether one of them changed anything.
+
+        :param directories: those that were created for the pool.
+        """
+        self._record(directories=directories)
         steps = (
             # First, so that leases of containers that are gone refuse nothing.
             self._clean,
@@ -139,7 +144,7 @@ class _Up:
             self._changes.save()
 
     def _write_expected_rules(self) -> bool:
-        self._record(directories=udevrules.missing_directories())
+        self._record(directories=udevrules.directories_to_create())
         addresses = [self._mine(self._future_vfs(pf)) for pf in self._functions]
         return udevrules.write(self._plan.name, [vf for of_pf in addresses for vf in of_pf])
 

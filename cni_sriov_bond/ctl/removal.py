@@ -61,9 +61,9 @@ def _remove(target: Pool, made: Inventory, log: Log) -> None:
             log.warn(f"the VFs of {pf.name} stay, because some of them are not of pool {target.name}")
         if nic.brought_up:
             _bring_down(pf, log)
-    changes.remove_directories()
-    # Last: until then `down` can be repeated.
+    # Near the end: until then `down` can be repeated.
     shutil.rmtree(target.path)
+    changes.remove_directories()
 
 
 def _owns_all(pf: PhysicalFunction, made: Inventory) -> bool:

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 
+from cni_sriov_bond.ctl.changes import missing_directories
 from cni_sriov_bond.errors import IO_FAILURE, CniError
 from cni_sriov_bond.kernel import sysfs
 
@@ -16,14 +17,9 @@ _SETTLE_SECONDS = 10
 _ABOUT = "# Written by `sriov-bondctl up` for the VFs of pool {pool}; removed by the next boot.\n"
 
 
-def missing_directories() -> list[str]:
+def directories_to_create() -> list[str]:
     """Return the directories that ``write`` is going to create, the outer ones first."""
-    missing = []
-    for path in (_LINK_DIR, _RULES_DIR):
-        for directory in (os.path.dirname(path), path):
-            if not os.path.exists(directory) and directory not in missing:
-                missing.append(directory)
-    return missing
+    return list(dict.fromkeys([*missing_directories(_LINK_DIR), *missing_directories(_RULES_DIR)]))
 
 
 def write(pool: str, vfs: list[str]) -> bool:

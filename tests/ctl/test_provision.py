@@ -218,8 +218,9 @@ def test_directories_of_rules_go_with_the_pool(tmp_path: Path, devices: Path, mo
     where = make_pool(tmp_path / "state", "db")
     owned(where)
     record = Changes(where.path)
-    record.directories = udevrules.missing_directories()
+    record.directories = udevrules.directories_to_create()
     assert [path.removeprefix(str(tmp_path)) for path in record.directories] == [
+        "/run",
         "/run/systemd",
         "/run/systemd/network",
         "/run/udev",
