@@ -308,3 +308,12 @@ def test_it_inherits_the_lock_of_the_bond(tmp_path: Path, locked: bool) -> None:
     # Not the shell's own script, nor what whoever started the tests has left open.
     answer = [line for line in (tmp_path / "fds").read_text().split() if line in (f"{tmp_path}/lock", f"{tmp_path}/other")]
     assert answer == ([f"{tmp_path}/lock"] if locked else [])
+
+
+def test_a_program_that_hangs_is_killed(tmp_path: Path) -> None:
+    """One of the system, such as modprobe; it has no input, no output, and not our environment."""
+    began = monotonic()
+    assert invoke.run_program(str(program(tmp_path, "hangs", "exec sleep 60")), seconds=0.2) is None
+    assert monotonic() - began < 5
+    assert invoke.run_program(str(program(tmp_path, "reads", "cat; env | grep -c CNI_; exit 7")), seconds=20) == 7
+    assert invoke.run_program(f"{tmp_path}/none", seconds=20) is None

@@ -246,3 +246,15 @@ def test_a_number_of_vfs_that_up_replaced_comes_back(tmp_path: Path, devices: Pa
     (devices / NICS[0] / "virtfn2").symlink_to("../ffff:01:10.4")
     removal.down(str(tmp_path), "db", QUIET)
     assert [(devices / pci / "sriov_numvfs").read_text() for pci in NICS] == ["3", "0\n"]
+
+
+def test_a_nic_that_cannot_work_is_refused_by_name(tmp_path: Path, devices: Path) -> None:
+    """InfiniBand has no VLANs for VFs, and two partitions of one port are one cable; nothing is changed."""
+    (devices / NICS[1] / "net/enp2s0/type").write_text("32\n")
+    assert "the NIC enp2s0 (ffff:02:00.0) cannot be used: enp2s0 is InfiniBand" in refusal(tmp_path, "up", "db")
+    (devices / NICS[1] / "net/enp2s0/type").write_text("1\n")
+    for pci, name in zip(NICS, ("enp1s0", "enp2s0"), strict=True):
+        (devices / pci / "net" / name / "phys_port_id").write_text("0011aabb\n")
+    words = refusal(tmp_path, "up", "db")
+    assert "the NIC enp1s0 (ffff:01:00.0) cannot be used: it is on the same port as ffff:02:00.0" in words
+    assert [(devices / pci / "sriov_numvfs").read_text() for pci in NICS] == ["0\n", "0\n"]
