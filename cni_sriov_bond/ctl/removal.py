@@ -28,11 +28,11 @@ def down(state_dir: str, name: str, context: Context) -> None:
     :raises CniError: POOL_UNUSABLE while a bond is leased or a VF is in use, naming it.
     """
     target = Pool(state_dir, name)
-    made = target.inventory()
+    target.inventory()  # raises where there is no pool, which has no locks either
     with provisioning(target):
         recover.recover(target, recover.Unused(), context)
         with closing(target.lock()):
-            _remove(target, made, context.log)
+            _remove(target, target.inventory(), context.log)
 
 
 def _remove(target: Pool, made: Inventory, log: Log) -> None:
