@@ -175,7 +175,8 @@ WITHOUT_TESTS = {
     "it is a part of `sriov-bondctl check`: ctl/test_check_files": (
         "ctl/check", "ctl/documents", "ctl/networkfile", "ctl/schemacheck",
     ),
-    "it is a step of `sriov-bondctl up` or `down`: ctl/test_provision": ( "ctl/refusals", "ctl/udevrules", "ctl/vfs",
+    "it is a step of `sriov-bondctl up` or `down`: ctl/test_provision": (
+        "ctl/refusals", "ctl/udevrules", "ctl/locks", "ctl/removal", "ctl/vfdriver",
     ),
     "it is a command of sriov-bondctl: ctl/test_main, ctl/test_screen": ("ctl/recover", "ctl/status"),
 }  # fmt: skip

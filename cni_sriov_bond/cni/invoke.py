@@ -22,6 +22,7 @@ SECONDS = 45.0
 # How long to wait for an executable that is being written, as libcni does (pkg/invoke/raw_exec.go: "text file busy").
 _BUSY_SECONDS = 5.0
 _BUSY_POLL = 0.1
+_PROGRAM_POLL = 0.005
 _MAX_OUTPUT = 1 << 20
 _CHUNK = 65536
 _MAX_CODE = 0xFFFFFFFF  # Go reads a code into an unsigned int
@@ -176,6 +177,29 @@ def _start(
         for fd in theirs:
             os.close(fd)
     return pid, mine[0], mine[1], mine[2]
+
+
+def run_program(path: str, *arguments: str, seconds: float) -> int | None:
+    """Run a program of the system without input, output and our environment, and return its exit status.
+
+    :param seconds: the time limit, after which it is killed.
+    :return: None when it cannot be started or was killed.
+    """
+    actions = [(os.POSIX_SPAWN_OPEN, stream, "/dev/null", os.O_RDWR, 0) for stream in (0, 1, 2)]
+    try:
+        pid = os.posix_spawn(path, [path, *arguments], {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}, file_actions=actions)
+    except (OSError, ValueError):
+        return None
+    deadline = monotonic() + seconds
+    ended, status = os.waitpid(pid, os.WNOHANG)
+    while not ended:
+        if monotonic() > deadline:
+            os.kill(pid, SIGKILL)
+            os.waitpid(pid, 0)
+            return None
+        sleep(_PROGRAM_POLL)
+        ended, status = os.waitpid(pid, os.WNOHANG)
+    return os.waitstatus_to_exitcode(status) if status & 0x7F == 0 else None
 
 
 def _spawn(executable: str, environ: "dict[str, str]", streams: list[int]) -> int:

@@ -185,11 +185,11 @@ def _chosen(arguments: argparse.Namespace) -> list[str]:
 
 
 def _down(arguments: argparse.Namespace, context: Context) -> int:
-    from cni_sriov_bond.ctl import provision
+    from cni_sriov_bond.ctl import removal
 
     chosen = _chosen(arguments)
     for name in chosen:
-        provision.down(arguments.state_dir, name, context)
+        removal.down(arguments.state_dir, name, context)
         print(f"pool {name}: removed")
     if not chosen:
         print("there is no pool to remove")

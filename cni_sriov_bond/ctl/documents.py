@@ -110,6 +110,8 @@ def _text(data: bytes) -> tuple[str, tuple[Mistake, ...]]:
     try:
         text = data.decode()
     except UnicodeDecodeError as wrong:
+        if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+            return "", (Mistake((), "starts with the byte order mark of UTF-16; save it as UTF-8", 1),)
         line = data.count(b"\n", 0, wrong.start) + 1
         return "", (Mistake((), f"is not UTF-8: it has the byte 0x{data[wrong.start]:02x}; save it as UTF-8", line),)
     if text.startswith(_BYTE_ORDER_MARK):
@@ -186,6 +188,14 @@ _TOML_TOKEN = re.compile(
     r'"""(?:\\.|[^\\])*?""""{0,2}' r"|'''.*?''''{0,2}" r'|"(?:\\.|[^"\\\n])*"' r"|'[^'\n]*'" r"|#[^\n]*" r"|[\[\]{}]|\n",
     re.DOTALL,
 )
+_TOML_TWICE = re.compile(r"Cannot (?:declare|redefine namespace) \((.*)\)")
+_TOML_NAME = r"'((?:[^'\\]|\\.)*)'"
+# What word processors and web pages write instead of the characters of TOML.
+_LOOKALIKES = {
+    "\u201c": "not a straight quotation mark", "\u201d": "not a straight quotation mark",
+    "\u2018": "not a straight quotation mark", "\u2019": "not a straight quotation mark",
+    "\u00a0": "not an ordinary space", "\ufeff": "a byte order mark", "\uff1d": "not an ordinary equals sign",
+}  # fmt: skip
 _TOML_PART = r"""(?:[A-Za-z0-9_-]+|"(?:\\.|[^"\\])*"|'[^']*')"""
 _TOML_KEY = re.compile(rf"\s*({_TOML_PART}(?:\s*\.\s*{_TOML_PART})*)\s*=")
 
@@ -195,11 +205,22 @@ def _toml_place(message: str, text: str) -> tuple[str, int]:
     if not match:
         return message, 1
     reason, line, column = match.groups()
-    return (
-        (f"{reason}, at column {column}", int(line))
-        if line
-        else (f"{reason}, at the end of the file", text.rstrip().count("\n") + 1)
-    )
+    number = int(line) if line else text.rstrip().count("\n") + 1
+    cause = _toml_cause(reason, text.split("\n")[number - 1].rstrip("\r"))
+    return cause or f"{reason}, at {f'column {column}' if line else 'the end of the file'}", number
+
+
+def _toml_cause(reason: str, line: str) -> str:
+    """Return the cause of a mistake that people make often and tomllib names by what it expected, or ""."""
+    if twice := _TOML_TWICE.match(reason):
+        return f"{path_text(tuple(re.findall(_TOML_NAME, twice[1])))} is there twice; keep one of them"
+    if reason.startswith("Cannot overwrite a value"):
+        key = _TOML_KEY.match(line)
+        return f"the key {key[1] if key else line.strip()} is there twice in its table; remove one"
+    foreign = next((character for character in line if character in _LOOKALIKES or not character.isprintable()), "\t")
+    if foreign == "\t":
+        return ""
+    return f"it has the character U+{ord(foreign):04X} ({_LOOKALIKES.get(foreign, 'which is invisible')}); type it again"
 
 
 def _toml_lines(text: str) -> dict[Path, int]:

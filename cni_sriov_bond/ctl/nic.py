@@ -1,19 +1,26 @@
 """A physical function in sysfs: how many VFs it has and can have, and their PCI addresses."""
 
+import contextlib
 import os
 import re
+from errno import ENOENT
 from time import monotonic, sleep
 
 from cni_sriov_bond.errors import IO_FAILURE, POOL_UNUSABLE, CniError
 from cni_sriov_bond.kernel import sysfs
+from cni_sriov_bond.kernel.netlink import Netlink
+from cni_sriov_bond.kernel.objects import Link
 
-_PCI = re.compile(r"[0-9a-f]{4}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]\Z")
+_PCI = re.compile(r"[0-9a-f]{4,8}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]\Z")
 _SHORT = re.compile(r"^(?=[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]\Z)")
-_POLL = 0.05
+_FINISH_SECONDS, _POLL = 2.0, 0.05
+_RENAMES = 3  # how often to read a name again that was changed meanwhile
 
 
 class PhysicalFunction:
-    """The PF of a NIC. Its VFs are changed by ``create_vfs`` and ``remove_vfs`` alone.
+    """The PF of a NIC, known by its PCI address. Its VFs are changed by ``create_vfs`` and ``remove_vfs`` alone.
+
+    ``name`` is what the NIC was called when it was looked at last; it may change at any time.
 
     :param number: the NIC's number over the whole host file, from 1.
     :raises CniError: POOL_UNUSABLE when there is no such NIC or it has no SR-IOV, naming the NICs that have.
@@ -47,13 +54,33 @@ class PhysicalFunction:
     def create_vfs(self, number: int) -> None:
         """Create VFs. The NIC must have none: the kernel refuses to change one number into another (EBUSY).
 
-        :raises CniError: IO_FAILURE when the kernel refuses the number.
+        :raises CniError: IO_FAILURE when the kernel refuses the number; POOL_UNUSABLE when the driver creates fewer, for which
+            there is no error (drivers/pci/iov.c, sriov_numvfs_store). The NIC has none then.
         """
         self._write_vf_count(
             number,
             f"{self.name} cannot have {number} VFs",
             f"it offers {self.total_vfs} (`dmesg` may have the reason: IOMMU, memory or bus numbers)",
         )
+        made = self._count_made()
+        if made != number:
+            if made:
+                self.remove_vfs()
+            raise CniError(
+                POOL_UNUSABLE,
+                f"the driver {sysfs.driver(self.address)} of {self.name} created {made or 'none'} of {number} VFs; `dmesg` may "
+                f"have the reason{f', or set vfs = {made}' if made else ''}",
+            )
+
+    def _count_made(self) -> int:
+        """Return how many VFs there are after they were created; a driver may finish that after the write has returned."""
+        deadline = monotonic() + _FINISH_SECONDS
+        while True:
+            count = self.vf_count
+            finished = os.path.lexists(f"{self.path}/virtfn{count - 1}") if count else False
+            if finished or monotonic() > deadline:
+                return count
+            sleep(_POLL)
 
     def remove_vfs(self) -> None:
         """Remove all VFs, also those that containers have.
@@ -67,7 +94,27 @@ class PhysicalFunction:
             with open(f"{self.path}/sriov_numvfs", "w", encoding="ascii") as file:
                 file.write(str(number))
         except OSError as failed:
+            if failed.errno == ENOENT:  # the driver has no operation for it, as mlx4 and enic
+                driver = sysfs.driver(self.address)
+                advice = (
+                    f"its driver {driver} creates VFs only as its module parameters (`modinfo {driver}`: num_vfs, max_vfs) or "
+                    "the NIC's firmware say; set the number there, reboot, and run `sriov-bondctl up` again"
+                )
             raise CniError(IO_FAILURE, f"{problem}: {failed.strerror}; {advice}") from None
+
+    def link(self, host: Netlink) -> Link:
+        """Return the network device of the PF, under whichever name it has now.
+
+        :raises CniError: POOL_UNUSABLE when it has none.
+        """
+        for _ in range(_RENAMES):
+            name = sysfs.netdev(self.address)
+            link = host.link(name) if name else None
+            # Another device has the name if both were renamed after it was read.
+            if link is not None and link.parent in ("", self.address):
+                self.name = link.name
+                return link
+        raise CniError(POOL_UNUSABLE, f"the NIC {self.name} ({self.address}) has no network device here any more")
 
     def vfs(self) -> list[str]:
         """Return the PCI addresses of its VFs in the kernel's order."""
@@ -84,18 +131,6 @@ class PhysicalFunction:
         ids = [own + offset + stride * index for index in range(number)]
         return [f"{domain}:{rid >> 8:02x}:{rid >> 3 & 31:02x}.{rid & 7}" for rid in ids]
 
-    def wait_for_vfs(self, seconds: float, leased: set[str]) -> list[str]:
-        """Wait until every VF has a network device, and return those that still have none.
-
-        :param leased: addresses of VFs that containers have; they are not waited for.
-        """
-        deadline = monotonic() + seconds
-        while True:
-            missing = [pci for pci in self.vfs() if pci not in leased and not sysfs.netdev(pci)]
-            if not missing or monotonic() > deadline:
-                return missing
-            sleep(_POLL)
-
     def _read(self, attribute: str) -> str:
         try:
             with open(f"{self.path}/{attribute}", encoding="ascii") as file:
@@ -109,6 +144,12 @@ def _pci_of(name: str) -> str:
     address = os.path.basename(os.path.realpath(f"{device}/device"))
     if _PCI.match(address):
         return address
+    if not os.path.exists(device):
+        # sysfs has no altnames; a device of 5.14 and later has its PCI address (IFLA_PARENT_DEV_NAME).
+        with contextlib.closing(Netlink()) as host:
+            for link in host.links():
+                if name in link.altnames and _PCI.match(link.parent):
+                    return link.parent
     raise CniError(
         POOL_UNUSABLE,
         f"{name} is not a PCI NIC; {_nics_here()}" if os.path.exists(device) else f"there is no NIC {name}; {_nics_here()}",

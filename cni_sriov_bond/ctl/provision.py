@@ -1,19 +1,21 @@
-"""``up`` and ``down`` of a pool, each as a list of steps in an order that has reasons.
+"""``up`` of a pool as a list of steps in an order that has reasons; ``down`` is in ``removal``.
 
-The refusals are in ``refusals`` and all of them come before the NICs are changed; the work on VFs is in ``vfs``.
+The refusals are in ``refusals`` and all of them come before the NICs are changed; the work on VFs is in ``vfs``. What is
+changed is recorded in ``changes`` first.
 """
 
 import contextlib
 import os
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from cni_sriov_bond import files
-from cni_sriov_bond.ctl import refusals, udevrules, vfs
+from cni_sriov_bond.ctl import changes, refusals, udevrules, vfs
+from cni_sriov_bond.ctl.changes import Changes
 from cni_sriov_bond.ctl.hostfile import PoolPlan
+from cni_sriov_bond.ctl.locks import closing, provisioning
 from cni_sriov_bond.ctl.nic import PhysicalFunction
 from cni_sriov_bond.errors import POOL_UNUSABLE, CniError
-from cni_sriov_bond.kernel import sriov, sysfs
+from cni_sriov_bond.kernel import modules, sriov, sysfs
 from cni_sriov_bond.kernel.netlink import Netlink
 from cni_sriov_bond.log import Log
 from cni_sriov_bond.plugin import recover
@@ -35,22 +37,10 @@ def up(state_dir: str, plan: PoolPlan, context: Context, report: vfs.Report) -> 
     """
     target = Pool(state_dir, plan.name)
     functions = [PhysicalFunction(name, number) for name, number in zip(plan.pfs, plan.nics, strict=True)]
+    missing = changes.missing_directories(state_dir)
     pools.make_directories(target)
-    with _provisioning(target):
-        return _Up(target, plan, functions, context, report).run()
-
-
-def down(state_dir: str, name: str, context: Context) -> None:
-    """Remove a pool: its VFs, its udev rules and its inventory; PFs that ``up`` brought up are brought down.
-
-    :raises CniError: POOL_UNUSABLE while a bond is leased or a VF is in use, naming it.
-    """
-    target = Pool(state_dir, name)
-    target.inventory()  # raises where there is no pool, which has no locks either
-    with _provisioning(target):
-        recover.recover(target, recover.Unused(), context)
-        with _closing(target.lock()):
-            _remove(target, target.inventory(), context.log)
+    with provisioning(target):
+        return _Up(target, plan, functions, context, report).run(missing)
 
 
 def _run(steps: tuple[Callable[[], bool], ...]) -> bool:
@@ -74,16 +64,22 @@ class _Up:
         self._report = report
         self._before: Inventory | None = None
         self._size = 0
-        self._brought_up: set[str] = set()
         self._made: set[str] = set()
+        self._changes = Changes(target.path)
 
-    def run(self) -> bool:
-        """Run every step in order; return whether one of them changed anything."""
+    def run(self, directories: list[str]) -> bool:
+        """Run every step in order; return whether one of them changed anything.
+
+        :param directories: those that were created for the pool.
+        """
+        self._record(directories=directories)
         steps = (
             # First, so that leases of containers that are gone refuse nothing.
             self._clean,
             # Everything that can be refused is refused here, while nothing is changed.
             self._refuse,
+            # Here and not at the first ADD, which is to leave the host's modules as they were.
+            self._load_modules,
             # Before the VFs: igbvf gives up on a PF that was down when its VFs appeared, until it is loaded again.
             self._bring_up,
             # Before the VFs: udev acts on a VF the moment that it appears.
@@ -103,7 +99,7 @@ class _Up:
     def _clean(self) -> bool:
         """Remove temporary files of killed ``up`` commands: under the provisioning lock nobody else writes an inventory."""
         for file in os.listdir(self._pool.path):
-            if file.startswith(f".{inventory.FILE}."):
+            if file.startswith((f".{inventory.FILE}.", f".{changes.FILE}.")):
                 os.unlink(f"{self._pool.path}/{file}")
         self._recover()
         return False
@@ -114,38 +110,79 @@ class _Up:
 
     def _refuse(self) -> bool:
         refusals.refuse_doubles(self._functions)
+        refusals.refuse_unusable(self._functions)
         refusals.refuse_shared(self._pool, self._functions)
         self._size = refusals.size_or_refuse(self._plan, self._functions)
+        refusals.refuse_no_drivers(self._functions)
         self._before = pools.inventory_or_none(self._pool)
         refusals.refuse_other_nics(self._pool, self._before, self._functions)
         for pf in self._functions:
-            refusals.refuse_remaking(self._pool, pf, self._size)
+            refusals.refuse_remaking(self._pool, pf, self._size, self._plan.shares)
         # Where VFs are to be created their addresses are not known yet; then it is checked again after that.
-        if all(pf.vf_count == self._size for pf in self._functions):
+        if all(pf.vf_count == self._size or (self._plan.shares and pf.vf_count) for pf in self._functions):
             refusals.refuse_other_bonds(self._pool, self._bonds())
         return False
 
+    def _load_modules(self) -> bool:
+        modules.load_bonding()
+        return False
+
     def _bring_up(self) -> bool:
-        self._brought_up = {pf.address for pf in self._functions if _set_pf(pf, up=True)}
-        return bool(self._brought_up)
+        with contextlib.closing(Netlink()) as host:
+            down = {pf.address: link for pf in self._functions if not (link := pf.link(host)).up}
+            self._record(brought_up=down)
+            for link in down.values():
+                host.set_up(link, True)
+        return bool(down)
+
+    def _record(self, brought_up: Iterable[str] = (), made_vfs: Iterable[str] = (), directories: Iterable[str] = ()) -> None:
+        """Record what is about to be changed, on disk."""
+        self._changes.brought_up |= set(brought_up)
+        self._changes.made_vfs |= set(made_vfs)
+        self._changes.directories += directories
+        if brought_up or made_vfs or directories:
+            self._changes.save()
 
     def _write_expected_rules(self) -> bool:
-        return udevrules.write(self._plan.name, [vf for pf in self._functions for vf in pf.expected_vfs(self._size)])
+        self._record(directories=udevrules.directories_to_create())
+        addresses = [self._mine(self._future_vfs(pf)) for pf in self._functions]
+        return udevrules.write(self._plan.name, [vf for of_pf in addresses for vf in of_pf])
+
+    def _future_vfs(self, pf: PhysicalFunction) -> list[str]:
+        """Return the addresses of the VFs that a NIC is going to have: the present ones, or of those to be created."""
+        stay = pf.vf_count == self._size or (self._plan.shares and pf.vf_count)
+        return pf.vfs() if stay else pf.expected_vfs(self._size)
 
     def _write_rules(self) -> bool:
         # Not counted as a change: it differs from the expected rules only where the prediction was wrong.
-        udevrules.write(self._plan.name, [vf for pf in self._functions for vf in pf.vfs()])
+        udevrules.write(self._plan.name, [vf for pf in self._functions for vf in self._mine(pf.vfs())])
         return False
+
+    def _mine(self, addresses: list[str]) -> list[str]:
+        """Return those of a NIC's VFs that are the pool's."""
+        return [addresses[index] for index in self._plan.indices(self._size)]
 
     def _create_vfs(self) -> bool:
         """Create the VFs. If others are removed for it, the pool is locked, so that no ADD leases one of them."""
-        remade = any(pf.vf_count not in (0, self._size) for pf in self._functions)
-        with _closing(self._pool.lock()) if remade else contextlib.nullcontext():
+        shares, size = self._plan.shares, self._size
+        remade = any(pf.vf_count not in (0, size) for pf in self._functions) and not shares
+        with closing(self._pool.lock()) if remade else contextlib.nullcontext():
             for pf in self._functions:  # again: an ADD may have leased a bond before the lock
-                refusals.refuse_remaking(self._pool, pf, self._size)
+                refusals.refuse_remaking(self._pool, pf, size, shares)
             leased = _leased_vfs(self._pool)
-            self._made = {pf.address for pf in self._functions if vfs.create(pf, self._size, leased, self._report)}
+            indices = self._plan.indices(size)
+            wanted = [vfs.Wanted(pf, size, indices, not shares, leased) for pf in self._functions]
+            self._record_creation([one.pf for one in wanted if one.is_to_be_made])
+            self._made = vfs.create(wanted, self._report)
         return bool(self._made)
+
+    def _record_creation(self, functions: list[PhysicalFunction]) -> None:
+        for pf in functions:
+            if pf.vf_count and pf.address not in self._changes.made_vfs:
+                self._changes.numbers[pf.address] = pf.vf_count
+            # Nothing is known of the VFs that are about to be created, also if there were others at their addresses.
+            self._changes.vfs = {vf: state for vf, state in self._changes.vfs.items() if state["pf"] != pf.address}
+        self._record(made_vfs=[pf.address for pf in functions])
 
     def _release_lost(self) -> bool:
         if self._made:
@@ -157,6 +194,7 @@ class _Up:
         refusals.refuse_other_bonds(self._pool, after.bonds)
         with _free_bonds(self._pool, after.bonds) as free:
             bonds = _with_all_vfs(free, self._pool, self._context.log)
+            self._record_vfs(bonds)
             steps = (
                 # Names first: errors about a VF's MAC or settings then have the name that the operator knows.
                 lambda: vfs.set_names(bonds, self._report),
@@ -166,6 +204,18 @@ class _Up:
                 lambda: self._write_inventory(after),
             )
             return _run(steps)
+
+    def _record_vfs(self, bonds: list[Bond]) -> None:
+        """Record what VFs are like that ``down`` will not remove, before they are changed for the first time."""
+        kept = {pf.address for pf in self._functions if self._plan.shares or pf.address not in self._changes.made_vfs}
+        ports = [port for bond in bonds for port in bond.ports if port.pf_address in kept]
+        host = sriov.Host()
+        with contextlib.closing(host.netlink):
+            states = {port.address: vfs.state(host, port) for port in ports if port.address not in self._changes.vfs}
+        new = {address: state for address, state in states.items() if state is not None}
+        if new:
+            self._changes.vfs |= new
+            self._changes.save()
 
     def _write_inventory(self, after: Inventory) -> bool:
         if self._before and self._before.to_json() == after.to_json():
@@ -188,14 +238,14 @@ class _Up:
                     pf.address,
                     pf.name,
                     pf.number,
-                    made_vfs=pf.address in self._made or bool(record and record.made_vfs),
-                    brought_up=pf.address in self._brought_up or bool(record and record.brought_up),
+                    made_vfs=pf.address in self._changes.made_vfs or bool(record and record.made_vfs),
+                    brought_up=pf.address in self._changes.brought_up or bool(record and record.brought_up),
                 )
             )
         return Inventory(self._plan.name, files.boot_id(), nics, self._bonds())
 
     def _bonds(self) -> list[Bond]:
-        """Return the bonds: VF n of every NIC is a port of the n-th."""
+        """Return the bonds: VF n of every NIC is a port of the n-th. If VFs are not the pool's, their numbers are left out."""
         seed = _burnt_in_mac(self._functions[0])
         addresses = [pf.vfs() for pf in self._functions]
         return [
@@ -208,53 +258,8 @@ class _Up:
                     for pf, vf_addresses in zip(self._functions, addresses, strict=True)
                 ],
             )
-            for index in range(self._size)
+            for index in self._plan.indices(self._size)
         ]
-
-
-def _remove(target: Pool, made: Inventory, log: Log) -> None:
-    """Remove a pool of which the locks are held."""
-    refusals.refuse_leases(target, f"pool {target.name} cannot be removed")
-    refusals.refuse_pending(target)
-    # VFs of an earlier boot are gone, and the NICs at these addresses may be another pool's by now.
-    functions = _functions_of(made, log) if made.of_this_boot else []
-    refusals.refuse_held(target, functions)
-    # First, so that no ADD leases a bond while its VFs are removed, and so that an interrupted removal is seen.
-    made.being_removed = True
-    inventory.write(target.path, made)
-    for pf, nic in functions:
-        if nic.made_vfs and pf.vf_count:
-            pf.remove_vfs()
-        if nic.brought_up:
-            _set_pf(pf, up=False)
-    # After the VFs: without the rules udev would rename a VF that is still there.
-    udevrules.remove(target.name)
-    # Last: until then `down` can be repeated.
-    shutil.rmtree(target.path)
-
-
-def _functions_of(made: Inventory, log: Log) -> list[tuple[PhysicalFunction, NicRecord]]:
-    """Return the present NICs of an inventory, each with its record. A NIC that is gone has no VFs to remove."""
-    functions = []
-    for nic in made.nics:
-        try:
-            functions.append((PhysicalFunction(nic.address, nic.number), nic))
-        except CniError as gone:
-            log.warn(f"nothing of {nic.name} is removed: {gone.msg}")
-    return functions
-
-
-def _provisioning(target: Pool) -> "contextlib.AbstractContextManager[None]":
-    """Hold the lock that keeps a second ``up`` or ``down`` of the pool out; no ADD or DEL waits for it."""
-    return _closing(files.locked(f"{target.path}/provision.lock", f"the provisioning of pool {target.name}", seconds=0))
-
-
-@contextlib.contextmanager
-def _closing(lock: int) -> Iterator[None]:
-    try:
-        yield
-    finally:
-        os.close(lock)
 
 
 @contextlib.contextmanager
@@ -324,17 +329,7 @@ def _leased_vfs(target: Pool) -> set[str]:
     return leased
 
 
-def _set_pf(pf: PhysicalFunction, up: bool) -> bool:
-    """Bring a PF up or down, and return whether it was not so already."""
-    with contextlib.closing(Netlink()) as host:
-        link = host.link(pf.name)
-        if link is None or link.up == up:
-            return False
-        host.set_up(link, up)
-        return True
-
-
 def _burnt_in_mac(pf: PhysicalFunction) -> str:
     with contextlib.closing(Netlink()) as host:
-        link = host.link(pf.name)
-    return (link.perm_mac or link.mac) if link else pf.address
+        link = pf.link(host)
+    return link.perm_mac or link.mac

@@ -1,12 +1,16 @@
 """What ``up`` and ``down`` refuse. Each refusal is checked before the NICs are changed; none changes anything itself."""
 
+import contextlib
+
 from cni_sriov_bond.ctl.hostfile import PoolPlan
 from cni_sriov_bond.ctl.nic import PhysicalFunction
+from cni_sriov_bond.ctl.users import users
 from cni_sriov_bond.errors import POOL_UNUSABLE, CniError
 from cni_sriov_bond.kernel import sysfs
 from cni_sriov_bond.kernel.netlink import Netlink
+from cni_sriov_bond.kernel.pf import pf_problem
 from cni_sriov_bond.pool import inventory
-from cni_sriov_bond.pool.inventory import Inventory, NicRecord
+from cni_sriov_bond.pool.inventory import Inventory
 from cni_sriov_bond.pool.pool import Pool
 from cni_sriov_bond.ports import Bond
 
@@ -20,6 +24,31 @@ def refuse_doubles(functions: list[PhysicalFunction]) -> None:
     for pf in functions:
         if addresses.count(pf.address) > 1:
             raise CniError(POOL_UNUSABLE, f"{pf.requested} is the NIC {pf.address}, which the pool names twice; name two NICs")
+
+
+def refuse_unusable(functions: list[PhysicalFunction]) -> None:
+    """Refuse NICs of a kind or in a mode that cannot work.
+
+    :raises CniError: POOL_UNUSABLE with what to do.
+    """
+    for pf in functions:
+        problem = pf_problem(pf.address, *(other.address for other in functions if other is not pf))
+        if problem:
+            raise CniError(POOL_UNUSABLE, f"the NIC {pf.name} ({pf.address}) cannot be used: {problem}")
+
+
+def refuse_no_drivers(functions: list[PhysicalFunction]) -> None:
+    """Refuse to create VFs that would get no driver.
+
+    :raises CniError: POOL_UNUSABLE naming the NIC and the setting.
+    """
+    for pf in functions:
+        if not pf.vf_count and not sysfs.probes_vfs(pf.address):
+            raise CniError(
+                POOL_UNUSABLE,
+                f"sriov_drivers_autoprobe of {pf.name} is 0, so its VFs would get no driver; run "
+                f"`echo 1 > {sysfs.PCI_DEVICES}/{pf.address}/sriov_drivers_autoprobe` and `sriov-bondctl up` again",
+            )
 
 
 def refuse_shared(target: Pool, functions: list[PhysicalFunction]) -> None:
@@ -51,14 +80,18 @@ def size_or_refuse(plan: PoolPlan, functions: list[PhysicalFunction]) -> int:
     :raises CniError: POOL_UNUSABLE saying what each NIC offers.
     """
     most = min(pf.total_vfs for pf in functions)
-    size = plan.vfs if plan.vfs is not None else most
+    # Where VFs are shared nobody's are removed, so "all" are those that every NIC has already.
+    present = min((pf.vf_count or pf.total_vfs) for pf in functions) if plan.shares else most
+    size = plan.required if plan.required is not None else present
     if not 1 <= size <= most:
         offers = ", ".join(f"{pf.name} offers {pf.total_vfs}" for pf in functions)
         raise CniError(
             POOL_UNUSABLE,
-            f"pool {plan.name} asks for {plan.vfs or 'max'} VFs per NIC, but {offers}; lower vfs, or raise the number in the "
-            "NIC's firmware",
+            f"pool {plan.name} asks for {plan.required or 'max'} VFs per NIC, but {offers}; lower vfs, or raise the number in "
+            "the NIC's firmware",
         )
+    if not plan.indices(size):
+        raise CniError(POOL_UNUSABLE, f"pool {plan.name} has no VF: exclude names all {size} of each NIC")
     return size
 
 
@@ -98,14 +131,21 @@ def refuse_other_bonds(target: Pool, bonds: list[Bond]) -> None:
                 refuse_leases(target, f"the bonds of pool {target.name} cannot be named or paired differently")
 
 
-def refuse_remaking(target: Pool, pf: PhysicalFunction, size: int) -> None:
+def refuse_remaking(target: Pool, pf: PhysicalFunction, size: int, shares: bool) -> None:
     """Refuse to replace a NIC's VFs by another number of them while a bond is leased or a VF is used.
 
+    :param shares: whether some of its VFs are not the pool's. Then they are never replaced, used or not.
     :raises CniError: POOL_UNUSABLE.
     """
     count = pf.vf_count
-    if count in (0, size):
+    if count in (0, size) or (shares and count > size):
         return
+    if shares:
+        raise CniError(
+            POOL_UNUSABLE,
+            f"{pf.name} has {count} VFs, and pool {target.name} needs VFs up to number {size - 1}; its VFs are shared, so they "
+            f"are not replaced: lower vfs, or free them all, then `echo 0 > {pf.path}/sriov_numvfs` and `sriov-bondctl up`",
+        )
     problem = f"{pf.name} has {count} VFs, not {size}; they cannot be replaced"
     refuse_leases(target, problem)
     used = _used(pf)
@@ -127,18 +167,29 @@ def refuse_pending(target: Pool) -> None:
         )
 
 
-def refuse_held(target: Pool, functions: list[tuple[PhysicalFunction, NicRecord]]) -> None:
-    """Refuse to remove a VF of ours that another network namespace or a virtual machine has.
+def refuse_held(target: Pool, removed: list[PhysicalFunction]) -> None:
+    """Refuse to remove a VF that something uses: another namespace, a virtual machine, or somebody in the host.
 
+    :param removed: the NICs whose VFs are to be removed.
     :raises CniError: POOL_UNUSABLE naming the VF.
     """
-    for pf, nic in functions:
-        held = [vf for vf in pf.vfs() if sysfs.driver(vf) and not sysfs.netdev(vf)] if nic.made_vfs else []
-        if held:
-            raise CniError(
-                POOL_UNUSABLE,
-                f"pool {target.name} cannot be removed: the VF at {held[0]} is in use: {sysfs.absence(held[0])}",
-            )
+    with contextlib.closing(Netlink()) as host:
+        for pf in removed:
+            for vf in pf.vfs():
+                use = used_because(host, vf)
+                if use:
+                    raise CniError(
+                        POOL_UNUSABLE, f"pool {target.name} cannot be removed: the VF at {vf} of {pf.name} is in use: {use}"
+                    )
+
+
+def used_because(host: Netlink, address: str) -> str:
+    """Return what uses a VF that no lease has, or "". That it is up is no use by itself."""
+    name = sysfs.netdev(address)
+    link = host.link(name) if name else None
+    if link is not None:
+        return next(iter(users(host, link)), "")
+    return sysfs.absence(address) if sysfs.driver(address) else ""
 
 
 def _leases(target: Pool) -> list[str]:

@@ -7,11 +7,19 @@ import os
 import shutil
 import subprocess
 
+from cni_sriov_bond.ctl.changes import missing_directories
 from cni_sriov_bond.errors import IO_FAILURE, CniError
+from cni_sriov_bond.kernel import sysfs
 
 _LINK_DIR = "/run/systemd/network"
 _RULES_DIR = "/run/udev/rules.d"
+_SETTLE_SECONDS = 10
 _ABOUT = "# Written by `sriov-bondctl up` for the VFs of pool {pool}; removed by the next boot.\n"
+
+
+def directories_to_create() -> list[str]:
+    """Return the directories that ``write`` is going to create, the outer ones first."""
+    return list(dict.fromkeys([*missing_directories(_LINK_DIR), *missing_directories(_RULES_DIR)]))
 
 
 def write(pool: str, vfs: list[str]) -> bool:
@@ -32,12 +40,23 @@ def write(pool: str, vfs: list[str]) -> bool:
     return changed
 
 
-def remove(pool: str) -> None:
-    """Remove a pool's rules; rules that are not there are no error."""
+def remove(pool: str, kept: list[str]) -> None:
+    """Remove a pool's rules; rules that are not there are no error.
+
+    :param kept: PCI addresses of VFs that stay. udev finishes what it does by the rules first, and then lets NetworkManager
+        have these VFs.
+    """
+    if kept:
+        _udevadm("settle", f"--timeout={_SETTLE_SECONDS}")
     for path in (_link_file(pool), _rules_file(pool)):
         if os.path.exists(path):
             os.unlink(path)
     _reload()
+    if kept:
+        # Only an "add" names devices (systemd, 80-net-setup-link.rules).
+        devices = [f"{sysfs.PCI_DEVICES}/{vf}/net/{name}" for vf in kept if (name := sysfs.netdev(vf))]
+        if devices:
+            _udevadm("trigger", "--action=change", *devices)
 
 
 def _link_file(pool: str) -> str:
@@ -65,9 +84,13 @@ def _replace(path: str, text: str) -> bool:
 
 def _reload() -> None:
     """Make a running udev read its rules again; without udev there is nothing to do."""
+    _udevadm("control", "--reload")
+
+
+def _udevadm(*arguments: str) -> None:
     udevadm = shutil.which("udevadm")
     if udevadm and os.path.exists("/run/udev/control"):
         try:
-            subprocess.run([udevadm, "control", "--reload"], check=False, capture_output=True, timeout=20)
+            subprocess.run([udevadm, *arguments], check=False, capture_output=True, timeout=20)
         except subprocess.TimeoutExpired:
             raise CniError(IO_FAILURE, "udev does not answer; see `systemctl status systemd-udevd` and try again") from None

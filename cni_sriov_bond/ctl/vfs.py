@@ -1,46 +1,156 @@
-"""The VFs of a pool: create them, wait for their network devices, name them, and set their MACs."""
+"""The VFs of a pool: create them, wait for their network devices, name them, set their MACs, and undo that."""
 
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, wait
+from time import monotonic, sleep
+from typing import Any, NamedTuple
 
+from cni_sriov_bond.ctl import vfdriver
 from cni_sriov_bond.ctl.nic import PhysicalFunction
-from cni_sriov_bond.kernel import sriov
+from cni_sriov_bond.ctl.users import users
+from cni_sriov_bond.errors import CniError
+from cni_sriov_bond.kernel import sriov, sysfs
 from cni_sriov_bond.kernel.netlink import Netlink
 from cni_sriov_bond.kernel.netns import Entered, Temporary
 from cni_sriov_bond.kernel.objects import Link
-from cni_sriov_bond.ports import Bond, Port
+from cni_sriov_bond.log import Log
+from cni_sriov_bond.ports import Bond, Port, VfState
 
 # Creating VFs takes a driver some seconds, and each VF has to be bound to its own driver and registered.
 _CREATE_SECONDS, _MORE_PER_VF = 30.0, 1.0
 # VFs that exist have their devices, unless they were created a moment ago.
 _EXISTING_SECONDS = 5.0
+_POLL = 0.05
 
 Report = Callable[[str, int, int], None]
 
 
-def create(pf: PhysicalFunction, size: int, leased: set[str], report: Report) -> bool:
-    """Create the VFs of a NIC unless it has as many, wait for their network devices, and return whether they were created.
+class Wanted(NamedTuple):
+    """The VFs that a NIC is to have.
 
-    :param leased: addresses of VFs that containers have; they are not waited for.
-    :raises CniError: IO_FAILURE when the kernel refuses.
+    ``size`` is how many, ``indices`` which of them are the pool's, and ``replace`` whether VFs of another number may be
+    removed. ``leased`` are PCI addresses of VFs that containers have; they are not waited for.
     """
-    if pf.vf_count == size:
-        _wait(pf, leased, report, _EXISTING_SECONDS)
-        return False
-    if pf.vf_count:
-        pf.remove_vfs()
-    report(f"{pf.name}: creating {size} VFs", 0, size)
-    pf.create_vfs(size)
-    _wait(pf, leased, report, _CREATE_SECONDS + _MORE_PER_VF * size)
-    return True
+
+    pf: PhysicalFunction
+    size: int
+    indices: list[int]
+    replace: bool
+    leased: set[str]
+
+    @property
+    def is_to_be_made(self) -> bool:
+        """Whether ``create`` is going to create VFs."""
+        count = self.pf.vf_count
+        return not count or (count != self.size and self.replace)
 
 
-def _wait(pf: PhysicalFunction, leased: set[str], report: Report, seconds: float) -> None:
-    count = pf.vf_count
-    for _ in range(int(seconds)):
-        missing = pf.wait_for_vfs(1, leased)
-        report(f"{pf.name}: waiting for its VFs", count - len(missing), count)
-        if not missing:
+def create(wanted: list[Wanted], report: Report) -> set[str]:
+    """Create the VFs of NICs that have not as many, on all NICs at once, and wait for the network devices of the pool's VFs.
+
+    :return: the PCI addresses of the NICs whose VFs were created.
+    :raises CniError: IO_FAILURE when the kernel refuses; POOL_UNUSABLE when a driver created too few, or no VF gets a driver.
+    """
+    stage = f"creating the VFs of {' and '.join(one.pf.name for one in wanted)}"
+    ready = dict.fromkeys((one.pf.address for one in wanted), 0)
+    total = sum(len(one.indices) for one in wanted)
+    stop = threading.Event()
+
+    def work(one: Wanted) -> bool:
+        def progress(count: int) -> None:
+            ready[one.pf.address] = count
+
+        return _create(one, progress, stop)
+
+    with ThreadPoolExecutor(len(wanted)) as threads:
+        futures = [threads.submit(work, one) for one in wanted]
+        try:
+            while wait(futures, _POLL).not_done:
+                report(stage, sum(ready.values()), total)
+        except BaseException:
+            stop.set()  # interrupted: the threads must not go on waiting for devices
+            raise
+    made = [(one, future) for one, future in zip(wanted, futures, strict=True)]
+    return {one.pf.address for one, future in made if future.result()}
+
+
+def _create(wanted: Wanted, progress: Callable[[int], None], stop: threading.Event) -> bool:
+    pf = wanted.pf
+    made = wanted.is_to_be_made
+    if made:
+        if pf.vf_count:
+            pf.remove_vfs()
+        pf.create_vfs(wanted.size)
+    addresses = pf.vfs()
+    mine = [addresses[index] for index in wanted.indices if addresses[index] not in wanted.leased]
+    if made:
+        _wait_for_new(pf, mine, progress, stop)
+    else:
+        _wait_for_existing(mine, progress, stop)
+    return made
+
+
+def _wait_for_existing(addresses: list[str], progress: Callable[[int], None], stop: threading.Event) -> None:
+    """Wait for VFs that may be about to return to the host, but not for those that have no driver or are handed over."""
+    deadline = monotonic() + _EXISTING_SECONDS
+    while not stop.is_set() and monotonic() < deadline:
+        coming = [vf for vf in addresses if sysfs.driver(vf) and not vfdriver.is_settled(vf)]
+        progress(len(addresses) - len(coming))
+        if not coming:
             return
+        sleep(_POLL)
+
+
+def _wait_for_new(pf: PhysicalFunction, addresses: list[str], progress: Callable[[int], None], stop: threading.Event) -> None:
+    """Wait for the network devices of VFs that were created. The time is limited in all, and while nothing happens."""
+    end = monotonic() + _CREATE_SECONDS + _MORE_PER_VF * len(addresses)
+    arrival = vfdriver.Arrival(pf.name, addresses)
+    while not stop.is_set() and monotonic() < end and arrival.goes_on():
+        progress(arrival.ready)
+        sleep(_POLL)
+    progress(arrival.ready)
+
+
+def restore(kept: dict[str, dict[str, Any]], log: Log) -> None:
+    """Give VFs that stay what they had before ``up``: name, altnames, MACs, settings, and whether they were up.
+
+    A VF that is not in the host, or that has a user by now, is left as it is.
+
+    :param kept: what ``state`` returned, by PCI address.
+    """
+    host = sriov.Host()
+    try:
+        for address, before in kept.items():
+            port = Port(address, before["name"], before["pf"], before["vf"])
+            link = host.netdev(port)
+            if link is None or not sysfs.is_vf(port):
+                continue
+            used = users(host.netlink, link)
+            if used:
+                log.warn(f"{link.name} stays as it is: {used[0]}")
+                continue
+            try:
+                host.restore(port, VfState.from_json(before["state"]))
+                link = host.netdev(port)
+                if link is not None:
+                    for name in before["altnames"]:
+                        host.netlink.add_altname(link, name)
+                    if before["up"]:
+                        host.netlink.set_up(link, True)
+            except CniError as failed:
+                log.warn(f"{before['name']} (the VF at {address}) is not quite as it was before `up`: {failed.msg}")
+    finally:
+        host.netlink.close()
+
+
+def state(host: sriov.Host, port: Port) -> dict[str, Any] | None:
+    """Return what ``restore`` needs of a VF, or None if it is not in the host."""
+    link = host.netdev(port)
+    if link is None:
+        return None
+    place = {"pf": port.pf_address, "vf": port.vf_index}
+    return {"name": link.name, "altnames": link.altnames, "up": link.up, **place, "state": host.state(port).to_json()}
 
 
 def set_names(bonds: list[Bond], report: Report) -> bool:

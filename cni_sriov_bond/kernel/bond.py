@@ -4,6 +4,7 @@ from errno import EADDRNOTAVAIL, EAGAIN, EBUSY, EEXIST, EOPNOTSUPP
 from time import sleep
 
 from cni_sriov_bond.errors import NAME_TAKEN, POOL_UNUSABLE, CniError, KernelError
+from cni_sriov_bond.kernel import modules
 from cni_sriov_bond.kernel.bond_options import (
     DELAYS,
     MODES_WITHOUT_ARP_MONITOR,
@@ -61,6 +62,7 @@ def create(container: "Netlink", name: str, mac: str, options: "BondOptions") ->
 
     :raises CniError: NAME_TAKEN when the container has a device of that name, POOL_UNUSABLE when there is no bonding driver.
     """
+    loaded = modules.load_bonding()
     try:
         container.add_bond(name, mac, encode(options))
     except KernelError as refused:
@@ -70,6 +72,8 @@ def create(container: "Netlink", name: str, mac: str, options: "BondOptions") ->
             message = f"cannot create the bond {name}: the kernel has no bonding driver; run `modprobe bonding max_bonds=0`"
             raise CniError(POOL_UNUSABLE, message) from None
         raise
+    if not loaded:
+        modules.drop_default_bond()
     link = container.link(name)
     if link is None:
         raise CniError(NAME_TAKEN, f"the bond {name} disappeared from {container.namespace} while it was created")

@@ -137,12 +137,22 @@ class Netlink:
         (net/core/dev.c, __dev_change_net_namespace). Each in a request of its own: another process may have removed some.
         """
         for name in link.altnames:
-            body = rtnetlink.drop_altname_body(link.index, name)
+            body = rtnetlink.altname_body(link.index, name)
             try:
                 self._ask(rtnetlink.RTM_DELLINKPROP, rtnetlink.NLM_ACK, body, f"remove the altname {name} of {link.name}")
             except KernelError as refused:
                 if refused.errno != ENOENT:
                     raise
+
+    def add_altname(self, link: Link, name: str) -> None:
+        """Add an altname to a device; one that it, or another device, has already is no error."""
+        flags = rtnetlink.NLM_CREATE | rtnetlink.NLM_EXCL | rtnetlink.NLM_APPEND | rtnetlink.NLM_ACK
+        body = rtnetlink.altname_body(link.index, name)
+        try:
+            self._ask(rtnetlink.RTM_NEWLINKPROP, flags, body, f"add the altname {name} to {link.name}")
+        except KernelError as refused:
+            if refused.errno != EEXIST:
+                raise
 
     def set_vf(self, pf: Link, vf: int, setting: bytes, text: str) -> None:
         """Change one setting of a VF through its PF.

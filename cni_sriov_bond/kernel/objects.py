@@ -10,7 +10,7 @@ class Link:
     """A network device, as one RTM_NEWLINK message describes it."""
 
     __slots__ = (
-        "altnames", "bond_data", "carrier", "index", "kind", "lower", "mac", "master",
+        "altnames", "bond_data", "carrier", "index", "kind", "lower", "lower_index", "mac", "master",
         "mtu", "name", "num_vfs", "parent", "perm_mac", "promisc_or_allmulti", "up", "vfs",
     )  # fmt: skip
 
@@ -24,6 +24,7 @@ class Link:
         self.mtu = 0
         self.master = 0  # index of the bond or bridge that it is a port of
         self.lower = 0  # index of the device that a VLAN or macvlan is on, -1 if that is in another netns
+        self.lower_index = 0  # the same index, in whichever netns
         self.carrier = False
         self.kind = ""
         self.parent = ""  # PCI address; Linux 5.14 and later report it in any netns
@@ -47,7 +48,7 @@ class Vf:
 class Address:
     """An IP address of a device."""
 
-    __slots__ = ("family", "flags", "index", "ip", "prefix")
+    __slots__ = ("family", "flags", "index", "ip", "prefix", "proto")
 
     def __init__(self, family: int, prefix: int, flags: int, index: int, ip: bytes) -> None:
         self.family = family
@@ -55,20 +56,23 @@ class Address:
         self.flags = flags
         self.index = index
         self.ip = ip
+        self.proto = 0  # IFAPROT_*: who added it; 0 also before Linux 5.18
 
 
 class Route:
     """A route in one of the kernel's tables."""
 
-    __slots__ = ("dst", "family", "gateway", "index", "prefix", "table")
+    __slots__ = ("dst", "family", "gateway", "index", "multipath", "prefix", "proto", "table")
 
     def __init__(self, family: int, prefix: int, table: int) -> None:
         self.family = family
         self.prefix = prefix
         self.table = table
+        self.proto = 0  # RTPROT_*: who added it
         self.dst = b""
         self.gateway = b""
         self.index = 0
+        self.multipath = b""  # struct rtnexthop of each next hop, where there are several
 
 
 class NewRoute:

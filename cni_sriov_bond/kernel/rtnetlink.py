@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK, RTM_SETLINK = 16, 17, 18, 19
 RTM_NEWADDR, RTM_GETADDR, RTM_NEWROUTE, RTM_GETROUTE = 20, 22, 24, 26
-RTM_DELLINKPROP = 109
-NLM_REQUEST, NLM_ACK, NLM_DUMP, NLM_EXCL, NLM_CREATE = 0x1, 0x4, 0x300, 0x200, 0x400
+RTM_NEWLINKPROP, RTM_DELLINKPROP = 108, 109
+NLM_REQUEST, NLM_ACK, NLM_DUMP, NLM_EXCL, NLM_CREATE, NLM_APPEND = 0x1, 0x4, 0x300, 0x200, 0x400, 0x800
 NLM_DUMP_INTR = 0x10
 
 IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_MASTER, IFLA_LINKINFO = 1, 3, 4, 10, 18
@@ -29,9 +29,9 @@ EXT_VF, EXT_SKIP_STATS = 0x1, 0x8
 
 VF_MAC, VF_SPOOFCHK, VF_LINK_STATE, VF_RATE, VF_TRUST, VF_VLAN_LIST = 1, 4, 5, 6, 9, 12
 
-IFA_ADDRESS, IFA_LOCAL, IFA_BROADCAST, IFA_FLAGS = 1, 2, 4, 8
+IFA_ADDRESS, IFA_LOCAL, IFA_BROADCAST, IFA_FLAGS, IFA_PROTO = 1, 2, 4, 8, 11
 IFA_F_NODAD = 0x2
-RTA_DST, RTA_OIF, RTA_GATEWAY, RTA_PRIORITY, RTA_METRICS, RTA_TABLE = 1, 4, 5, 6, 8, 15
+RTA_DST, RTA_OIF, RTA_GATEWAY, RTA_PRIORITY, RTA_METRICS, RTA_MULTIPATH, RTA_TABLE = 1, 4, 5, 6, 8, 9, 15
 RTAX_MTU, RTAX_ADVMSS = 2, 8
 RTPROT_BOOT, RTN_UNICAST = 3, 1
 NESTED = 0x8000
@@ -110,8 +110,8 @@ def bond_change_body(index: int, options: bytes) -> bytes:
     return link_body(index, nest(IFLA_LINKINFO, text(IFLA_INFO_KIND, "bond"), nest(IFLA_INFO_DATA, options)))
 
 
-def drop_altname_body(index: int, name: str) -> bytes:
-    """Return the request to remove an altname of a device."""
+def altname_body(index: int, name: str) -> bytes:
+    """Return the request to add or remove an altname of a device."""
     return link_body(index, nest(IFLA_PROP_LIST | NESTED, text(IFLA_ALT_IFNAME, name)))
 
 
@@ -241,7 +241,8 @@ def _string(value: bytes) -> str:
 
 
 def _read_lower(link: Link, value: bytes) -> None:
-    link.lower = link.lower or _number(value)
+    link.lower_index = _number(value)
+    link.lower = link.lower or link.lower_index
 
 
 def _read_lower_netns(link: Link, value: bytes) -> None:
@@ -319,13 +320,16 @@ def parse_address(body: bytes) -> Address:
     if IFA_FLAGS in values:
         flags = _number(values[IFA_FLAGS])
     # On a point-to-point link IFA_ADDRESS is the peer and IFA_LOCAL the device's own. IPv6 has IFA_ADDRESS alone.
-    return Address(family, prefix, flags, index, values.get(IFA_LOCAL, values.get(IFA_ADDRESS, b"")))
+    address = Address(family, prefix, flags, index, values.get(IFA_LOCAL, values.get(IFA_ADDRESS, b"")))
+    address.proto = _number(values.get(IFA_PROTO, b""))
+    return address
 
 
 def parse_route(body: bytes) -> Route:
     """Return the route that the body of an RTM_NEWROUTE describes."""
-    family, prefix, _, _, table = struct.unpack_from("=BBBBB", body)
+    family, prefix, _, _, table, proto = struct.unpack_from("=BBBBBB", body)
     route = Route(family, prefix, table)
+    route.proto = proto
     for kind, value in attributes(body, 12):
         if kind == RTA_DST:
             route.dst = value
@@ -335,4 +339,6 @@ def parse_route(body: bytes) -> Route:
             route.index = _number(value)
         elif kind == RTA_TABLE:
             route.table = _number(value)
+        elif kind == RTA_MULTIPATH:
+            route.multipath = value
     return route

@@ -66,8 +66,23 @@ def absence(address: str) -> str:
             f"its driver {driver(address)} has it in another network namespace; it returns to the host when that namespace ends"
         )
     if not driver(address):
-        return "it has no driver; load the VF driver, or bind this VF to it"
+        return "it has no driver; " + (
+            "load the VF driver, or bind this VF to it"
+            if probes_vfs(f"{address}/physfn")
+            # A bind by hand is refused too, with ENODEV (drivers/pci/pci-driver.c, pci_device_can_probe).
+            else f"its PF's sriov_drivers_autoprobe is 0, so it gets none: run `echo 1 > {PCI_DEVICES}/{address}/physfn/"
+            f"sriov_drivers_autoprobe; echo {address} > /sys/bus/pci/drivers_probe`"
+        )
     return f"its driver {driver(address)} creates no network device; bind this VF to its network driver"
+
+
+def probes_vfs(pf: str) -> bool:
+    """Return whether the VFs of a PF get a driver. False only if its ``sriov_drivers_autoprobe`` is 0."""
+    try:
+        with open(f"{PCI_DEVICES}/{pf}/sriov_drivers_autoprobe", encoding="ascii") as file:
+            return file.read(1) != "0"
+    except OSError:
+        return True  # a kernel without the attribute
 
 
 def has_carrier(address: str) -> bool:

@@ -4,7 +4,7 @@ from cni_sriov_bond import files
 from cni_sriov_bond.cni.address import IPV6_MIN_MTU
 from cni_sriov_bond.cni.call import is_name
 from cni_sriov_bond.cni.schema import issues, refuse
-from cni_sriov_bond.errors import Issue
+from cni_sriov_bond.errors import INVALID_CONFIG, CniError, Issue
 from cni_sriov_bond.files import is_path
 from cni_sriov_bond.kernel.bond_options import OPTIONS, TARGETS
 from cni_sriov_bond.network.arguments import NOT_UNICAST, choose, is_mac, vlan_range
@@ -86,6 +86,7 @@ def parse_network(data: bytes, document: "dict[str, Any]", version: str, args: s
     :param args: CNI_ARGS of an ADD. With None, requests of the attachment are ignored.
     :raises CniError: INVALID_CONFIG with every mistake; INVALID_ENVIRONMENT for CNI_ARGS.
     """
+    _refuse_list(document)
     value = normalise(document)
     problems = issues(value, NETWORK)
     invalid = {issue.key for issue in problems}
@@ -99,6 +100,16 @@ def parse_network(data: bytes, document: "dict[str, Any]", version: str, args: s
         value.update(requested)
     refuse(document["name"], problems, "; ".join(hints(document)) if problems else "")
     return Network(data, document, value, version, bond)
+
+
+def _refuse_list(document: "dict[str, Any]") -> None:
+    """Refuse a whole ``.conflist``, of which a runtime gives each plugin its own part (SPEC.md, section 1)."""
+    if isinstance(document.get("plugins"), list) and "type" not in document:
+        raise CniError(
+            INVALID_CONFIG,
+            f'network {document["name"]!r} is a list of plugins, a .conflist; give one plugin of its list "plugins", with the '
+            "name and the cniVersion of the list",
+        )
 
 
 def parse_for_teardown(data: bytes, document: "dict[str, Any]", version: str) -> "tuple[Network, list[Issue]]":

@@ -133,7 +133,7 @@ NETWORK: "Schema" = {
         "xmit_hash_policy": _option(
             "xmit_hash_policy", "hash that selects the port of a frame; default for balance-xor: layer3+4"
         ),
-        "min_links": _number("ports that must be up for the bond to be up", 0, 2),
+        "min_links": _number("ports that must be up for the bond to be up; at most as many as the pool has NICs", 0, 16),
         "num_peer_notif": _number("gratuitous ARP and neighbour advertisements after a failover", 0, 255),
         "num_grat_arp": _number("alias of num_peer_notif", 0, 255),
         "num_unsol_na": _number("alias of num_peer_notif", 0, 255),

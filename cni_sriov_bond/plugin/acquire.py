@@ -4,6 +4,7 @@ import posix as os  # os itself costs an ADD 4 million instructions
 
 from cni_sriov_bond.errors import INVALID_CONFIG, POOL_UNUSABLE, TRY_AGAIN_LATER, CniError
 from cni_sriov_bond.kernel import sriov, sysfs
+from cni_sriov_bond.kernel.bond_options import number_of
 from cni_sriov_bond.network.bond_rules import moves_its_mac, swaps_macs
 from cni_sriov_bond.pool import acquisition, inventory
 from cni_sriov_bond.pool.lease import ADDING
@@ -185,6 +186,7 @@ def _record_state(lease: "Lease", network: "Network", context: "Context") -> Non
     record.mac = network.mac or bond.mac
     record.requested.primary = _primary(network, bond)
     record.port_macs = _port_macs(network, bond, record.requested.primary)
+    _check_min_links(network, bond)
     for port in bond.ports:
         _check_pf(host, port, bond, network, context.log)
         state = host.state(port)
@@ -228,6 +230,15 @@ def _port_macs(network: "Network", bond: "Bond", primary: str) -> dict[str, str]
             if port.address != (primary or bond.ports[0].address):
                 macs[port.address] = inventory.stable_mac(f"sriov-bond {mac} port {number}")
     return macs
+
+
+def _check_min_links(network: "Network", bond: "Bond") -> None:
+    """Refuse a bond that could never be up. The kernel accepts the number (bond_main.c, bond_set_carrier)."""
+    minimum = number_of(network.bond, "min_links")
+    if minimum > len(bond.ports):
+        raise CniError(
+            INVALID_CONFIG, f"min_links {minimum} is above the {len(bond.ports)} ports of bond {bond.name}; lower min_links"
+        )
 
 
 def _primary(network: "Network", bond: "Bond") -> str:

@@ -336,3 +336,12 @@ def test_a_forked_delegate_never_runs_the_undo_of_its_add(tmp_path: Path) -> Non
     argv = [sys.executable, "-c", FORKED, str(executable)]
     done = subprocess.run(argv, capture_output=True, text=True, cwd=REPOSITORY, check=False, timeout=60)
     assert done.stdout.splitlines() == ["the IPAM plugin sriov-bond-ipam failed with status 1 at ADD", "undone"]
+
+
+def test_a_program_that_hangs_is_killed(tmp_path: Path) -> None:
+    """One of the system, such as modprobe; it has no input, no output, and not our environment."""
+    began = monotonic()
+    assert invoke.run_program(str(program(tmp_path, "hangs", "exec sleep 60")), seconds=0.2) is None
+    assert monotonic() - began < 5
+    assert invoke.run_program(str(program(tmp_path, "reads", "cat; env | grep -c CNI_; exit 7")), seconds=20) == 7
+    assert invoke.run_program(f"{tmp_path}/none", seconds=20) is None

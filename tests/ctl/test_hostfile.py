@@ -39,6 +39,28 @@ def test_every_key_is_taken(tmp_path: Path) -> None:
     assert read(tmp_path, f"[pools.db]\n{TWO}\nvfs = 1\n")[0].vfs == 1
 
 
+@pytest.mark.parametrize(
+    ("lines", "required", "indices"),
+    [
+        ('vfs = "0-2"', 3, [0, 1, 2]),
+        ('vfs = "1-2,5"', 6, [1, 2, 5]),
+        ('vfs = "0-5"\nexclude = [1, "3-4"]', 6, [0, 2, 5]),
+        ("vfs = 6\nexclude = [0]", 6, [1, 2, 3, 4, 5]),
+        ('exclude = ["4-63"]', None, [0, 1, 2, 3]),
+    ],
+)
+def test_a_pool_may_own_some_of_the_vfs(tmp_path: Path, lines: str, required: int | None, indices: list[int]) -> None:
+    """The others are another user's, so the NIC may have more VFs than the pool needs."""
+    [plan] = read(tmp_path, f"[pools.db]\n{TWO}\n{lines}\n")
+    assert (plan.shares, plan.required, plan.indices(required or 7)) == (True, required, indices)
+
+
+def test_a_number_of_vfs_is_all_of_them(tmp_path: Path) -> None:
+    for lines, indices in (("vfs = 3", [0, 1, 2]), ('vfs = "max"', [0, 1, 2, 3, 4, 5, 6]), ("", [0, 1, 2, 3, 4, 5, 6])):
+        [plan] = read(tmp_path, f"[pools.db]\n{TWO}\n{lines}\n")
+        assert (plan.shares, plan.indices(plan.required or 7)) == (False, indices)
+
+
 def test_nics_are_numbered_over_the_whole_file(tmp_path: Path) -> None:
     """VFs' names are one space, so the second pool's NICs go on counting; a pool may have more than two."""
     text = f'[pools.db]\n{TWO}\n[pools.web]\npfs = ["0000:03:00.0", "c", "d"]\n[pools.x]\npfs = ["e", "f"]\n'
@@ -57,9 +79,12 @@ def test_nics_are_numbered_over_the_whole_file(tmp_path: Path) -> None:
         ("[pools]\ndb = 5", "line 2: pools.db must be a table, [pools.NAME], not 5"),
         ("[pools.db]", "line 1: pools.db.pfs is missing; it must be a list of NICs"),
         ('[pools.db]\npfs = "enp1s0"', "pfs must be a list of NICs"),
-        ("[pools.db]\npfs = [1, 2]", "pools.db.pfs[0] must be the name or PCI address of a NIC, not 1"),
-        ('[pools.db]\npfs = ["a", "b/c"]', 'pools.db.pfs[1] must be the name or PCI address of a NIC, not "b/c"'),
-        ('[pools.db]\npfs = ["a", ""]', 'pools.db.pfs[1] must be the name or PCI address of a NIC, not ""'),
+        ("[pools.db]\npfs = [1, 2]", "pools.db.pfs[0] must be the name, an altname or the PCI address of a NIC, not 1"),
+        (
+            '[pools.db]\npfs = ["a", "b/c"]',
+            'pools.db.pfs[1] must be the name, an altname or the PCI address of a NIC, not "b/c"',
+        ),
+        ('[pools.db]\npfs = ["a", ""]', 'pools.db.pfs[1] must be the name, an altname or the PCI address of a NIC, not ""'),
         ('[pools.db]\npfs = ["enp1s0"]', "pfs must name two NICs, one on each switch, not 1"),
         ("[pools.db]\npfs = []", "pfs must name two NICs"),
         ('[pools.db]\npfs = ["a", "a"]', 'line 2: pools.db.pfs[1] must be another NIC: pools.db.pfs[0] is "a" already'),
@@ -67,11 +92,17 @@ def test_nics_are_numbered_over_the_whole_file(tmp_path: Path) -> None:
             f"[pools.a]\n{TWO}\n[pools.b]\npfs = ['enp2s0', 'x']",
             'line 4: pools.b.pfs[0] must be another NIC: pools.a.pfs[1] is "enp2s0" already',
         ),
-        (f"[pools.db]\n{TWO}\nvfs = 0", 'vfs must be a number from 1 to 65535 or "max", not 0'),
+        (
+            f"[pools.db]\n{TWO}\nvfs = 0",
+            'vfs must be a number from 1 to 65535, "max", or VFs such as "0-15" or "0-7,12-15", not 0',
+        ),
         (f"[pools.db]\n{TWO}\nvfs = true", "vfs must be a number from 1"),
         (f"[pools.db]\n{TWO}\nvfs = 'all'", "vfs must be a number from 1"),
         (f"[pools.db]\n{TWO}\nvfs = 6.0", "vfs must be a number from 1"),
-        (f"[pools.db]\n{TWO}\nmtu = 9000", "line 3: pools.db.mtu is not a known key; allowed: bond_name, pfs, vf_name, vfs"),
+        (
+            f"[pools.db]\n{TWO}\nmtu = 9000",
+            "line 3: pools.db.mtu is not a known key; allowed: bond_name, exclude, pfs, vf_name, vfs",
+        ),
         (f'[pools."a/b"]\n{TWO}', "must have a name of at most 64 letters"),
         (f'[pools.".."]\n{TWO}', "must have a name of at most 64 letters"),
         (f'[pools."{"p" * 65}"]\n{TWO}', "must have a name of at most 64 letters"),
@@ -89,8 +120,32 @@ def test_nics_are_numbered_over_the_whole_file(tmp_path: Path) -> None:
         (f'[pools.db]\n{TWO}\nvf_name = "VF{{nic:06}}x{{vf:09}}"', "must give names of"),
         (f'[pools.db]\n{TWO}\nbond_name = "{{n:%Y}}"', "bond_name must be a pattern"),
         ("[pools.db", "line 1: is not valid TOML"),
-        (f"[pools.db]\n{TWO}\n[pools.db]\n{TWO}", "line 3: is not valid TOML"),
-        (b"\xff\xfe", "line 1: is not UTF-8: it has the byte 0xff"),
+        (f"[pools.db]\n{TWO}\n[pools.db]\n{TWO}", "line 3: is not valid TOML: pools.db is there twice; keep one of them"),
+        (f"[pools.db]\n{TWO}\n\n[pools]\ndb.vfs = 3", "line 5: is not valid TOML: pools.db is there twice"),
+        (f"[pools.db]\r\n{TWO}\r\n[pools.db]\r\n", "line 3: is not valid TOML: pools.db is there twice"),
+        (f"[pools.db]\n{TWO}\n{TWO}", "line 3: is not valid TOML: the key pfs is there twice in its table; remove one"),
+        (
+            '[pools.db]\npfs = ["enp1s0\t", "b"]',
+            "line 2: pools.db.pfs[0] must be the name, an altname or the PCI address of a NIC",
+        ),
+        ('[pools.db]\n\tpfs = [\t"a", "b"]\n\tvfs\t=\t0', "line 3: pools.db.vfs must be a number from 1"),
+        ("[pools.db]\n\u00a0pfs = 1", "line 2: is not valid TOML: it has the character U+00A0 (not an ordinary space)"),
+        (
+            "[pools.db]\npfs = [\u201ca\u201d]",
+            "line 2: is not valid TOML: it has the character U+201C (not a straight quotation",
+        ),
+        (f"[pools.db]\n{TWO}\n\ufeff[pools.web]", "line 3: is not valid TOML: it has the character U+FEFF (a byte order mark)"),
+        (b"\xff", "line 1: is not UTF-8: it has the byte 0xff"),
+        (f"[pools.db]\n{TWO}".encode("utf-16"), "line 1: starts with the byte order mark of UTF-16; save it as UTF-8"),
+        (f'[pools.db]\n{TWO}\nvfs = "7-3"', 'line 3: pools.db.vfs must have the lower VF of a range first, not "7-3"'),
+        (
+            f'[pools.db]\n{TWO}\nvfs = "5"',
+            'line 3: pools.db.vfs must be a number from 1 to 65535, "max", or VFs such as "0-15"',
+        ),
+        (f'[pools.db]\n{TWO}\nvfs = "0-65535"', "line 3: pools.db.vfs must have VFs from 0 to 65534"),
+        (f"[pools.db]\n{TWO}\nexclude = 3", 'line 3: pools.db.exclude must be a list of VFs, e.g. [3, "8-11"], not 3'),
+        (f'[pools.db]\n{TWO}\nexclude = ["a"]', 'pools.db.exclude[0] must be a VF such as 3, or VFs such as "8-11", not "a"'),
+        (f'[pools.db]\n{TWO}\nvfs = 4\nexclude = ["0-3"]', "line 4: pools.db.exclude must leave a VF of vfs 4"),
         (f"\ufeff[pools.db]\n{TWO}", "line 1: starts with a byte order mark"),
         (f'[pools."db\\n"]\n{TWO}', "must have a name of at most 64 letters"),
     ],
@@ -148,6 +203,6 @@ def test_the_example_for_a_missing_file_is_one(tmp_path: Path) -> None:
 
 
 def test_a_number_that_no_nic_has_is_refused_at_once(tmp_path: Path) -> None:
-    assert 'vfs must be a number from 1 to 65535 or "max", not 99999999' in refusal(
+    assert 'vfs must be a number from 1 to 65535, "max", or VFs such as "0-15" or "0-7,12-15", not 99999999' in refusal(
         tmp_path, f"[pools.db]\n{TWO}\nvfs = 99999999\n"
     )

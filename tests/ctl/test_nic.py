@@ -8,7 +8,10 @@ import pytest
 from cni_sriov_bond.ctl.nic import PhysicalFunction
 from cni_sriov_bond.errors import IO_FAILURE, POOL_UNUSABLE, CniError
 from cni_sriov_bond.kernel import sysfs
-from tests.support import add_device
+from cni_sriov_bond.kernel.netlink import Netlink
+from cni_sriov_bond.kernel.netns import Entered
+from cni_sriov_bond.kernel.objects import Link
+from tests.support import add_device, temporary_netns
 
 PF = "0000:01:00.0"
 
@@ -67,6 +70,7 @@ def test_addresses_of_vfs_are_known_before_they_are_made(
 def test_the_number_of_vfs_is_written(devices: Path) -> None:
     """Creating VFs writes their number where the kernel reads it, and removing them writes 0."""
     path = add_pf(devices)
+    make_vfs(devices, path, [f"0000:01:10.{function}" for function in range(5)])
     pf = PhysicalFunction(PF, 1)
     pf.create_vfs(5)
     assert (path / "sriov_numvfs").read_text() == "5"
@@ -86,17 +90,6 @@ def test_a_number_that_the_kernel_refuses_is_told(devices: Path) -> None:
     with pytest.raises(CniError, match=r"the VFs of enp1s0 cannot be removed: Is a directory") as refused:
         pf.remove_vfs()
     assert refused.value.code == IO_FAILURE
-
-
-def test_vfs_without_a_network_device_are_told_after_the_wait(devices: Path) -> None:
-    """The wait ends when all have one, or with those that have none."""
-    path = add_pf(devices)
-    addresses = ["0000:01:10.0", "0000:01:10.2", "0000:01:10.4"]
-    make_vfs(devices, path, addresses, drivers=2)
-    pf = PhysicalFunction(PF, 1)
-    assert pf.wait_for_vfs(0, set()) == ["0000:01:10.4"]
-    (devices / "0000:01:10.4" / "net" / "eth7").mkdir(parents=True)
-    assert pf.wait_for_vfs(30, set()) == []
 
 
 def test_a_nic_that_is_not_there_is_told_with_those_that_are(devices: Path) -> None:
@@ -158,6 +151,49 @@ def test_why_a_vf_is_not_in_the_host(devices: Path) -> None:
 def test_an_address_may_be_written_as_lspci_does(devices: Path, written: str) -> None:
     add_pf(devices)
     assert PhysicalFunction(written, 1).address == PF
+
+
+def test_a_driver_that_takes_no_number_is_told(devices: Path) -> None:
+    """mlx4 and enic make VFs by module parameters or firmware; the kernel answers ENOENT to a write."""
+    (devices / PF).mkdir()
+    for attribute, value in (("sriov_totalvfs", 7), ("sriov_numvfs", 0)):
+        (devices / PF / attribute).write_text(f"{value}\n")
+    (devices / PF / "net/ens1").mkdir(parents=True)
+    (devices / PF / "driver").symlink_to("../../drivers/mlx4_core")
+    pf = PhysicalFunction(PF, 1)
+    (devices / PF / "sriov_numvfs").unlink()
+    (devices / PF / "sriov_numvfs").symlink_to(f"{devices}/none/none")
+    with pytest.raises(
+        CniError, match=r"ens1 cannot have 4 VFs: .*; its driver mlx4_core creates VFs only as .*num_vfs"
+    ) as refused:
+        pf.create_vfs(4)
+    assert refused.value.code == IO_FAILURE
+
+
+@pytest.mark.root
+def test_a_nic_may_be_named_by_an_altname(devices: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A rename at boot changes the name, not the altnames that udev gives by slot and by path.
+
+    The altname is a real one, of a device of a namespace. No test can have a PCI device, so the parent is set here.
+    """
+    add_pf(devices)
+    with temporary_netns() as netns:
+        netns.theirs.link("add", ifname="v0", kind="veth", peer={"ifname": "v1"})
+        netns.theirs.link("property_add", index=netns.index("v0"), altname="enp1s0-by-slot-with-a-long-name")
+        parents = {"v0": PF}
+        links = Netlink.links
+
+        def with_parents(self: Netlink) -> list[Link]:
+            found = links(self)
+            for link in found:
+                link.parent = parents.get(link.name, "")
+            return found
+
+        monkeypatch.setattr(Netlink, "links", with_parents)
+        with Entered(netns.netns):
+            assert PhysicalFunction("enp1s0-by-slot-with-a-long-name", 1).address == PF
+            with pytest.raises(CniError, match="there is no NIC other-name"):
+                PhysicalFunction("other-name", 1)
 
 
 def test_a_device_that_is_no_pci_nic_is_told(devices: Path) -> None:

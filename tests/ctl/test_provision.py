@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from cni_sriov_bond.ctl import provision
+from cni_sriov_bond.ctl import provision, removal, udevrules
+from cni_sriov_bond.ctl.changes import Changes
 from cni_sriov_bond.ctl.hostfile import PoolPlan
 from cni_sriov_bond.errors import POOL_UNUSABLE, CniError
 from cni_sriov_bond.kernel import sysfs
@@ -41,13 +42,13 @@ def owned(where: pool.Pool, made_vfs: bool = False) -> None:
     change_inventory(where, nics=nics)
 
 
-def refusal(state: Path, verb: str, name: str) -> str:
+def refusal(state: Path, verb: str, name: str, selected: tuple[range, ...] = ()) -> str:
     with pytest.raises(CniError) as refused:
         if verb == "up":
-            plan = PoolPlan(name, NICS, (1, 2), None, "VF{nic}{vf}", "cbond{n}")
+            plan = PoolPlan(name, NICS, (1, 2), None, "VF{nic}{vf}", "cbond{n}", selected)
             provision.up(str(state), plan, QUIET, lambda what, done, all_of_it: None)
         else:
-            provision.down(str(state), name, QUIET)
+            removal.down(str(state), name, QUIET)
     assert refused.value.code == POOL_UNUSABLE
     return refused.value.msg
 
@@ -67,7 +68,7 @@ def test_the_pool_of_an_earlier_boot_has_no_nics(tmp_path: Path, devices: Path) 
     owned(where, made_vfs=True)
     change_inventory(where, boot_id="another")
     (devices / NICS[0] / "sriov_numvfs").write_text("7\n")
-    provision.down(str(tmp_path), "db", QUIET)
+    removal.down(str(tmp_path), "db", QUIET)
     assert (devices / NICS[0] / "sriov_numvfs").read_text() == "7\n"
     owned(make_pool(tmp_path, "db"))
     change_inventory(where, boot_id="another")
@@ -88,7 +89,7 @@ def test_a_pool_with_pending_ipam_dels_stays(tmp_path: Path, devices: Path) -> N
     )
     assert where.bonds()
     program(tmp_path, "ipam", "exit 0")
-    provision.down(str(tmp_path / "state"), "db", QUIET)
+    removal.down(str(tmp_path / "state"), "db", QUIET)
     assert not Path(where.path).exists()
 
 
@@ -101,7 +102,9 @@ def test_a_vf_that_somebody_else_has_is_not_pulled_out(tmp_path: Path, devices: 
     (devices / vf / "driver").symlink_to("../../../bus/pci/drivers/vfio-pci")
     (devices / NICS[0] / "virtfn0").symlink_to(f"../{vf}")
     (devices / NICS[0] / "sriov_numvfs").write_text("1\n")
-    assert f"the VF at {vf} is in use: its driver vfio-pci creates no network device" in refusal(tmp_path, "down", "db")
+    assert f"the VF at {vf} of enp1s0 is in use: its driver vfio-pci creates no network device" in refusal(
+        tmp_path, "down", "db"
+    )
     assert where.bonds_of_this_boot()
 
 
@@ -111,7 +114,7 @@ def test_a_nic_that_is_gone_does_not_keep_its_pool(tmp_path: Path, devices: Path
     owned(where, made_vfs=True)
     os.rename(devices / NICS[1], devices / "ffff:03:00.0")
     (devices / NICS[0] / "sriov_numvfs").write_text("0\n")
-    provision.down(str(tmp_path), "db", context())
+    removal.down(str(tmp_path), "db", context())
     assert "nothing of enp2s0 is removed: the NIC ffff:02:00.0 has no network device" in capfd.readouterr().err
     assert not Path(where.path).exists()
 
@@ -126,7 +129,7 @@ def test_a_down_that_died_can_be_repeated(tmp_path: Path, devices: Path) -> None
     ) as refused:
         lease(where)
     assert refused.value.code == POOL_UNUSABLE
-    provision.down(str(tmp_path), "db", QUIET)
+    removal.down(str(tmp_path), "db", QUIET)
     assert not Path(where.path).exists()
 
 
@@ -174,3 +177,84 @@ def test_an_inventory_is_written_as_it_was_read(tmp_path: Path) -> None:
         document = read_inventory(where)
         inventory.write(where.path, where.inventory())
         assert read_inventory(where) == document
+
+
+def test_vfs_that_would_get_no_driver_are_not_created(tmp_path: Path, devices: Path) -> None:
+    """Without this `up` waited for their devices for minutes, and a bind by hand gives ENODEV."""
+    (devices / NICS[1] / "sriov_drivers_autoprobe").write_text("0\n")
+    words = refusal(tmp_path, "up", "db")
+    assert "sriov_drivers_autoprobe of enp2s0 is 0, so its VFs would get no driver; run `echo 1 > " in words
+    assert f"{devices}/{NICS[1]}/sriov_drivers_autoprobe` and `sriov-bondctl up` again" in words
+    assert [(devices / pci / "sriov_numvfs").read_text() for pci in NICS] == ["0\n", "0\n"]
+
+
+def test_shared_vfs_are_never_replaced(tmp_path: Path, devices: Path) -> None:
+    """Nobody uses them, as far as can be seen; but they are not the pool's alone. A NIC with more than enough is no problem."""
+    (devices / NICS[0] / "sriov_numvfs").write_text("2\n")
+    words = refusal(tmp_path, "up", "db", selected=(range(4),))
+    assert "enp1s0 has 2 VFs, and pool db needs VFs up to number 3; its VFs are shared, so they are not replaced" in words
+    assert (devices / NICS[0] / "sriov_numvfs").read_text() == "2\n"
+    assert "asks for 9 VFs per NIC, but enp1s0 offers 7" in refusal(tmp_path, "up", "db", selected=(range(9),))
+
+
+@pytest.mark.parametrize("others", [0, 1])
+def test_down_leaves_the_vfs_of_others(tmp_path: Path, devices: Path, others: int, capfd: pytest.CaptureFixture[str]) -> None:
+    """VFs can only be removed all at once. Where `up` created some that are not the pool's, they may be in use by now."""
+    where = make_pool(tmp_path, "db", 1)
+    owned(where, made_vfs=True)
+    (devices / NICS[0] / "virtfn0").symlink_to(f"../{bond_entry(1)['ports'][0]['pci']}")
+    (devices / NICS[0] / "virtfn1").symlink_to("../ffff:01:17.7")
+    (devices / NICS[0] / "sriov_numvfs").write_text(f"{1 + others}\n")
+    removal.down(str(tmp_path), "db", context())
+    assert (devices / NICS[0] / "sriov_numvfs").read_text() == ("2\n" if others else "0")
+    assert ("the VFs of enp1s0 stay, because some of them are not of pool db" in capfd.readouterr().err) == bool(others)
+    assert not Path(where.path).exists()
+
+
+def test_directories_of_rules_go_with_the_pool(tmp_path: Path, devices: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that `up` created, and only while they are empty."""
+    for name in ("run/systemd/network", "run/udev/rules.d"):
+        monkeypatch.setattr(udevrules, "_LINK_DIR" if "network" in name else "_RULES_DIR", str(tmp_path / name))
+    where = make_pool(tmp_path / "state", "db")
+    owned(where)
+    record = Changes(where.path)
+    record.directories = udevrules.directories_to_create()
+    assert [path.removeprefix(str(tmp_path)) for path in record.directories] == [
+        "/run",
+        "/run/systemd",
+        "/run/systemd/network",
+        "/run/udev",
+        "/run/udev/rules.d",
+    ]
+    record.save()
+    udevrules.write("db", ["0000:01:10.0"])
+    (tmp_path / "run/systemd/other").touch()
+    removal.down(str(tmp_path / "state"), "db", QUIET)
+    assert sorted(str(path.relative_to(tmp_path)) for path in (tmp_path / "run").rglob("*")) == [
+        "run/systemd",
+        "run/systemd/other",
+    ]
+
+
+def test_a_number_of_vfs_that_up_replaced_comes_back(tmp_path: Path, devices: Path) -> None:
+    """The NIC had three VFs when `up` made it seven."""
+    where = make_pool(tmp_path, "db", 1)
+    owned(where, made_vfs=True)
+    record = Changes(where.path)
+    record.numbers = {NICS[0]: 3}
+    record.save()
+    (devices / NICS[0] / "virtfn2").symlink_to("../ffff:01:10.4")
+    removal.down(str(tmp_path), "db", QUIET)
+    assert [(devices / pci / "sriov_numvfs").read_text() for pci in NICS] == ["3", "0\n"]
+
+
+def test_a_nic_that_cannot_work_is_refused_by_name(tmp_path: Path, devices: Path) -> None:
+    """InfiniBand has no VLANs for VFs, and two partitions of one port are one cable; nothing is changed."""
+    (devices / NICS[1] / "net/enp2s0/type").write_text("32\n")
+    assert "the NIC enp2s0 (ffff:02:00.0) cannot be used: enp2s0 is InfiniBand" in refusal(tmp_path, "up", "db")
+    (devices / NICS[1] / "net/enp2s0/type").write_text("1\n")
+    for pci, name in zip(NICS, ("enp1s0", "enp2s0"), strict=True):
+        (devices / pci / "net" / name / "phys_port_id").write_text("0011aabb\n")
+    words = refusal(tmp_path, "up", "db")
+    assert "the NIC enp1s0 (ffff:01:00.0) cannot be used: it is on the same port as ffff:02:00.0" in words
+    assert [(devices / pci / "sriov_numvfs").read_text() for pci in NICS] == ["0\n", "0\n"]

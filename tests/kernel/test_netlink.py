@@ -341,3 +341,18 @@ def test_an_answer_that_is_cut_off_is_an_error() -> None:
 def test_a_closed_socket_is_an_error() -> None:
     """Not an endless wait for the end of the list."""
     assert answer_of(LINK).msg == "the netlink socket of the host was closed by its other end"
+
+
+@pytest.mark.root
+def test_altnames_come_and_go() -> None:
+    """One that is there already is no error: udev may have given it meanwhile."""
+    with veth_pair() as (left, _):
+        link = left.ours.link("a")
+        assert link is not None
+        for name in ("a-name-of-more-than-fifteen-bytes", "short", "short"):
+            left.ours.add_altname(link, name)
+        link = left.ours.link("a")
+        assert link is not None
+        assert sorted(link.altnames) == ["a-name-of-more-than-fifteen-bytes", "short"]
+        left.ours.drop_altnames(link)
+        assert left.show("a").get_attr("IFLA_PROP_LIST") is None

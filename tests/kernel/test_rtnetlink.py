@@ -57,8 +57,14 @@ LINK_REQUESTS: dict[str, tuple[bytes, tuple[int, int], dict[str, int], Attribute
         {"index": 3},
         [("IFLA_IFNAME", "vf%d"), ("IFLA_NET_NS_FD", 12)],
     ),
+    "add an altname": (
+        rtnetlink.altname_body(3, "enp1s0v0"),
+        (rtnetlink.RTM_NEWLINKPROP, rtnetlink.NLM_ACK | rtnetlink.NLM_CREATE | rtnetlink.NLM_EXCL | rtnetlink.NLM_APPEND),
+        {"index": 3},
+        [("IFLA_PROP_LIST", {"attrs": [("IFLA_ALT_IFNAME", "enp1s0v0")]})],
+    ),
     "remove an altname": (
-        rtnetlink.drop_altname_body(3, "enp1s0v0"),
+        rtnetlink.altname_body(3, "enp1s0v0"),
         (rtnetlink.RTM_DELLINKPROP, rtnetlink.NLM_ACK),
         {"index": 3},
         [("IFLA_PROP_LIST", {"attrs": [("IFLA_ALT_IFNAME", "enp1s0v0")]})],

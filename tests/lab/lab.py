@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Lab:
-    """A guest with NIC 1 cabled to switch A, NIC 2 to switch B, and peers ("the world") behind both."""
+    """A guest with NIC 1 cabled to switch A, NIC 2 to switch B (and so on), and peers ("the world") behind all of them."""
 
     def __init__(self, guest: Guest, description: str) -> None:
         self.guest = guest
@@ -27,7 +27,7 @@ class Lab:
         self._qmp = Qmp(guest.machine.channels.qmp)
 
     def cable(self, name: str, *, plugged: bool) -> None:
-        """Pull the cable between the host's NIC and switch A or B, or plug it in."""
+        """Pull the cable between the host's NIC and a switch, or plug it in."""
         self._qmp.set_link(f"nic{_known(name)}", up=plugged)
 
     def switch(self, name: str, *, powered: bool) -> None:
@@ -58,11 +58,13 @@ def boot(
     disks: "dict[str, Path] | None" = None,
     deadline: float = GUEST_DEADLINE,
     announce: bool = True,
+    nics: int = 2,
 ) -> Lab:
     """Boot the guest, with the executables of ``product`` (dist/root) installed, if given.
 
     :param disks: writable images, by name (see ``machine.Machine``).
     :param deadline: seconds after which the guest is ended in any case.
+    :param nics: the number of SR-IOV NICs, two to four.
     :param announce: whether to report the boot on the terminal, where another thread may be writing.
     """
     kvm = working_kvm(downloads.kernel)
@@ -74,7 +76,7 @@ def boot(
         if product is not None:
             images["product"] = folder / "product.ext4"
             filesystem_image(product, images["product"])
-        machine = Machine(folder, downloads.kernel, images, kvm=kvm, terminal=terminal, disks=disks)
+        machine = Machine(folder, downloads.kernel, images, kvm=kvm, terminal=terminal, disks=disks, nics=nics)
         guest = Guest(machine, deadline=deadline)
         machine.drop_files()
         return Lab(guest, description)

@@ -35,23 +35,35 @@ CONSOLE_TAIL = 30
 KVM_DEADLINE = 15.0
 _NUMBERS = itertools.count(1)  # of machines of this process; two may run at once
 
-# Two switches, each a QEMU hub: NIC 1 is on A, NIC 2 on B, and the outside world has a virtio NIC on each. Each SR-IOV NIC
-# has a root port, because its VFs need their own bus. The kernel names the NICs enp1s0 and enp2s0.
-SWITCHES = ("A", "B")
-HARDWARE = (
-    *("-machine", "q35"),
-    *("-device", "pcie-root-port,id=rp1,chassis=1,slot=1"),
-    *("-device", "pcie-root-port,id=rp2,chassis=2,slot=2"),
-    *("-netdev", "hubport,hubid=1,id=a0", "-netdev", "hubport,hubid=2,id=b0"),
-    *("-device", "igb,id=nicA,bus=rp1,netdev=a0,mac=52:54:00:00:00:a1"),
-    *("-device", "igb,id=nicB,bus=rp2,netdev=b0,mac=52:54:00:00:00:b1"),
-    *("-netdev", "hubport,hubid=1,id=a1", "-netdev", "hubport,hubid=2,id=b1"),
-    *("-device", "virtio-net-pci,id=worldA,netdev=a1,mac=52:54:00:00:00:a2"),
-    *("-device", "virtio-net-pci,id=worldB,netdev=b1,mac=52:54:00:00:00:b2"),
-    # An unconnected port accepts every packet. Without it a hub makes the world's NIC wait for a NIC of the host that is
-    # administratively down (NETDEV WATCHDOG in the guest), which no real switch does.
-    *("-netdev", "hubport,hubid=1,id=a2", "-netdev", "hubport,hubid=2,id=b2"),
-)
+# The switches, each a QEMU hub: NIC 1 is on A, NIC 2 on B, and so on; the outside world has a virtio NIC on each. Most guests
+# have the first two.
+SWITCHES = ("A", "B", "C", "D")
+# The PCI functions of the SR-IOV NICs, as root port and function. Each card has a root port: its VFs need their own bus.
+# NIC 3 and NIC 4 are the two ports of one card. The kernel names them enp1s0, enp2s0, enp3s0f0 and enp3s0f1.
+_FUNCTIONS = (("rp1", 0), ("rp2", 0), ("rp3", 0), ("rp3", 1))
+
+
+def hardware(nics: int = 2) -> tuple[str, ...]:
+    """Return QEMU's options for a machine with this many SR-IOV NICs, each on a switch of its own."""
+    options = ["-machine", "q35"]
+    ports = list(dict.fromkeys(port for port, _ in _FUNCTIONS[:nics]))
+    for number, port in enumerate(ports, 1):
+        options += ["-device", f"pcie-root-port,id={port},chassis={number},slot={number}"]
+    for number, (switch, (port, function)) in enumerate(zip(SWITCHES, _FUNCTIONS[:nics], strict=False), 1):
+        letter = switch.lower()
+        place = f"bus={port}"
+        if _FUNCTIONS[:nics].count((port, 1)):
+            # ARI, which igb has, finds the second function by the first one's capability.
+            place += f",addr=0.{function},multifunction=on,x-pcie-ari-nextfn-1={'off' if function else 'on'}"
+        # An unconnected port, the third, accepts every packet. Without it a hub makes the world's NIC wait for a NIC of the
+        # host that is administratively down (NETDEV WATCHDOG in the guest), which no real switch does.
+        for end in range(3):
+            options += ["-netdev", f"hubport,hubid={number},id={letter}{end}"]
+        options += ["-device", f"igb,id=nic{switch},{place},netdev={letter}0,mac=52:54:00:00:00:{letter}1"]
+        options += ["-device", f"virtio-net-pci,id=world{switch},netdev={letter}1,mac=52:54:00:00:00:{letter}2"]
+    return tuple(options)
+
+
 # This machine's /usr a second time: virtme-ng's root reads a program again at each start; init.sh mounts this one with a cache.
 PROGRAMS = (
     *("-fsdev", "local,id=programs,path=/usr,security_model=none,readonly=on,multidevs=remap"),
@@ -86,12 +98,14 @@ class Machine:
         kvm: bool,
         terminal: bool = False,
         disks: "dict[str, Path] | None" = None,
+        nics: int = 2,
     ) -> None:
         """Start QEMU.
 
         :param folder: directory for files of the running machine, removed at its end.
         :param images: read-only disks, /dev/disk/by-id/virtio-NAME in the guest.
         :param disks: writable disks. If the machine is killed, flushed data is kept and unsent data lost, as in a power cut.
+        :param nics: the number of SR-IOV NICs, two to four.
         """
         self.folder = folder
         self.console = cache.log(f"console-{os.getpid()}-{next(_NUMBERS)}")
@@ -103,7 +117,7 @@ class Machine:
                 listener.listen(1)
                 listener.settimeout(20)
             script = f"exec bash {shlex.quote(str(INSIDE / 'init.sh'))} {shlex.quote(str(INSIDE))}"
-            options = [*HARDWARE, *PROGRAMS]
+            options = [*hardware(nics), *PROGRAMS]
             options += [*self._disks(images, "on"), *self._disks(disks or {}, "off"), *self._ports(terminal=terminal)]
             self.process = _start(_plan(self.folder, kernel, script, options, kvm=kvm))
             self._console_keeper = threading.Thread(target=self._keep_console, daemon=True)

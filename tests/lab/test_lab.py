@@ -126,6 +126,7 @@ done
 udevadm settle
 ip netns add box
 ip -n box link set lo up
+modprobe bonding max_bonds=0
 ip -n box link add bond0 type bond mode active-backup miimon 100
 for pf in enp1s0 enp2s0; do
     ip link set $pf vf 0 vlan 100

@@ -113,6 +113,9 @@ def test_another_number_is_refused_while_vfs_are_used_by_somebody(bare: Product)
     bare.guest.sh(f"ip link set {vf} down")
     bare.ctl("up")
     assert len(bare.states()) == 3
+    bare.ctl("down")
+    assert bare.guest.read("/sys/class/net/enp1s0/device/sriov_numvfs") == "2\n", "as many as before `up`"
+    bare.guest.sh("echo 0 > /sys/class/net/enp1s0/device/sriov_numvfs; ip link set enp1s0 down")
 
 
 def test_pci_addresses_name_nics_and_patterns_name_vfs_and_bonds(bare: Product) -> None:
@@ -160,3 +163,88 @@ def test_udev_and_network_manager_are_kept_off(bare: Product) -> None:
 @pytest.mark.parametrize("words", [["--help"], ["up", "--help"], ["status", "--help"]])
 def test_help_says_what_a_command_does(installed: Product, words: list[str]) -> None:
     assert "usage: sriov-bondctl" in installed.ctl(*words).stdout
+
+
+# What makes a NIC in use, by another program than us, and what takes it away again.
+USERS = {
+    "it has the address 192.0.2.7/24": ("ip addr add 192.0.2.7/24 dev enp1s0", "ip addr flush dev enp1s0 scope global"),
+    "it has the route to 198.51.100.0/24": ("ip route add 198.51.100.0/24 dev enp1s0", "ip route del 198.51.100.0/24"),
+    "v100 is on it": ("ip link add link enp1s0 name v100 type vlan id 100", "ip link del v100"),
+    "it is a port of br7": ("ip link add br7 type bridge; ip link set enp1s0 master br7", "ip link del br7"),
+    "mv0 in /run/netns/user is on it": (
+        "ip netns add user; ip link add link enp1s0 name mv0 type macvlan; ip link set mv0 netns user",
+        "ip netns del user",
+    ),
+}
+
+
+@pytest.mark.parametrize("reason", USERS)
+def test_a_nic_that_is_used_by_now_stays_up(bare: Product, reason: str) -> None:
+    """`up` brought both NICs up; only the one that has no user is brought down."""
+    bare.provision(1)
+    begin, end = USERS[reason]
+    bare.guest.sh(begin)
+    try:
+        assert f"enp1s0 stays up: {reason}" in bare.ctl("down").stderr
+        shown = bare.guest.run(["ip", "-j", "link"], check=True).json()
+        assert {link["ifname"]: "UP" in link["flags"] for link in shown if link["ifname"] in NICS} == {
+            "enp1s0": True,
+            "enp2s0": False,
+        }
+    finally:
+        bare.guest.sh(f"{end}; ip link set enp1s0 down")
+
+
+def test_vfs_that_were_there_become_what_they_were(bare: Product) -> None:
+    """An administrator made and named them; the pool gave them other names and MACs."""
+    guest = bare.guest
+    guest.sh("""
+for nic in enp1s0 enp2s0; do
+    ip link set $nic up
+    echo 2 > /sys/class/net/$nic/device/sriov_numvfs
+done
+udevadm settle
+n=0
+for vf in /sys/class/net/enp[12]s0/device/virtfn*/net/*; do
+    vf=${vf##*/}; n=$((n + 1))
+    ip link set $vf down address 02:ad:00:00:00:0$n name mine$n
+    ip link property add dev mine$n altname my-own-vf-number-$n
+done
+""")
+    before = look(guest)
+    bare.provision(2)
+    assert [bond["name"] for bond in bare.status()["bonds"]] == ["cbond1", "cbond2"]
+    with bare.attached(network(ipam=None), "c1"):
+        pass
+    bare.ctl("down")
+    guest.sh("udevadm settle")
+    assert look(guest) == before
+    guest.sh("".join(f"echo 0 > /sys/class/net/{nic}/device/sriov_numvfs; ip link set {nic} down\n" for nic in NICS))
+
+
+def test_vfs_without_a_driver_are_told_at_once(bare: Product) -> None:
+    """With sriov_drivers_autoprobe 0 `up` waited over half a minute for each NIC, and a bind by hand gives ENODEV."""
+    autoprobe = "/sys/class/net/enp2s0/device/sriov_drivers_autoprobe"
+    bare.guest.sh(f"echo 0 > {autoprobe}")
+    try:
+        bare.guest.write(HOST_FILE, POOL.format(vfs=2))
+        refused = bare.ctl("up", check=False)
+        assert refused.seconds < 15
+        assert "sriov_drivers_autoprobe of enp2s0 is 0, so its VFs would get no driver; run `echo 1 > " in refused.stderr
+        # VFs that somebody created in that state: the cure that is named works.
+        bare.guest.sh(
+            "for nic in enp1s0 enp2s0; do ip link set $nic up; echo 2 > /sys/class/net/$nic/device/sriov_numvfs; done"
+        )
+        refused = bare.ctl("up", check=False)
+        assert refused.seconds < 15
+        for cure in re.findall(r"run `(echo [^`]*)`", refused.stderr):
+            bare.guest.sh(cure)
+        bare.guest.sh(
+            "for vf in /sys/class/net/enp2s0/device/virtfn*; do basename $(readlink $vf) > /sys/bus/pci/drivers_probe; done"
+        )
+        bare.ctl("up")
+        assert bare.states() == ["free", "free"]
+    finally:
+        bare.guest.sh(f"echo 1 > {autoprobe}")
+        bare.ctl("down")
+        bare.guest.sh("".join(f"echo 0 > /sys/class/net/{nic}/device/sriov_numvfs; ip link set {nic} down\n" for nic in NICS))

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from cni_sriov_bond.cni.call import parse_json
-from cni_sriov_bond.errors import CniError
+from cni_sriov_bond.errors import INVALID_CONFIG, CniError
 from cni_sriov_bond.network import config
 from cni_sriov_bond.ports import VfSettings
 from tests.network.configs import network, refusal, requested
@@ -333,6 +333,16 @@ def test_a_mistake_is_named_with_its_value(keys: dict[str, Any], expected: str) 
     message = refusal(**keys)
     assert message.startswith("network 'net1': ")
     assert expected in message
+
+
+def test_a_whole_list_says_so() -> None:
+    """Without this the answer was that type is missing."""
+    document = {"cniVersion": "1.0.0", "name": "db", "plugins": [{"type": "sriov-bond", "pool": "db"}]}
+    with pytest.raises(
+        CniError, match=r"network 'db' is a list of plugins, a .conflist; give one plugin of its list"
+    ) as refused:
+        config.parse_network(json.dumps(document).encode(), document, "1.0.0")
+    assert refused.value.code == INVALID_CONFIG
 
 
 def test_all_mistakes_are_reported_at_once() -> None:

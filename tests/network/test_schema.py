@@ -121,7 +121,7 @@ def test_every_mistake_is_reported_with_its_path_and_value() -> None:
         ("miimon", 0, None),
         ("updelay", 0, None),
         ("arp_missed_max", 1, 255),
-        ("min_links", 0, 2),
+        ("min_links", 0, 16),
         ("num_peer_notif", 0, 255),
     ],
 )

@@ -78,6 +78,14 @@ def test_a_primary_that_is_no_port_is_refused_and_the_bond_is_free(plugin: Plugi
 
 
 @pytest.mark.root
+def test_more_links_than_ports_are_refused_and_the_bond_is_free(plugin: Plugin, state: Path) -> None:
+    """The kernel takes the number, and the bond would never be up."""
+    with temporary_netns() as container:
+        words = plugin.run("ADD", plugin.config(min_links=3), CNI_NETNS=container.path).error(INVALID_CONFIG)
+    assert "min_links 3 is above the 2 ports of bond cbond1; lower min_links" in words
+
+
+@pytest.mark.root
 def test_missing_vfs_are_reported_and_the_bond_is_free(plugin: Plugin, state: Path) -> None:
     """An ADD that fails after it has leased a bond releases it: the state directory is as before (A5)."""
     with temporary_netns() as container:

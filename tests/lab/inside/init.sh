@@ -15,9 +15,12 @@ mount -t overlay -o lowerdir=/run/programs/usr,upperdir=/run/programs/upper,work
 mkdir -p /lib/modules
 ln -sfn "$modules" "/lib/modules/$(uname -r)"
 
-# max_bonds=0, as systemd has it: else loading the module makes a bond0 that nobody asked for.
-modprobe bonding max_bonds=0
-modprobe -a igb igbvf 8021q macvlan dummy overlay veth bridge br_netfilter ext4
+# A plain host: without systemd's parameters for modules (bonding max_bonds=0, dummy numdummies=0), and with no module loaded
+# that nothing has asked for yet. The VFs' driver is for udev to load, bonding for the product, the others for the kernel.
+rm -f /usr/lib/modprobe.d/systemd.conf /lib/modprobe.d/systemd.conf
+# The NICs' own driver; what container runtimes ask the administrator for; and a device type of the tests, without a device.
+modprobe -a igb br_netfilter
+modprobe dummy numdummies=0
 
 # State of daemons: overlayfs takes no upper directory on 9p or on another overlay.
 for folder in /var/lib/containerd /var/lib/cni /var/lib/docker /var/lib/containers /opt/cni /etc/cni /opt/lab; do
@@ -47,13 +50,17 @@ ip netns add world
 port_of() {
     grep -lx "$1" /sys/class/net/*/address | cut -d/ -f5
 }
-ip link set "$(port_of 52:54:00:00:00:a2)" netns world name portA
-ip link set "$(port_of 52:54:00:00:00:b2)" netns world name portB
 ip -n world -batch - <<'END'
 link set lo up
 link add br0 type bridge stp_state 0 forward_delay 0
-link set portA master br0 up
-link set portB master br0 up
+END
+for switch in A B C D; do
+    port=$(port_of "52:54:00:00:00:${switch,}2" || true)
+    [[ -n $port ]] || continue  # most guests have two switches
+    ip link set "$port" netns world name "port$switch"
+    ip -n world link set "port$switch" master br0 up
+done
+ip -n world -batch - <<'END'
 link set br0 up
 link add link br0 name br0.100 type vlan id 100
 link add link br0 name br0.200 type vlan id 200
