@@ -60,7 +60,7 @@ SECTIONS = {
     "files": "find /run /var/lib/cni /opt/cni /etc/cni /etc/udev /etc/systemd/network /etc/modprobe.d /etc/modules-load.d "
     "/etc/sysctl.d /usr/local/sbin -path /run/udev -prune -o -path /run/unchanged -prune -o -path /run/programs -prune "
     "-o -type f -printf '%p %s %T@ %m\\n' -o -type l -printf '%p %l\\n' -o -printf '%p %m\\n' 2> /dev/null | sort; "
-    "ls -A /tmp /var/tmp /root /etc",
+    "ls -A /root /etc",
 }
 VOLATILE = re.compile(r"/bonds/|/lock |/networks/|/networks |/cni/results|expires \d+sec")
 
