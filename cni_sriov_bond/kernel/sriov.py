@@ -144,7 +144,8 @@ def move_in(host: Host, port: "Port", link: Link, netns_fd: int, target: str) ->
         if refused.errno != EEXIST:
             raise
         # The kernel moves first and renames then. If only the name was refused, the VF has arrived under the name that it had.
-        if host.netdev(port) is not None:
+        present = host.netlink.link(index=link.index)
+        if present is not None and present.parent == link.parent:
             host.netlink.move(link, netns_fd, target, "vf%d")
 
 

@@ -131,11 +131,8 @@ def test_vfs_that_do_not_return_are_returned_after_the_deadline(devices: Path) -
     ],
     ids=["free", "renamed", "taken", "free number", "renamed, taken", "both taken", "taken by an altname"],
 )
-def test_a_vf_moves_in_whatever_names_are_taken(
-    devices: Path, in_host: str, in_container: list[str], altname: str, name: str
-) -> None:
+def test_a_vf_moves_in_whatever_names_are_taken(in_host: str, in_container: list[str], altname: str, name: str) -> None:
     """A device of the container keeps its name, and the VF gets a free one."""
-    add_netdev(devices, PORTS[0].address, in_host)
     with temporary_netns() as outside, temporary_netns() as container:
         outside.theirs.link("add", ifname=in_host, kind="ifb", address=MAC)
         for taken in in_container:
@@ -145,7 +142,7 @@ def test_a_vf_moves_in_whatever_names_are_taken(
         with Entered(outside.netns):
             host = sriov.Host()
         with contextlib.closing(host.netlink):
-            link = host.netdev(PORTS[0])
+            link = host.netlink.link(in_host)
             assert link is not None
             sriov.move_in(host, PORTS[0], link, container.netns.fd, "the container")
         [moved] = [link.name for link in container.ours.links() if link.mac == MAC]
