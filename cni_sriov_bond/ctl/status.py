@@ -32,7 +32,7 @@ class PortStatus(NamedTuple):
 
 
 class LeaseStatus(NamedTuple):
-    """The attachment that has a bond, and its addresses and VLAN."""
+    """The attachment that has a bond, its addresses, its VLAN, and the MAC of each port at the ADD, in their order."""
 
     network: str
     container_id: str
@@ -40,6 +40,7 @@ class LeaseStatus(NamedTuple):
     netns: str
     ips: list[str]
     vlan: int | None
+    macs: list[str]
     created: int
     this_boot: bool
 
@@ -133,6 +134,7 @@ def _bond(target: Pool, bond: Bond, entry: Entry | None, quarantined: str | None
             netns=record.netns.path,
             ips=record.addresses or [],
             vlan=record.requested.vf.vlan,
+            macs=[record.port_macs.get(port.address, "") for port in bond.ports],
             created=record.created,
             this_boot=record.boot_id == files.boot_id(),
         )

@@ -13,7 +13,7 @@ from cni_sriov_bond.ctl.links import Nic
 from cni_sriov_bond.ctl.status import BondStatus, LeaseStatus, PoolStatus, PortStatus
 from tests.support import REPOSITORY
 
-LEASE = LeaseStatus("net1", "c1", "eth0", "/run/netns/c1", ["10.0.0.2/24"], 100, 1, this_boot=True)
+LEASE = LeaseStatus("net1", "c1", "eth0", "/run/netns/c1", ["10.0.0.2/24"], 100, ["02:00:00:00:00:01"], 1, this_boot=True)
 PORT = PortStatus("ffff:01:10.0", "VF11", "ffff:01:00.0", 0, "VF11")
 
 
@@ -82,7 +82,7 @@ def test_a_bond_has_one_line_of_80_columns() -> None:
     code = (
         "from cni_sriov_bond.ctl import screen\n"
         "from cni_sriov_bond.ctl.links import *\nfrom cni_sriov_bond.ctl.status import *\n"
-        "lease = LeaseStatus('a-network', 'k8s.io-' + 'f' * 64, 'eth0', '', ['10.0.0.2/24'], 100, 1, True)\n"
+        "lease = LeaseStatus('a-network', 'k8s.io-' + 'f' * 64, 'eth0', '', ['10.0.0.2/24'], 100, [], 1, True)\n"
         "ports = [PortStatus('', name, '', 0, '') for name in ('VF11', 'VF21')]\n"
         "nic = Nic('ffff:01:00.0', 'enp1s0', 1, True, True, True, 'up', 100000, 'full', 9000, '', 'mlx5_core', '6.1',\n"
         "          '16.35.2000 (MT_0000000012)', 63, 127, 0, Counters(*range(8)))\n"
@@ -102,7 +102,7 @@ from cni_sriov_bond.ctl import screen
 from cni_sriov_bond.ctl.links import *
 from cni_sriov_bond.ctl.status import *
 ips = ['10.100.0.10/24', 'fd00:100:aaaa:bbbb:cccc:dddd:eeee:1010/64']
-lease = LeaseStatus('a-network-with-a-long-name', 'k8s.io-' + 'f' * 64, 'eth0', '', ips, 100, 1, True)
+lease = LeaseStatus('a-network-with-a-long-name', 'k8s.io-' + 'f' * 64, 'eth0', '', ips, 100, [], 1, True)
 ports = [PortStatus('', name, '', 0, '') for name in ('VF11', 'VF21')]
 nics = [Nic(f'ffff:0{n}:00.0', f'enp{n}s0f0np0', n, True, True, False, driver='mlx5_core') for n in (1, 2)]
 problem = 'VF13 (the VF at ffff:01:10.3) is not in the host: bind this VF to its network driver and run it again'
