@@ -9,6 +9,7 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from tests.lab.machine import INSIDE
 from tests.lab.product import PEER, PEER6, Product, network
 from tests.lab.waiting import NeverHappenedError, wait_until
 
@@ -79,10 +80,15 @@ class Cell:
 
 @dataclass
 class Report:
-    """All cells, and how long neighbours could not reach a container after a failover, in seconds by row and neighbour."""
+    """All cells, and two measurements of each row.
+
+    - ``gaps``: how long each neighbour could not reach a container after a failover, in seconds.
+    - ``copies``: how often ten broadcasts of a container arrived at the other container, and back at their sender.
+    """
 
     cells: list[Cell] = field(default_factory=list)
     gaps: dict[str, dict[str, float]] = field(default_factory=dict)
+    copies: dict[str, tuple[str, str]] = field(default_factory=dict)
 
     def failing(self) -> set[tuple[str, str, str]]:
         """Return row, moment and path of each cell that does not work."""
@@ -95,10 +101,11 @@ class Report:
         for row, path in dict.fromkeys((cell.row, cell.path) for cell in self.cells):
             words = [self._word([c for c in self.cells if (c.row, c.path, c.moment) == (row, path, m)]) for m in moments]
             lines.append(f"| {row} | {path} | {' | '.join(words)} |")
-        lines += ["", "| mode | seconds without answers after a failover |", "| --- | --- |"]
-        lines += [
-            f"| {row} | {', '.join(f'{who} {gap:.1f}' for who, gap in gaps.items())} |" for row, gaps in self.gaps.items()
-        ]
+        lines += ["", "| mode | seconds without answers: other container | outside | 10 broadcasts: other container | sender |"]
+        lines.append("| --- | --- | --- | --- | --- |")
+        for row, gaps in self.gaps.items():
+            measured = [f"{gaps[who]:.1f}" for who in ("other container", "outside")]
+            lines.append(f"| {row} | {' | '.join([*measured, *self.copies[row]])} |")
         return "\n".join(lines)
 
     @staticmethod
@@ -135,6 +142,8 @@ def _fill(lab: "Lab", product: Product, row: Row, report: Report) -> None:
         addresses = [[ip["address"].partition("/")[0] for ip in answer.document["ips"]] for answer in answers]
         ports = {name: _ports(product, name) for name in (FIRST, SECOND)}
         _look(product, row, "before", addresses, ports, report)
+        other, sender = product.guest.sh(f"python3 -I {INSIDE}/copies.py {FIRST} {SECOND}").stdout.split()
+        report.copies[row.name] = other, sender
         if row.one_active:
             _activate(product, {FIRST: ports[FIRST][0], SECOND: ports[SECOND][0]})
         report.gaps[row.name] = _gaps(lab, product, addresses[0][0])
