@@ -45,8 +45,9 @@ VIOLATIONS: dict[str, tuple[str, str, str]] = {
     ),
     "trust": ("ip link set enp1s0 vf 0 trust on", f"{VF}PF's trust was false", "ip link set enp1s0 vf 0 trust off"),
     "rates": ("ip link set enp1s0 vf 0 max_tx_rate 100", f"{VF}PF's rate was", "ip link set enp1s0 vf 0 max_tx_rate 0"),
+    # With the VF's MAC: udev gives a bond without one another (MACAddressPolicy=persistent), which the VF may not take.
     "port": (
-        "ip link add b1 type bond; again ip link set VF11 master b1",
+        "ip link add b1 address $mac type bond; again ip link set VF11 master b1",
         f"{VF}it is a port of b1 in the host",
         "ip link del b1; ip link set VF11 down",
     ),
@@ -132,14 +133,12 @@ look() {{
     done
     return 1
 }}
-# A VF that its PF has just reset cannot be opened for a moment. One whose last reset the PF did not answer refuses its own MAC
-# ("Cannot assign requested address") until the next reset, which opening it is.
+# A VF that its PF has just reset cannot be opened for a moment.
 again() {{
     local try
     for try in {{1..100}}; do
         "$@" 2> /run/refused && return 0
         sleep 0.1
-        grep -q "Cannot assign" /run/refused && ip link set VF11 up && ip link set VF11 down || true
     done
     cat /run/refused >&2
     return 1
