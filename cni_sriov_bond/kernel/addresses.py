@@ -47,7 +47,9 @@ def configure(container: "Netlink", netns: Netns, link: Link, answer: "Result") 
         try:
             added = container.add_route(new, text)
         except KernelError as refused:
-            raise (_unreachable(link, new, text, cidrs) if refused.errno in _NO_WAY else None) or refused from None
+            if refused.errno not in _NO_WAY:
+                raise
+            raise _unreachable(link, new, text, cidrs) or refused from None
         if not added:
             owner = _owner(container, new)
             messages += [f"the route {text} is not added to {link.name}: {owner} already has it"] if owner else []
