@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from cni_sriov_bond.kernel.bond_options import MODES, OPTIONS
-from tests.lab.product import PEER, PEER6, Product, look, network
+from tests.lab.product import NICS, PEER, PEER6, Product, look, network
 
 BONDING = "/sys/class/net/eth0/bonding"
 # Every option once, in a mode that has it; sysfs shows them by the same names.
@@ -110,7 +110,7 @@ def test_trust_and_spoof_check_can_be_left_alone(product: Product) -> None:
     """ADD, CHECK and DEL leave them as an administrator set them; without "leave" they are trust off and spoof check on."""
     bond = product.status()["bonds"][0]
     port = bond["ports"][0]
-    vf = f"ip link set {port['pf']} vf {port['vf']}"
+    vf = f"ip link set {NICS[0]} vf {port['vf']}"
     product.guest.sh(f"{vf} trust on; {vf} spoofchk off")
     try:
         for left in (True, False):
