@@ -154,7 +154,7 @@ def test_a_nic_is_known_by_its_altname_and_address_whatever_it_is_called(host: P
     try:
         pool = provision(host, ["first-card-with-a-long-name", PCI[1]], "vfs = 2")
         host.ctl("down")
-        guest.sh(f"ip link set {names[0]} name swap; ip link set {names[1]} name {names[0]}; ip link set swap name {names[1]}")
+        _exchange_names(host, *names)
         renamed = provision(host, ["first-card-with-a-long-name", PCI[1]], "vfs = 2")
         assert renamed["bonds"] == pool["bonds"]
         assert [(nic["pci"], nic["name"]) for nic in renamed["nics"]] == [(PCI[0], names[1]), (PCI[1], names[0])]
@@ -162,7 +162,16 @@ def test_a_nic_is_known_by_its_altname_and_address_whatever_it_is_called(host: P
             assert received(host.inside("c1", f"ping -n -q -c 3 -i 0.3 -w 20 {PEER}", check=False).stdout) == 3
         host.ctl("down")
     finally:
-        guest.sh(
-            f"ip link set {names[1]} name swap; ip link set {names[0]} name {names[1]}; ip link set swap name {names[0]}; "
-            f"ip link property del dev {names[0]} altname first-card-with-a-long-name"
-        )
+        if nics(host)[PCI[0]][0] != names[0]:
+            _exchange_names(host, names[1], names[0])
+        guest.sh(f"ip link property del dev {names[0]} altname first-card-with-a-long-name")
+
+
+def _exchange_names(product: Product, first: str, second: str) -> None:
+    """Give two devices each other's names. udev makes the name that a device had its altname, which is in the way."""
+
+    def rename(name: str, new: str) -> str:
+        drop = f"ip link property del dev {new} altname {name} 2> /dev/null || true"
+        return f"ip link set {name} name {new}; udevadm settle; {drop}\n"
+
+    product.guest.sh(rename(first, "exchanged") + rename(second, first) + rename("exchanged", second))
