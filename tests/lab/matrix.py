@@ -255,6 +255,8 @@ def _gaps(lab: "Lab", product: Product, address: str) -> dict[str, float]:
 
 
 def _longest_gap(output: str) -> float:
-    """Return the longest time between two answers of ``ping -D``, which are stamped in seconds since 1970."""
+    """Return the longest time without answers of ``ping -D``, which are stamped in seconds since 1970; also at its end."""
     stamps = [float(stamp) for stamp in re.findall(r"^\[([0-9.]+)\] .*icmp_seq", output, re.MULTILINE)]
+    if stamps:
+        stamps.append(max(stamps[-1], stamps[0] + (GAP_COUNT - 1) * GAP_INTERVAL))
     return max((after - before for before, after in itertools.pairwise(stamps)), default=GAP_COUNT * GAP_INTERVAL)
