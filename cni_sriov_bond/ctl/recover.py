@@ -2,7 +2,7 @@
 
 import os
 
-from cni_sriov_bond.errors import INVALID_CONFIG, POOL_UNUSABLE, TRY_AGAIN_LATER, CniError, DamagedLeaseError
+from cni_sriov_bond.errors import INVALID_CONFIG, POOL_UNUSABLE, TRY_AGAIN_LATER, CniError
 from cni_sriov_bond.kernel import sriov, sysfs
 from cni_sriov_bond.plugin import monitor, recover, release
 from cni_sriov_bond.plugin.context import Context
@@ -30,8 +30,11 @@ def _ask_gateways(pool: Pool, entry: Entry) -> list[Finding]:
     """Ask the gateways of a lease that were silent; return a finding if one answers by now, or if that fails."""
     try:
         record = pool.read(entry)
-        if record is None or not record.silent_gateways:
-            return []
+    except CniError:
+        return []  # reported by the recovery before
+    if record is None or not record.silent_gateways:
+        return []
+    try:
         lease = pool.take(entry, seconds=0)
         if lease is None:
             return []
@@ -40,8 +43,8 @@ def _ask_gateways(pool: Pool, entry: Entry) -> list[Finding]:
         finally:
             lease.close()
     except CniError as failed:
-        if failed.code == TRY_AGAIN_LATER or isinstance(failed, DamagedLeaseError):
-            return []  # in use, or reported by the recovery before
+        if failed.code == TRY_AGAIN_LATER:
+            return []  # another call works on it
         return [Finding(entry.bond, "", recover.FAILED, f"cannot monitor its path: {failed.msg}", failed.code)]
     if not answering:
         return []

@@ -79,7 +79,8 @@ def snapshot(guest: "Guest") -> dict[str, Any]:
     for link in guest.run(["ip", "-d", "-j", "addr"], check=True).json():
         for address in link["addr_info"]:
             address.pop("valid_life_time"), address.pop("preferred_life_time")
-        for key in ("ifindex", "promiscuity", "link_index"):
+        # The permanent MAC of a VF is the one that its driver read at its last reset.
+        for key in ("ifindex", "promiscuity", "link_index", "permaddr"):
             link.pop(key, None)
         state[f"link {link.get('parentdev') or link['ifname']}"] = link
     for link in guest.run(["ip", "-d", "-j", "link"], check=True).json():

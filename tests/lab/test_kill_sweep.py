@@ -69,7 +69,8 @@ def test_nothing_leaks_wherever_it_dies(swept: Outcome) -> None:
     assert [(row["variant"], row["verb"], row["kind"]) for row in swept.rows] == list(CASES)
     for row in swept.rows:
         case = f"{row['variant']} {row['verb']} {row['kind']}"
-        assert set(row["all"]) <= set(row["reached"]), case
+        # The directory exists once a bond was in quarantine, which the sweep itself causes.
+        assert set(row["all"]) - {"flock quarantine"} <= set(row["reached"]), case
         assert row["points"] == row["runs"] >= len(set(row["all"])) > 0, case
         assert set(row["recoveries"]) == set(RECOVERIES) or row["points"] < len(RECOVERIES), case
         if row["kind"] == "kill":

@@ -331,6 +331,19 @@ class Churn:
             self.fault(f"the monitor failed: {failed!r}")
 
     def check_leases(self) -> None:
+        """Report what ten looks see: a listing is no instant, and may miss or show twice what is renamed meanwhile."""
+        self.count["checks"] += 1
+        faults: list[str] = []
+        for _ in range(10):
+            faults = self.lease_faults()
+            if not faults:
+                return
+        for fault in faults:
+            self.fault(fault)
+
+    def lease_faults(self) -> list[str]:
+        """Return the faults that one look at the leases sees."""
+        faults = []
         with self.lock:
             before = dict(self.live)
         files = [name for name in os.listdir(LEASES) if not name.startswith(".")]
@@ -339,7 +352,7 @@ class Churn:
         for name in files:
             bond, key, state = name.split(".")
             if bonds.setdefault(bond, key) != key:
-                self.fault(f"two owners: {bond} has two leases in {files}")
+                faults.append(f"two owners: {bond} has two leases in {files}")
             try:
                 with open(f"{LEASES}/{name}", encoding="utf-8") as file:
                     record = json.load(file)
@@ -349,12 +362,11 @@ class Churn:
                 ready[record["container_id"], record["mac"]] += 1
         with self.lock:
             now = dict(self.live)
-        self.count["checks"] += 1
         for container, attachment in before.items():
             if now.get(container) is attachment and ready[container, attachment["mac"]] != 1:
-                self.fault(
-                    f"{container} is attached, and has {ready[container, attachment['mac']]} leases that are ready, in {files}"
-                )
+                number = ready[container, attachment["mac"]]
+                faults.append(f"{container} is attached, and has {number} leases that are ready, in {files}")
+        return faults
 
     # -- all
 
