@@ -359,7 +359,9 @@ class Churn:
             except FileNotFoundError:
                 continue
             if state == "ready":
-                ready[record["container_id"], record["mac"]] += 1
+                # The bond may have the MAC of any port: that of the active one.
+                for mac in {record["mac"], *record["macs"].values()}:
+                    ready[record["container_id"], mac] += 1
         with self.lock:
             now = dict(self.live)
         for container, attachment in before.items():
