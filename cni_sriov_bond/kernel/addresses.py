@@ -137,7 +137,7 @@ def announce(netns: Netns, ifname: str, mac: str, ips: "list[IpConfig]") -> None
 
 
 def answering_gateways(
-    netns: Netns, macs: "dict[str, str]", ifname: str, gateways: "list[tuple[int, bytes, bytes]]"
+    netns: Netns, macs: "dict[str, str]", ifname: str, requests: "list[arp_nd.Request]"
 ) -> "dict[str, list[str]]":
     """Return the gateways that answer, by the bonding option that would monitor them.
 
@@ -146,23 +146,20 @@ def answering_gateways(
 
     :param macs: the MAC of each device to ask from, by name.
     :param ifname: the bond's name.
-    :param gateways: family, the container's address and the gateway's.
+    :param requests: for each gateway, as the bond sends it.
     """
-    if not gateways:
+    if not requests:
         return {}
-    asked = []
+    of_ports = [arp_nd.Request(request.family, b"", request.target) for request in requests]
     with Entered(netns):
-        sockets = {name: arp_nd.RawSocket(name, mac) for name, mac in macs.items()}
-    for name, socket in sockets.items():
-        requests = [arp_nd.Request(family, ip if name == ifname else b"", gateway) for family, ip, gateway in gateways]
-        asked.append((socket, requests))
+        asked = [(arp_nd.RawSocket(name, mac), requests if name == ifname else of_ports) for name, mac in macs.items()]
     answered = arp_nd.answering(asked, _GATEWAY_SECONDS, _GATEWAY_INTERVAL)
-    for socket in sockets.values():
+    for socket, _ in asked:
         socket.close()
     targets: dict[str, list[str]] = {}
-    for family, _, gateway in gateways:
-        if gateway in answered:
-            targets.setdefault(_TARGETS[family], []).append(inet_ntop(family, gateway))
+    for request in requests:
+        if request.target in answered:
+            targets.setdefault(_TARGETS[request.family], []).append(inet_ntop(request.family, request.target))
     return targets
 
 

@@ -11,7 +11,14 @@ from cni_sriov_bond.kernel.netlink import Netlink
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, Protocol
+
+    class Identity(Protocol):
+        """What identifies a namespace: an open one, or the record of one."""
+
+        dev: int
+        ino: int
+
 
 _CLONE_NEWNET = 0x40000000
 _NS_GET_NSTYPE = 0xB703  # ioctl_ns(2)
@@ -32,8 +39,8 @@ class Netns:
         self.dev = status.st_dev
         self.ino = status.st_ino
 
-    def same(self, other: "Netns") -> bool:
-        """Return whether two values are the same namespace."""
+    def same(self, other: "Identity") -> bool:
+        """Return whether two values are the same namespace: this one, and another one or what a lease recorded of it."""
         return (self.dev, self.ino) == (other.dev, other.ino)
 
     def close(self) -> None:

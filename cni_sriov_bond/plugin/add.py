@@ -95,7 +95,6 @@ def add(call: "Call", network: "Network", context: "Context", answer: "Callable[
         log.step("ran the IPAM plugin")
         _configure(call, network, site, ipam_result, work)
         ours = _result(call, network, site, ipam_result)
-        site.lease.record.addresses = [ip.address.text for ip in ours.ips]
         # Before the answer: a container that runs must have a lease that is ready, or the next ADD would release its bond.
         site.lease.save(READY)
         log.step("recorded")
@@ -160,16 +159,16 @@ def _move_vfs(network: "Network", site: _Site, call: "Call", context: "Context")
     """
     host = sriov.Host(deadline=context.deadline)
     links = []
-    warnings: dict[str, None] = {}
+    warnings: list[str] = []
     for port in site.ports:
         link, missing = _set_up(host, port, network, site)
         links.append(link)
-        warnings |= dict.fromkeys(host.consequences(port, missing))
+        warnings += host.consequences(port, missing)
     if network.vf.link_state == LINK_STATE_ENABLE:
-        warnings["link_state enable keeps its ports up without a cable, so the bond cannot see by carrier that one failed"] = (
-            None
+        warnings.append(
+            "link_state enable keeps its ports up without a cable, so the bond cannot see by carrier that one failed"
         )
-    for warning in warnings:
+    for warning in dict.fromkeys(warnings):  # the ports have mostly the same
         context.log.warn(f"container {call.container_id}: {warning}")
     context.log.step("set up the VFs")
     for port, link in zip(site.ports, links, strict=True):
@@ -240,6 +239,7 @@ def _configure(call: "Call", network: "Network", site: _Site, ipam_result: "Resu
     if not carrier:
         log.warn(f"{call.ifname} of container {call.container_id} has no carrier after {_CARRIER_SECONDS:.0f} s")
     log.step("waited for carrier")
+    site.lease.record.addresses = [ip.address.text for ip in ipam_result.ips]
     if ipam_result.ips:
         ip_addresses.announce(site.namespace, call.ifname, link.mac, ipam_result.ips)
     _choose_monitor(call, network, site, ipam_result, context)
@@ -252,7 +252,6 @@ def _choose_monitor(call: "Call", network: "Network", site: _Site, ipam_result: 
         return
     record = site.lease.record
     gateways = [ip.gateway for ip in ipam_result.ips if ip.gateway]
-    record.addresses = [ip.address.text for ip in ipam_result.ips]
     if not monitor.monitor_path(site.container, site.namespace, record, gateways):
         record.silent_gateways = gateways
         later = "; `sriov-bondctl gc` asks again" if gateways else ""

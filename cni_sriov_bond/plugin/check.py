@@ -48,7 +48,7 @@ def check(call: "Call", network: "Network", context: "Context") -> None:
 def _differences(call: "Call", lease: "Lease", before: "Result", context: "Context") -> list[str]:
     record = lease.record
     namespace = netns.require(call.netns)
-    if record.netns is None or (namespace.dev, namespace.ino) != (record.netns.dev, record.netns.ino):
+    if record.netns is None or not namespace.same(record.netns):
         return [f"{call.netns} is not the namespace of the ADD"]
     ours = _our_interface(call, before)
     container = netns.open_netlink(namespace)
@@ -70,9 +70,8 @@ def _differences(call: "Call", lease: "Lease", before: "Result", context: "Conte
     moved = bool(swaps_macs(requested.options))
     for port in ports:
         of_port = host.differences(port, requested.vf, None if moved else record.port_macs.get(port.address))
-        if (
-            of_port and mac not in record.port_macs.values()
-        ):  # a PF takes over the new MAC of a VF that it trusts; else it keeps ours
+        # A PF takes over the new MAC of a VF that it trusts; else it keeps ours.
+        if of_port and mac not in record.port_macs.values():
             of_port = host.differences(port, requested.vf, mac)
         differences += of_port
     container.close()

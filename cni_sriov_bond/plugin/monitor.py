@@ -4,7 +4,7 @@ An ADD decides it. A gateway that is silent then may answer later, so `sriov-bon
 """
 
 from cni_sriov_bond.cni.address import Cidr, family_of, packed
-from cni_sriov_bond.kernel import addresses, netns
+from cni_sriov_bond.kernel import addresses, arp_nd, netns
 from cni_sriov_bond.kernel import bond as bonds
 from cni_sriov_bond.kernel.bond_options import encode
 from cni_sriov_bond.pool.lease import READY
@@ -41,15 +41,15 @@ def monitor_path(container: "Netlink", namespace: "Netns", record: "LeaseRecord"
     return [gateway for of_family in targets.values() for gateway in of_family]
 
 
-def _requests(cidrs: list[str], gateways: list[str]) -> "list[tuple[int, bytes, bytes]]":
-    """Return family, own address and gateway of each request: the address in the gateway's network, else one of its family."""
+def _requests(cidrs: list[str], gateways: list[str]) -> list[arp_nd.Request]:
+    """Return the requests for gateways, from the container's address in a gateway's network, else from one of its family."""
     requests = []
     for gateway in gateways:
         family, target = family_of(gateway), packed(gateway)
         own = [cidr for cidr in map(Cidr, cidrs) if cidr.family == family]
         if own:
-            source = next((cidr for cidr in own if Cidr(f"{gateway}/{cidr.prefix}").network == cidr.network), own[0])
-            requests.append((family, source.ip, target))
+            source = next((cidr for cidr in own if cidr.contains(target)), own[0])
+            requests.append(arp_nd.Request(family, source.ip, target))
     return requests
 
 
@@ -65,7 +65,7 @@ def ask_again(lease: "Lease") -> list[str]:
     if namespace is None:
         return []
     try:
-        if (namespace.dev, namespace.ino) != (record.netns.dev, record.netns.ino):
+        if not namespace.same(record.netns):
             return []
         container = netns.open_netlink(namespace)
         try:

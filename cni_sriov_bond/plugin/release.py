@@ -286,7 +286,7 @@ def _is_recorded(namespace: "Netns", record: "LeaseRecord") -> bool:
     """
     if record.netns is None:
         return bool(record.damage)
-    return (namespace.dev, namespace.ino) == (record.netns.dev, record.netns.ino)
+    return namespace.same(record.netns)
 
 
 def recorded_netns(record: "LeaseRecord") -> "Netns | None":

@@ -67,10 +67,9 @@ def _check_nics(name: str, bonds: "list[Bond]") -> None:
         names = " and ".join(sysfs.netdev(nic) for nic in nics)
         raise CniError(LIMITED_CONNECTIVITY, f"pool {name}: no NIC has carrier; look at the cables and switches of {names}")
     host = sriov.Host()
+    # sysfs shows the host's devices also to a process in another network namespace, which cannot use them.
     for nic in nics:
-        host.require_pf(
-            nic
-        )  # sysfs shows the host's devices also to a process in another network namespace, which cannot use them
+        host.require_pf(nic)
 
 
 def _check_free(pool: Pool, bonds: "list[Bond]") -> None:

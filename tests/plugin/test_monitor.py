@@ -15,7 +15,8 @@ from tests.support import lease, make_pool, veth_pair
 def test_a_gateway_is_asked_from_the_address_in_its_network() -> None:
     """A container may have several addresses; a router may ignore a request from an address of another network."""
     cidrs = ["10.1.0.5/24", "10.2.0.5/24", "fd00:2::5/64"]
-    requests = monitor._requests(cidrs, ["10.2.0.1", "10.9.0.1", "fd00:2::1", "fd00:3::1"])
+    gateways = ["10.2.0.1", "10.9.0.1", "fd00:2::1", "fd00:3::1"]
+    requests = [(request.family, request.source, request.target) for request in monitor._requests(cidrs, gateways)]
 
     def sent(family: int, own: str, gateway: str) -> tuple[int, bytes, bytes]:
         return family, inet_pton(family, own), inet_pton(family, gateway)
