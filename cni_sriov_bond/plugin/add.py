@@ -241,6 +241,8 @@ def _configure(call: "Call", network: "Network", site: _Site, ipam_result: "Resu
     log.step("waited for carrier")
     site.lease.record.addresses = [ip.address.text for ip in ipam_result.ips]
     if ipam_result.ips:
+        # Read again: in active-backup the bond has by now the MAC of the port that had carrier first.
+        link = site.container.link(call.ifname) or link
         ip_addresses.announce(site.namespace, call.ifname, link.mac, ipam_result.ips)
     _choose_monitor(call, network, site, ipam_result, context)
 
