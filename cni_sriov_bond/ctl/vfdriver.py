@@ -6,6 +6,7 @@ import shutil
 import subprocess
 from time import monotonic
 
+from cni_sriov_bond.cni.invoke import run_program
 from cni_sriov_bond.errors import POOL_UNUSABLE, CniError
 from cni_sriov_bond.kernel import sysfs
 
@@ -74,8 +75,7 @@ def load(address: str) -> None:
     """Load the module for a VF, as udev should have done. Modules that the host has blacklisted stay out."""
     alias, modprobe = _alias(address), shutil.which("modprobe")
     if alias and modprobe:
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            subprocess.run([modprobe, "-q", "-b", alias], check=False, capture_output=True, timeout=_MODPROBE_SECONDS)
+        run_program(modprobe, "-q", "-b", alias, seconds=_MODPROBE_SECONDS)
 
 
 def rebind(address: str) -> None:
