@@ -181,7 +181,8 @@ class _Up:
             if pf.vf_count and pf.address not in self._changes.made_vfs:
                 self._changes.numbers[pf.address] = pf.vf_count
             # Nothing is known of the VFs that are about to be created, also if there were others at their addresses.
-            self._changes.vfs = {vf: state for vf, state in self._changes.vfs.items() if state["pf"] != pf.address}
+            vfs_of_others = {address: vf for address, vf in self._changes.vfs.items() if vf.port.pf_address != pf.address}
+            self._changes.vfs = vfs_of_others
         self._record(made_vfs=[pf.address for pf in functions])
 
     def _release_lost(self) -> bool:
@@ -211,8 +212,8 @@ class _Up:
         ports = [port for bond in bonds for port in bond.ports if port.pf_address in kept]
         host = sriov.Host()
         with contextlib.closing(host.netlink):
-            states = {port.address: vfs.state(host, port) for port in ports if port.address not in self._changes.vfs}
-        new = {address: state for address, state in states.items() if state is not None}
+            saved = {port.address: vfs.save(host, port) for port in ports if port.address not in self._changes.vfs}
+        new = {address: vf for address, vf in saved.items() if vf is not None}
         if new:
             self._changes.vfs |= new
             self._changes.save()

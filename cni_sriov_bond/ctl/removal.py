@@ -50,7 +50,7 @@ def _remove(target: Pool, made: Inventory, log: Log) -> None:
     for pf in removed:
         if pf.vf_count:
             pf.remove_vfs()
-    vfs.restore(changes.vfs, log)
+    vfs.restore(changes.vfs.values(), log)
     # After the VFs: without the rules udev would rename a VF that is still there.
     udevrules.remove(target.name, list(changes.vfs))
     for pf in removed:

@@ -1,12 +1,13 @@
 """The VFs of a pool: create them, wait for their network devices, name them, set their MACs, and undo that."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor, wait
 from time import monotonic, sleep
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from cni_sriov_bond.ctl import vfdriver
+from cni_sriov_bond.ctl.changes import SavedVf
 from cni_sriov_bond.ctl.nic import PhysicalFunction
 from cni_sriov_bond.ctl.users import users
 from cni_sriov_bond.errors import CniError
@@ -15,7 +16,7 @@ from cni_sriov_bond.kernel.netlink import Netlink
 from cni_sriov_bond.kernel.netns import Entered, Temporary
 from cni_sriov_bond.kernel.objects import Link
 from cni_sriov_bond.log import Log
-from cni_sriov_bond.ports import Bond, Port, VfState
+from cni_sriov_bond.ports import Bond, Port
 
 # Creating VFs takes a driver some seconds, and each VF has to be bound to its own driver and registered.
 _CREATE_SECONDS, _MORE_PER_VF = 30.0, 1.0
@@ -112,17 +113,17 @@ def _wait_for_new(pf: PhysicalFunction, addresses: list[str], progress: Callable
     progress(arrival.ready)
 
 
-def restore(kept: dict[str, dict[str, Any]], log: Log) -> None:
+def restore(saved: Iterable[SavedVf], log: Log) -> None:
     """Give VFs that stay what they had before ``up``: name, altnames, MACs, settings, and whether they were up.
 
     A VF that is not in the host, or that has a user by now, is left as it is.
 
-    :param kept: what ``state`` returned, by PCI address.
+    :param saved: what ``save`` returned.
     """
     host = sriov.Host()
     try:
-        for address, before in kept.items():
-            port = Port(address, before["name"], before["pf"], before["vf"])
+        for vf in saved:
+            port = vf.port
             link = host.netdev(port)
             if link is None or not sysfs.is_vf(port):
                 continue
@@ -131,26 +132,26 @@ def restore(kept: dict[str, dict[str, Any]], log: Log) -> None:
                 log.warn(f"{link.name} stays as it is: {used[0]}")
                 continue
             try:
-                host.restore(port, VfState.from_json(before["state"]))
+                host.restore(port, vf.state)
                 link = host.netdev(port)
                 if link is not None:
-                    for name in before["altnames"]:
+                    for name in vf.altnames:
                         host.netlink.add_altname(link, name)
-                    if before["up"]:
+                    if vf.up:
                         host.netlink.set_up(link, True)
             except CniError as failed:
-                log.warn(f"{before['name']} (the VF at {address}) is not quite as it was before `up`: {failed.msg}")
+                log.warn(f"{port.name} (the VF at {port.address}) is not quite as it was before `up`: {failed.msg}")
     finally:
         host.netlink.close()
 
 
-def state(host: sriov.Host, port: Port) -> dict[str, Any] | None:
+def save(host: sriov.Host, port: Port) -> SavedVf | None:
     """Return what ``restore`` needs of a VF, or None if it is not in the host."""
     link = host.netdev(port)
     if link is None:
         return None
-    place = {"pf": port.pf_address, "vf": port.vf_index}
-    return {"name": link.name, "altnames": link.altnames, "up": link.up, **place, "state": host.state(port).to_json()}
+    present = Port(port.address, link.name, port.pf_address, port.vf_index)
+    return SavedVf(present, tuple(link.altnames), link.up, host.state(port))
 
 
 def set_names(bonds: list[Bond], report: Report) -> bool:
