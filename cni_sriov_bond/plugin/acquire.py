@@ -228,7 +228,7 @@ def _port_macs(network: "Network", bond: "Bond", primary: str) -> dict[str, str]
     if swaps_macs(network.bond) or moves_its_mac(network.bond):
         for number, port in enumerate(bond.ports, 1):
             if port.address != (primary or bond.ports[0].address):
-                macs[port.address] = inventory.stable_mac(f"sriov-bond {mac} port {number}")
+                macs[port.address] = inventory.port_mac(mac, number)
     return macs
 
 

@@ -234,7 +234,7 @@ def _is_leased_bond(bond: "Link", links: "list[Link]", vfs: "list[Link]", record
     if any(link.master == bond.index for link in vfs):
         return True
     has_name = record.attachment is not None and bond.name == record.attachment.ifname
-    has_mac = bond.mac in {record.mac, *record.port_macs.values()}
+    has_mac = bond.mac in record.macs
     return (has_name or has_mac) and not any(link.master == bond.index for link in links)
 
 

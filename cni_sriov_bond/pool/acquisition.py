@@ -149,7 +149,8 @@ class _Search:
         if self._requested.mac:
             from cni_sriov_bond.pool import requested_mac  # late: most ADDs request none
 
-            requested_mac.refuse_used(self._requested, [pool, *others])
+            ports = max((len(bond.ports) for bond in self.bonds), default=0)
+            requested_mac.refuse_used(self._requested, ports, [pool, *others])
             self.bonds = requested_mac.allowed_bonds(self._requested.mac, self.bonds, [pool, *others])
 
     def _lease_one_of(self, bonds: "list[Bond]", record: "Callable[[Bond], LeaseRecord]") -> Lease | None:
@@ -208,6 +209,7 @@ class _Search:
         shortage = Shortage(self._pool.name, self._pool.path, self._pool.entries(), self._pool.read)
         if self._device:
             return shortage.of_bond(self.bonds[0].name, "which deviceID asks for")
-        if self._requested.mac and [bond.mac for bond in self.bonds] == [self._requested.mac]:
-            return shortage.of_bond(self.bonds[0].name, f"whose own MAC {self._requested.mac} is requested")
+        mac = self._requested.mac
+        if mac and len(self.bonds) == 1 and mac in inventory.macs_of(self.bonds[0].mac, len(self.bonds[0].ports)):
+            return shortage.of_bond(self.bonds[0].name, f"whose own MAC {mac} is requested")
         return shortage.of_pool(self.bonds)

@@ -166,3 +166,17 @@ def stable_mac(text: str) -> str:
     octets = bytearray(files.digest(text)[:6])
     octets[0] = octets[0] & 0xFC | 0x02
     return octets.hex(":")
+
+
+def port_mac(mac: str, number: int) -> str:
+    """Return the MAC of a port of a bond whose ports have different MACs, unless the port has the bond's.
+
+    :param mac: of the bond.
+    :param number: of the port in the bond, from 1.
+    """
+    return stable_mac(f"sriov-bond {mac} port {number}")
+
+
+def macs_of(mac: str, ports: int) -> set[str]:
+    """Return every MAC that a bond with this MAC and this many ports may have on one of them."""
+    return {mac, *(port_mac(mac, number) for number in range(1, ports + 1))}

@@ -8,6 +8,7 @@ from time import time
 
 from cni_sriov_bond import files, jsontext
 from cni_sriov_bond.errors import POOL_UNUSABLE, CniError, DamagedLeaseError
+from cni_sriov_bond.pool.inventory import macs_of
 from cni_sriov_bond.ports import Bond, VfSettings, VfState
 
 TYPE_CHECKING = False
@@ -149,6 +150,13 @@ class LeaseRecord:
     def owner(self) -> str:
         """The container and interface, or "" where they are not known."""
         return self.attachment.owner if self.attachment else ""
+
+    @property
+    def macs(self) -> set[str]:
+        """The MACs of the bond and its ports; until the ADD has recorded them, all that it may give to them."""
+        if self.port_macs:
+            return {self.mac, *self.port_macs.values()}
+        return macs_of(self.mac or self.requested.mac or self.bond.mac, len(self.ports))
 
     def to_json(self) -> str:
         """Return the record's text on disk."""

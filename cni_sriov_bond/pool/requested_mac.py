@@ -6,6 +6,7 @@ leases are created. ADDs that request no MAC need no check: they get their bond'
 
 from cni_sriov_bond import files
 from cni_sriov_bond.errors import INVALID_CONFIG, POOL_UNUSABLE, TRY_AGAIN_LATER, CniError
+from cni_sriov_bond.pool.inventory import macs_of
 from cni_sriov_bond.pool.pools import inventory_or_none
 
 TYPE_CHECKING = False
@@ -16,11 +17,14 @@ if TYPE_CHECKING:
     from cni_sriov_bond.ports import Bond
 
 
-def refuse_used(requested: "Requested", pools: "list[Pool]") -> None:
-    """Refuse a MAC that a lease has on the same VLAN, in any pool and any state.
+def refuse_used(requested: "Requested", ports: int, pools: "list[Pool]") -> None:
+    """Refuse a MAC that a lease has on the same VLAN, in any pool and any state, also on one of its ports.
 
+    :param ports: the number of ports of the bond to lease. Where they have MACs of their own, these are derived from the
+        requested one.
     :raises CniError: TRY_AGAIN_LATER naming the owner of that lease.
     """
+    macs = macs_of(requested.mac, ports)
     vlan = requested.vf.vlan or 0  # a VF whose VLAN is left alone has usually none
     for pool in pools:
         for entry in pool.entries():
@@ -28,11 +32,13 @@ def refuse_used(requested: "Requested", pools: "list[Pool]") -> None:
             # After a reboot the kernel has nothing of a lease.
             if record is None or record.boot_id != files.boot_id() or vlan != (record.requested.vf.vlan or 0):
                 continue
-            if requested.mac in _macs(record):
+            used = macs & record.macs
+            if used:
+                mac = requested.mac if requested.mac in used else min(used)
                 place = f"VLAN {vlan}" if vlan else "the untagged network"
                 raise CniError(
                     TRY_AGAIN_LATER,
-                    f"the MAC {requested.mac} is in use on {place} by container {record.owner} (bond {entry.bond} of pool "
+                    f"the MAC {mac} is in use on {place} by container {record.owner} (bond {entry.bond} of pool "
                     f"{pool.name}); remove that container or request another MAC",
                 )
 
@@ -40,19 +46,19 @@ def refuse_used(requested: "Requested", pools: "list[Pool]") -> None:
 def allowed_bonds(mac: str, bonds: "list[Bond]", pools: "list[Pool]") -> "list[Bond]":
     """Return the bonds that may get a MAC: all, except that a bond's own MAC is for this bond, whose next lease may use it.
 
+    So are the MACs that its ports get in modes in which they have different ones.
+
     :raises CniError: INVALID_CONFIG when the bond with that MAC is not one of ``bonds``.
     """
     for pool in pools:
         made = inventory_or_none(pool)
         for bond in made.bonds if made else ():
-            if bond.mac != mac:
+            if mac not in macs_of(bond.mac, len(bond.ports)):
                 continue
-            own = [other for other in bonds if other.name == bond.name and other.mac == mac]
+            own = [allowed for allowed in bonds if allowed.name == bond.name and allowed.mac == bond.mac]
             if not own:
-                raise CniError(
-                    INVALID_CONFIG,
-                    f"the MAC {mac} is the own MAC of bond {bond.name} of pool {pool.name}; request another MAC or that bond",
-                )
+                owner = f"{'' if bond.mac == mac else 'a port of '}bond {bond.name} of pool {pool.name}"
+                raise CniError(INVALID_CONFIG, f"the MAC {mac} is the own MAC of {owner}; request another MAC or that bond")
             return own
     return bonds
 
@@ -65,8 +71,3 @@ def _readable(pool: "Pool", entry: "Entry") -> "LeaseRecord | None":
         if damaged.code != POOL_UNUSABLE:
             raise
         return None
-
-
-def _macs(record: "LeaseRecord") -> set[str]:
-    """Return the MACs of a leased bond and its ports. Before they are recorded, the bond has the requested or its own MAC."""
-    return {record.mac or record.requested.mac or record.bond.mac, *record.port_macs.values()}

@@ -6,6 +6,7 @@ import pytest
 
 from cni_sriov_bond import files
 from cni_sriov_bond.errors import INVALID_CONFIG, TRY_AGAIN_LATER, CniError
+from cni_sriov_bond.pool import inventory
 from cni_sriov_bond.pool.acquisition import acquire
 from cni_sriov_bond.pool.lease import DRAINING, READY, RELEASING, Lease
 from cni_sriov_bond.pool.pool import Pool
@@ -93,6 +94,41 @@ def test_a_bonds_own_mac_is_given_with_that_bond_only(tmp_path: Path) -> None:
     failed = refusal(pool, "02:00:00:00:00:03")
     assert failed.code == TRY_AGAIN_LATER
     assert "bond cbond3 of pool db, whose own MAC 02:00:00:00:00:03 is requested, is leased to c3 eth0" in failed.msg
+
+
+def derived(mac: str, number: int = 2) -> str:
+    """Return the MAC of a port where the ports of a bond have different MACs."""
+    return inventory.stable_mac(f"sriov-bond {mac} port {number}")
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_the_mac_of_a_free_bonds_port_is_given_with_that_bond_only(tmp_path: Path, number: int) -> None:
+    """A later ADD in active-backup that requests no MAC gives it to a port; the first is such a port with a primary."""
+    pool = make_pool(tmp_path, size=3)
+    mac = derived("02:00:00:00:00:02", number)
+    failed = refusal(pool, mac, device="cbond1")
+    assert (failed.code, f"the MAC {mac} is the own MAC of a port of bond cbond2 of pool db" in failed.msg) == (
+        INVALID_CONFIG,
+        True,
+    )
+    assert add(pool, "c1", mac).entry.bond == "cbond2"
+    failed = refusal(pool, mac, vlan=200)
+    assert failed.code == TRY_AGAIN_LATER
+    assert f"bond cbond2 of pool db, whose own MAC {mac} is requested, is leased to c1 eth0" in failed.msg
+
+
+@pytest.mark.parametrize("recorded", [False, True])
+def test_the_mac_that_a_port_gets_from_a_request_counts(tmp_path: Path, recorded: bool) -> None:
+    """Whichever of the two comes first, and also before the first one has recorded the MACs of its ports."""
+    pool = make_pool(tmp_path, size=3)
+    first = add(pool, "c1", MAC)
+    if recorded:
+        macs = dict(zip((port.address for port in first.record.ports), (MAC, derived(MAC)), strict=True))
+        first.record.mac, first.record.port_macs = MAC, macs
+        first.write(durable=False)
+    assert f"the MAC {derived(MAC)} is in use on VLAN 100 by container c1 eth0" in refusal(pool, derived(MAC)).msg
+    add(pool, "c3", derived(OTHER))
+    assert f"the MAC {derived(OTHER)} is in use on VLAN 100 by container c3 eth0" in refusal(pool, OTHER).msg
 
 
 def test_the_record_keeps_the_requested_mac(tmp_path: Path) -> None:
