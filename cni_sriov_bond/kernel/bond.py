@@ -1,6 +1,6 @@
 """The bond in the container: create it, add its ports, select its link monitor, compare it with what was requested."""
 
-from errno import EADDRNOTAVAIL, EAGAIN, EBUSY, EEXIST, EOPNOTSUPP
+from errno import EADDRNOTAVAIL, EAGAIN, EBUSY, EEXIST, EINVAL, EOPNOTSUPP, EPERM
 from time import sleep
 
 from cni_sriov_bond.errors import NAME_TAKEN, POOL_UNUSABLE, CniError, KernelError
@@ -98,9 +98,15 @@ def add_ports(container: "Netlink", bond: Link, members: "list[Link]", deadline:
         try:
             container.set_port(member, bond)
         except KernelError as refused:
-            if refused.errno not in (EADDRNOTAVAIL, EAGAIN, EBUSY):
-                raise
-            _add_reset_port(container, bond, member, refused, deadline)
+            if refused.errno in (EADDRNOTAVAIL, EAGAIN, EBUSY):
+                _add_reset_port(container, bond, member, refused, deadline)
+                continue
+            if refused.errno in (EINVAL, EPERM):
+                from cni_sriov_bond.kernel import vfmac
+
+                if advice := vfmac.refuses_own(member):
+                    raise KernelError(refused.errno, f"{refused.msg}; {advice}") from None
+            raise
 
 
 def _add_reset_port(container: "Netlink", bond: Link, port: Link, refused: KernelError, deadline: "Deadline") -> None:

@@ -37,7 +37,11 @@ class Configurator(Pfs):
         names = [name for name in names if not drivers.accepts_unreported(driver, name)]
         explicit = [name for name in names if name not in wanted.defaults]
         if explicit:
+            from cni_sriov_bond.kernel import pf as pfs
+
             pf, name = self.pf(port.pf_address).name, explicit[0]
+            if mode := pfs.mode_problem(port.pf_address):
+                raise CniError(INVALID_CONFIG, f"{pf} has no {vfsettings.words(name)} for VFs: {mode}")
             raise CniError(
                 INVALID_CONFIG,
                 f"the driver {driver} of {pf} has no {vfsettings.words(name)} for VFs: remove {name} from the network config, "
@@ -50,12 +54,13 @@ class Configurator(Pfs):
 
         No trust is what a driver without it gives, so it has no consequence.
         """
-        driver = sysfs.driver(port.pf_address) if missing else ""
-        return [
-            f"the driver {driver} has no {vfsettings.words(name)} for VFs, so {vfsettings.CONSEQUENCES[name]}"
-            for name in missing
-            if name in vfsettings.CONSEQUENCES
-        ]
+        names = [name for name in missing if name in vfsettings.CONSEQUENCES]
+        if not names:
+            return []
+        from cni_sriov_bond.kernel import pf
+
+        cause = "switchdev mode" if pf.mode_problem(port.pf_address) else f"the driver {sysfs.driver(port.pf_address)}"
+        return [f"{cause} has no {vfsettings.words(name)} for VFs, so {vfsettings.CONSEQUENCES[name]}" for name in names]
 
     def configure(self, port: "Port", link: "Link", wanted: "VfSettings", mac: str) -> list[str]:
         """Set a VF's settings and MAC, in the order in which NICs take them, and read the settings back.
@@ -127,10 +132,16 @@ class Configurator(Pfs):
                 self.change(port, request.setting, request.text)
             except KernelError as refused:
                 if refused.errno not in vfsettings.NOT_SUPPORTED or request.names[0] not in optional:
-                    message = vfsettings.explain(refused, request, wanted, sysfs.driver(port.pf_address))
-                    raise KernelError(refused.errno, message) from None
+                    raise KernelError(refused.errno, self._explain(port, refused, request, wanted)) from None
                 missing += request.names
         return missing
+
+    def _explain(self, port: "Port", refused: KernelError, request: "SettingRequest", wanted: "VfSettings") -> str:
+        """Return the message of a refused request: in switchdev mode it is not the driver that lacks the setting."""
+        from cni_sriov_bond.kernel import pf
+
+        mode = pf.mode_problem(port.pf_address) if refused.errno in vfsettings.NOT_SUPPORTED else ""
+        return f"{refused.msg}; {mode}" if mode else vfsettings.explain(refused, request, wanted, sysfs.driver(port.pf_address))
 
     def _verify(self, port: "Port", wanted: "VfSettings") -> None:
         """Read the settings back: some drivers accept a VLAN without setting it, some only later.

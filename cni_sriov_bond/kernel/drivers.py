@@ -116,6 +116,11 @@ def may_be_resetting(vf_driver: str) -> bool:
     return not resets or any(settings != "-" for settings in resets)
 
 
+def vf_refuses_own_mac(vf_driver: str) -> bool:
+    """Return whether an untrusted VF of this driver may set no MAC once its PF has set one, not even the same."""
+    return any(row[0] == vf_driver and row[COLUMNS.index("own_mac")] == "no" for row in DRIVERS.values())
+
+
 def reports_rate_for_none(driver: str) -> bool:
     """Return whether a driver reports a maximum rate for a VF that has none."""
     return driver in ("qede", "bnx2x")

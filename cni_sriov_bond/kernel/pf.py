@@ -1,4 +1,4 @@
-"""Whether a NIC can be used: what is known before its VFs are created. Only ``sriov-bondctl`` asks."""
+"""Whether a NIC can be used. ``sriov-bondctl`` asks before it creates VFs, an ADD only after a setting was refused."""
 
 import posix as os  # as in the rest of kernel/
 
@@ -21,7 +21,7 @@ def pf_problem(pci: str, *others: str) -> str:
     if not name:
         return ""  # without a network device: others say that
     path = f"{sysfs.PCI_DEVICES}/{pci}/net"
-    return _kind_problem(f"{path}/{name}", name) or _mode_problem(pci, path) or _port_problem(pci, others)
+    return _kind_problem(f"{path}/{name}", name) or mode_problem(pci) or _port_problem(pci, others)
 
 
 def _kind_problem(path: str, name: str) -> str:
@@ -36,11 +36,13 @@ def _kind_problem(path: str, name: str) -> str:
     return ""
 
 
-def _mode_problem(pci: str, path: str) -> str:
+def mode_problem(pci: str) -> str:
+    """Return what the switch of a PF in switchdev mode does not have and what to do, as the end of a sentence, or ""."""
+    path = f"{sysfs.PCI_DEVICES}/{pci}/net"
     represented = any(netdevs.is_representor(path, name) for name in _listed(path))
     if represented or devlink.eswitch_mode(pci) == "switchdev":
         return (
-            "its switch is in switchdev mode, in which VLAN, spoof check and trust of VFs cannot be set; run "
+            "the NIC is in switchdev mode, in which VLAN, spoof check, trust and link state of VFs cannot be set; run "
             f"`devlink dev eswitch set pci/{pci} mode legacy`"
         )
     return ""

@@ -4,7 +4,7 @@ from errno import EAGAIN, EBUSY
 from time import sleep
 
 from cni_sriov_bond.errors import POOL_UNUSABLE, CniError, KernelError
-from cni_sriov_bond.kernel import drivers, rtnetlink, sysfs
+from cni_sriov_bond.kernel import drivers, netdevs, rtnetlink, sysfs
 from cni_sriov_bond.kernel.pfs import LATE_SECONDS, RESET_POLL
 from cni_sriov_bond.kernel.vfsettings import NOT_SUPPORTED
 
@@ -15,6 +15,11 @@ if TYPE_CHECKING:
     from cni_sriov_bond.kernel.objects import Link
     from cni_sriov_bond.kernel.pfs import Pfs
     from cni_sriov_bond.ports import Port
+
+OSRELEASE = "/proc/sys/kernel/osrelease"
+# From this version on the kernel skips the driver if a device has the MAC already (net/core/dev.c, dev_set_mac_address,
+# commit ad72c4a06acc).
+_SKIPS_EQUAL_MAC = (6, 5)
 
 
 def set_through_pf(host: "Pfs", port: "Port", link: "Link", mac: str) -> None:
@@ -113,3 +118,19 @@ def _has_mac(host: "Pfs", link: "Link", mac: str, deadline: "Deadline") -> bool:
         if not deadline.left():
             return False
         sleep(RESET_POLL)
+
+
+def refuses_own(link: "Link") -> str:
+    """Return why a VF refuses the MAC that it has, and what to do, or "" if its driver or the kernel does not refuse it.
+
+    A bond sets its MAC on each port that it gets, except where ``fail_over_mac`` is active (bond_main.c, bond_enslave).
+    """
+    driver = sysfs.driver(link.parent)
+    major, minor, *_ = f"{netdevs.read(OSRELEASE)}..".split(".")
+    release = (int(major), int(minor)) if major.isdecimal() and minor.isdecimal() else _SKIPS_EQUAL_MAC
+    if release >= _SKIPS_EQUAL_MAC or not drivers.vf_refuses_own_mac(driver):
+        return ""
+    return (
+        f"before Linux {_SKIPS_EQUAL_MAC[0]}.{_SKIPS_EQUAL_MAC[1]} the driver {driver} refuses even the MAC that the VF has, "
+        "which the bond sets: use mode active-backup, set trust to on, or update the kernel"
+    )

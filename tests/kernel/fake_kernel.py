@@ -54,6 +54,7 @@ class FakeVf:
         self.busy = 0  # how many more settings are answered with EAGAIN
         self.gone_until = 0.0  # it is not in the list of VFs, its settings are refused, and it cannot be brought up
         self.refusals = 0  # how many more times it cannot be opened with "Cannot assign requested address"
+        self.refuses_own_mac = False  # a bond that sets the MAC that it has gets an error, as before Linux 6.5
         self.takes_at_start = False  # it takes over its PF's MAC when it is brought up
         self.next_mac: tuple[float, str] | None = None
 
@@ -329,6 +330,8 @@ class FakeKernel:
         if bond and vf.refusals:
             vf.refusals -= 1
             raise OSError(EADDRNOTAVAIL, os.strerror(EADDRNOTAVAIL))
+        if bond and vf.refuses_own_mac and vf.claimed and self.fact("own_mac") == "no" and not vf.settings["trust"]:
+            raise OSError(EINVAL, os.strerror(EINVAL))
         vf.bond = bond
 
     def _let_time_pass(self) -> None:

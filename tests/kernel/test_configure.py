@@ -12,7 +12,7 @@ from cni_sriov_bond.kernel.configure import NO_MAC
 from cni_sriov_bond.kernel.objects import Link
 from cni_sriov_bond.kernel.sriov import Host
 from cni_sriov_bond.ports import Port, VfSettings, VfState
-from tests.kernel.fake_kernel import SPEED, FakeKernel, played
+from tests.kernel.fake_kernel import PF, PF_NAME, SPEED, FakeKernel, played
 
 MAC, OTHER_MAC = "02:00:00:00:00:01", "02:00:00:00:00:02"
 DRIVERS = [driver for driver in drivers.DRIVERS if "/" not in driver] + ["a_new_driver"]
@@ -117,6 +117,28 @@ def test_a_refusal_names_the_key_to_remove(devices: Path, driver: str, wanted: V
             configure(kernel, host, wanted)
         assert len([request for request in kernel.requests if "mac" not in request]) == 1, "it is not tried again"
         assert "through enp1s0" in refused.value.msg
+
+
+def test_switchdev_mode_is_told_as_such(devices: Path) -> None:
+    """Not the driver lacks the setting: the mode can be changed."""
+    advice = (
+        f"the NIC is in switchdev mode, in which VLAN, spoof check, trust and link state of VFs cannot be set; run `devlink "
+        f"dev eswitch set pci/{PF} mode legacy`"
+    )
+    with played(devices, "mlx5_core/switchdev") as (kernel, host):
+        representor = devices / PF / "net" / "rep0"
+        representor.mkdir()
+        (representor / "phys_port_name").write_text("pf0vf0\n")
+        (devices / PF / "net" / PF_NAME / "phys_port_name").write_text("p0\n")
+        with pytest.raises(KernelError) as refused:
+            configure(kernel, host, VfSettings(vlan=100, vlan_qos=0, vlan_proto=0x8100))
+        assert refused.value.msg.endswith(f"through {PF_NAME} in the host: Operation not supported; {advice}")
+        with pytest.raises(CniError) as explicit:
+            configure(kernel, host, VfSettings(trust=1))
+        assert (explicit.value.code, explicit.value.msg) == (INVALID_CONFIG, f"{PF_NAME} has no trust for VFs: {advice}")
+        assert host.consequences(kernel.ports[0], ["trust", "spoofchk"]) == [
+            "switchdev mode has no spoof check for VFs, so the container can send frames with any source MAC"
+        ]
 
 
 @pytest.mark.parametrize(

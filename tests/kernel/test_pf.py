@@ -47,7 +47,7 @@ def test_switchdev_is_seen_by_its_representors(devices: Path) -> None:
     (pf / "net/rep0").mkdir()
     (pf / "net/rep0/phys_port_name").write_text("pf0vf0\n")
     assert pf_problem(PF) == (
-        "its switch is in switchdev mode, in which VLAN, spoof check and trust of VFs cannot be set; run "
+        "the NIC is in switchdev mode, in which VLAN, spoof check, trust and link state of VFs cannot be set; run "
         f"`devlink dev eswitch set pci/{PF} mode legacy`"
     )
 
