@@ -1,6 +1,5 @@
 """Fixtures and ordering of all tests."""
 
-import functools
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,10 +8,11 @@ import pytest
 
 from cni_sriov_bond.kernel import sysfs
 from tests.lab import downloads, kill_sweep
-from tests.lab.errors import LabError, LostGuestError
-from tests.lab.guests import GUESTS, Background, Guests, order, uses_guest
+from tests.lab.errors import LabError
+from tests.lab.guests import GUESTS, Guests, order, uses_guest
 from tests.lab.lab import Lab, boot
 from tests.lab.progress import StepFailedError
+from tests.lab.two_runs import OPTION, FirstRun, SecondRun
 from tests.measured import Floor
 from tests.shim import build as build_shim
 from tests.support import Plugin, contents, make_pool, plugin_at
@@ -20,23 +20,21 @@ from tests.support import Plugin, contents, make_pool, plugin_at
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-BACKGROUND = pytest.StashKey[Background]()
-
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add the option for the full table of bonding options."""
+    """Add the option for the full table of bonding options, and the one that a second process of the run gets."""
     parser.addoption(
         "--whole-table", action="store_true", help="try every mode in tests/lab/test_options.py and test_matrix.py"
     )
+    parser.addoption(OPTION, type=Path, metavar="DIRECTORY", help="run as the second process of a run (tests/lab/two_runs.py)")
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Register the guests and the coverage floor; no guest is booted yet."""
-    config.stash[GUESTS] = Guests(config, lambda: boot(downloads.provide(), downloads.build_product()))
-    config.pluginmanager.register(config.stash[GUESTS], "guests")
-    boot_silently = functools.partial(boot, announce=False)
-    config.stash[BACKGROUND] = Background(lambda: boot_silently(downloads.provide(), downloads.PRODUCT), kill_sweep.one_pass)
-    config.pluginmanager.register(config.stash[BACKGROUND], "background")
+    guests = config.stash[GUESTS] = Guests(config, lambda: boot(downloads.provide(), downloads.build_product()))
+    config.pluginmanager.register(guests, "guests")
+    second: Path | None = config.getoption(OPTION)
+    config.pluginmanager.register(SecondRun(config, guests, second) if second else FirstRun(config, guests), "two-runs")
     if running := coverage.Coverage.current():
         config.pluginmanager.register(Floor(running), "coverage-floor")
 
@@ -45,7 +43,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark each test by the fixtures that it uses, so that `-m "not lab"` excludes all of them, and sort the tests."""
     for item in items:
         fixtures = getattr(item, "fixturenames", ())
-        for fixture, mark in (("lab", "lab"), ("swept", "lab"), ("frozen", "frozen")):
+        for fixture, mark in (("lab", "lab"), ("frozen", "frozen")):
             if fixture in fixtures:
                 item.add_marker(mark)
     items.sort(key=order)
@@ -67,13 +65,6 @@ def pytest_collection_finish(session: pytest.Session) -> None:
                 downloads.provide()
         except (StepFailedError, LabError) as error:
             pytest.exit(str(error), returncode=1)
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Start the kill sweep, if selected, with the first guest test after those that measure time."""
-    if order(item) >= 2 and uses_guest(item) and order(item.session.items[-1]) == 3:
-        item.config.stash[BACKGROUND].start()
 
 
 @pytest.fixture(scope="session")
@@ -127,10 +118,6 @@ def lab(frozen: Path, pytestconfig: pytest.Config) -> Lab:
 
 
 @pytest.fixture
-def swept(frozen: Path, pytestconfig: pytest.Config) -> kill_sweep.Outcome:
+def swept(lab: Lab) -> kill_sweep.Outcome:
     """Return the outcome of the kill sweep."""
-    try:
-        return pytestconfig.stash[BACKGROUND].outcome()
-    except LostGuestError as lost:
-        pytestconfig.stash[GUESTS].losses.append(str(lost))
-        raise
+    return kill_sweep.one_pass(lab.guest)

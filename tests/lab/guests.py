@@ -1,8 +1,5 @@
 """The guests of a test run, as a pytest plugin: boot them when needed, and repeat a test that lost its guest."""
 
-import contextlib
-import threading
-from concurrent.futures import Future
 from typing import TYPE_CHECKING, Literal
 
 import pytest
@@ -12,8 +9,6 @@ from tests.lab.errors import LostGuestError
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
-    from tests.lab.guest import Guest
-    from tests.lab.kill_sweep import Outcome
     from tests.lab.lab import Lab
 
 MOST_LOSSES = 2
@@ -118,67 +113,19 @@ class Guests:
         self.close()
 
 
-class Background:
-    """The kill sweep, in a guest of its own and beside the other tests, because it takes a third of their time.
-
-    It uses one processor, and the other tests mostly use another one.
-    """
-
-    def __init__(self, boot: "Callable[[], Lab]", sweep: "Callable[[Guest], Outcome]") -> None:
-        self._boot = boot
-        self._sweep = sweep
-        self._running: Future[Outcome] | None = None
-        self._lab: Lab | None = None
-
-    def start(self) -> None:
-        """Start the sweep, if it is not running."""
-        if self._running is None:
-            self._running = Future()
-            # A daemon thread: an interrupted run must not wait for a boot. QEMU ends with the thread that started it.
-            threading.Thread(target=self._run, args=(self._running,), daemon=True).start()
-
-    def outcome(self) -> "Outcome":
-        """Wait for the sweep, which is started if it is not running, and return its outcome.
-
-        :raises LostGuestError: when its guest was lost; the next call starts another sweep.
-        """
-        self.start()
-        running, self._running = self._running, None
-        assert running is not None
-        return running.result()
-
-    def pytest_unconfigure(self) -> None:
-        """End a sweep that is not needed any more."""
-        if self._lab is not None and self._running is not None:
-            self._lab.guest.lose("the tests have ended")
-            with contextlib.suppress(LostGuestError):
-                self.outcome()
-
-    def _run(self, running: "Future[Outcome]") -> None:
-        try:
-            self._lab = self._boot()
-            try:
-                outcome = self._sweep(self._lab.guest)
-            finally:
-                self._lab.close()
-        except BaseException as error:
-            running.set_exception(error)
-        else:
-            running.set_result(outcome)
-
-
 def uses_guest(item: pytest.Item) -> bool:
     """Return whether a test runs in a guest."""
     return item.get_closest_marker("lab") is not None
 
 
 def order(item: pytest.Item) -> Literal[0, 1, 2, 3]:
-    """Return the position of a test: the lab's own tests, those that measure time, all others, and the kill sweep.
+    """Return the position of a test: the lab's own tests, those that measure time, others in the guest, and all others.
 
-    So a broken lab is noticed before the product is tested, and nothing runs beside measurements.
+    So a broken lab is noticed before the product is tested, and nothing runs beside measurements. The host tests come last:
+    one process runs them while another may still work in its guest (tests/lab/two_runs.py).
     """
     if item.path.name == "test_lab.py":
         return 0
     if item.get_closest_marker(MEASURES):
         return 1
-    return 3 if "swept" in getattr(item, "fixturenames", ()) else 2
+    return 2 if uses_guest(item) else 3

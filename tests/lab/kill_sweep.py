@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from tests.lab.guest import Guest
 
 DEADLINE = 3 * 3600.0
-# The time limit of the pass that is part of every test run, and runs beside the other tests.
+# The time limit of the pass that is part of every test run.
 PASS_SECONDS = 1800.0
 
 

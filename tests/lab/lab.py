@@ -57,7 +57,6 @@ def boot(
     terminal: bool = False,
     disks: "dict[str, Path] | None" = None,
     deadline: float = GUEST_DEADLINE,
-    announce: bool = True,
     nics: int = 2,
 ) -> Lab:
     """Boot the guest, with the executables of ``product`` (dist/root) installed, if given.
@@ -65,12 +64,11 @@ def boot(
     :param disks: writable images, by name (see ``machine.Machine``).
     :param deadline: seconds after which the guest is ended in any case.
     :param nics: the number of SR-IOV NICs, two to four.
-    :param announce: whether to report the boot on the terminal, where another thread may be writing.
     """
     kvm = working_kvm(downloads.kernel)
     version = kernel_image(downloads.kernel).name.removeprefix("vmlinuz-")
     description = f"kernel {version}, {'on KVM' if kvm else 'emulated'}"
-    with step(f"Booting the guest ({description})") if announce else contextlib.nullcontext():
+    with step(f"Booting the guest ({description})"):
         folder = Path(tempfile.mkdtemp(prefix="sriov-bond-lab."))
         images = {"tools": downloads.tools_image}
         if product is not None:

@@ -62,7 +62,7 @@ def test_every_call_is_a_point_or_known_to_be_harmless(product: Product, delegat
 def test_nothing_leaks_wherever_it_dies(swept: Outcome) -> None:
     """Every point of an undisturbed call was interrupted once, and the outside checker reported nothing.
 
-    The sweep was started before (tests/conftest.py), in a guest of its own.
+    The sweep runs beside other tests of the lab (tests/lab/two_runs.py).
     """
     print(f"\nkill sweep from turn {turn()}")
     Console(width=160).print(swept.table())
