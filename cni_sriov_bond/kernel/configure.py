@@ -3,7 +3,7 @@
 from time import sleep
 
 from cni_sriov_bond.errors import INVALID_CONFIG, POOL_UNUSABLE, CniError, KernelError
-from cni_sriov_bond.kernel import rtnetlink, sysfs, vfsettings
+from cni_sriov_bond.kernel import rtnetlink, sysfs
 from cni_sriov_bond.kernel.pfs import LATE_SECONDS, RESET_POLL, Pfs
 
 TYPE_CHECKING = False
@@ -18,7 +18,7 @@ NO_MAC = "00:00:00:00:00:00"
 
 
 class Configurator(Pfs):
-    """Changes VFs. What is known of drivers is imported late: a VF that is as it should be needs none of it."""
+    """Changes VFs. What is known of drivers and settings is imported late: a VF that is as it should be needs none of it."""
 
     def unsupported(self, port: "Port", wanted: "VfSettings") -> list[str]:
         """Return the defaults that the driver of a port's PF does not have.
@@ -31,7 +31,7 @@ class Configurator(Pfs):
         names = [name for name in ("trust", "spoofchk") if wanted.get(name) is not None and present.get(name) is None]
         if not names:
             return []
-        from cni_sriov_bond.kernel import drivers
+        from cni_sriov_bond.kernel import drivers, vfsettings
 
         driver = sysfs.driver(port.pf_address)
         names = [name for name in names if not drivers.accepts_unreported(driver, name)]
@@ -54,11 +54,13 @@ class Configurator(Pfs):
 
         No trust is what a driver without it gives, so it has no consequence.
         """
+        if not missing:
+            return []
+        from cni_sriov_bond.kernel import pf, vfsettings
+
         names = [name for name in missing if name in vfsettings.CONSEQUENCES]
         if not names:
             return []
-        from cni_sriov_bond.kernel import pf
-
         cause = "switchdev mode" if pf.mode_problem(port.pf_address) else f"the driver {sysfs.driver(port.pf_address)}"
         return [f"{cause} has no {vfsettings.words(name)} for VFs, so {vfsettings.CONSEQUENCES[name]}" for name in names]
 
@@ -110,6 +112,8 @@ class Configurator(Pfs):
         differing = wanted.differing(present)
         if not differing:
             return [], []
+        from cni_sriov_bond.kernel import vfsettings
+
         no_rate = 0
         if "max_tx_rate" in differing and not wanted.max_tx_rate:
             from cni_sriov_bond.kernel import drivers
@@ -131,6 +135,8 @@ class Configurator(Pfs):
             try:
                 self.change(port, request.setting, request.text)
             except KernelError as refused:
+                from cni_sriov_bond.kernel import vfsettings
+
                 if refused.errno not in vfsettings.NOT_SUPPORTED or request.names[0] not in optional:
                     raise KernelError(refused.errno, self._explain(port, refused, request, wanted)) from None
                 missing += request.names
@@ -138,7 +144,7 @@ class Configurator(Pfs):
 
     def _explain(self, port: "Port", refused: KernelError, request: "SettingRequest", wanted: "VfSettings") -> str:
         """Return the message of a refused request: in switchdev mode it is not the driver that lacks the setting."""
-        from cni_sriov_bond.kernel import pf
+        from cni_sriov_bond.kernel import pf, vfsettings
 
         mode = pf.mode_problem(port.pf_address) if refused.errno in vfsettings.NOT_SUPPORTED else ""
         return f"{refused.msg}; {mode}" if mode else vfsettings.explain(refused, request, wanted, sysfs.driver(port.pf_address))
@@ -217,6 +223,8 @@ class Configurator(Pfs):
         try:
             self._set_admin_mac(port, mac)
         except KernelError as refused:
+            from cni_sriov_bond.kernel import vfsettings
+
             if refused.errno not in vfsettings.NOT_SUPPORTED:
                 raise
         self.forget(port)

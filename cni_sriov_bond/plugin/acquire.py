@@ -3,7 +3,7 @@
 import posix as os  # os itself costs an ADD 4 million instructions
 
 from cni_sriov_bond.errors import INVALID_CONFIG, POOL_UNUSABLE, TRY_AGAIN_LATER, CniError
-from cni_sriov_bond.kernel import sriov, sysfs
+from cni_sriov_bond.kernel import sysfs
 from cni_sriov_bond.kernel.bond_options import number_of
 from cni_sriov_bond.network.bond_rules import moves_its_mac, swaps_macs
 from cni_sriov_bond.pool import acquisition, inventory
@@ -15,6 +15,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from cni_sriov_bond.cni.call import Call
     from cni_sriov_bond.kernel.netns import Netns
+    from cni_sriov_bond.kernel.sriov import Host
     from cni_sriov_bond.log import Log
     from cni_sriov_bond.network.config import Network
     from cni_sriov_bond.plugin.context import Context
@@ -132,6 +133,8 @@ def _lease_with_state(pool: Pool, request: _Request, context: "Context") -> "Lea
     lease = _acquire_or_recover(pool, request, context)
     bond = lease.record.bond
     try:
+        from cni_sriov_bond.kernel import sriov  # late: an ADD that gets no bond needs none of it
+
         # A process that was killed while it renamed VFs left them in a temporary namespace, and the kernel returns them within
         # this time. After the first unusable bond there is no more waiting: if all VFs are missing, every bond would cost it.
         sriov.wait_for_vfs(bond.ports, context.deadline.part(0 if request.broken else _RETURN_SECONDS))
@@ -180,7 +183,9 @@ def _record_state(lease: "Lease", network: "Network", context: "Context") -> Non
 
     A process that is killed later leaves a record from which every release can restore them.
     """
-    host = sriov.Host(deadline=context.deadline)
+    from cni_sriov_bond.kernel.sriov import Host
+
+    host = Host(deadline=context.deadline)
     record = lease.record
     bond = record.bond
     record.mac = network.mac or bond.mac
@@ -197,7 +202,7 @@ def _record_state(lease: "Lease", network: "Network", context: "Context") -> Non
     lease.save(ADDING)
 
 
-def _check_pf(host: sriov.Host, port: "Port", bond: "Bond", network: "Network", log: "Log") -> None:
+def _check_pf(host: "Host", port: "Port", bond: "Bond", network: "Network", log: "Log") -> None:
     pf = host.pf(port.pf_address)
     if not sysfs.is_vf(port):
         raise CniError(

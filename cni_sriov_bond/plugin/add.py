@@ -15,12 +15,9 @@ from cni_sriov_bond.errors import (
     DelegateError,
     KernelError,
 )
-from cni_sriov_bond.kernel import addresses as ip_addresses
-from cni_sriov_bond.kernel import bond as bonds
-from cni_sriov_bond.kernel import ipv6, netns, sriov, sysfs
+from cni_sriov_bond.kernel import netns, sysfs
 from cni_sriov_bond.network import config
 from cni_sriov_bond.network.bond_rules import MIIMON
-from cni_sriov_bond.plugin import monitor
 from cni_sriov_bond.plugin.acquire import acquire
 from cni_sriov_bond.pool.lease import READY
 from cni_sriov_bond.ports import LINK_STATE_ENABLE
@@ -34,6 +31,7 @@ if TYPE_CHECKING:
     from cni_sriov_bond.kernel.netlink import Netlink
     from cni_sriov_bond.kernel.netns import Netns
     from cni_sriov_bond.kernel.objects import Link
+    from cni_sriov_bond.kernel.sriov import Host
     from cni_sriov_bond.network.config import Network
     from cni_sriov_bond.plugin.context import Context
     from cni_sriov_bond.pool.lease import Lease
@@ -130,6 +128,8 @@ def _quarantine(lease: "Lease", reason: str) -> None:
 
 def _create(call: "Call", network: "Network", site: _Site, context: "Context") -> None:
     """Create the bond in the container, move its VFs there and make them its ports."""
+    from cni_sriov_bond.kernel import bond as bonds  # late: an ADD that gets no bond needs none of it
+
     log = context.log
     mac = site.lease.record.mac
     options: BondOptions = {"miimon": MIIMON, **network.bond}
@@ -157,6 +157,8 @@ def _move_vfs(network: "Network", site: _Site, call: "Call", context: "Context")
 
     All are set up before the first is moved: a setting that a NIC does not have moves nothing.
     """
+    from cni_sriov_bond.kernel import sriov
+
     host = sriov.Host(deadline=context.deadline)
     links = []
     warnings: list[str] = []
@@ -181,13 +183,17 @@ def _set_advertisements(network: "Network", site: _Site, names: list[str]) -> No
 
     It is done before they come up: the kernel takes an address and a default route from the first advertisement.
     """
+    if network.router_advertisements is None:
+        return
+    from cni_sriov_bond.kernel import ipv6
+
     if network.router_advertisements:
         ipv6.take_advertisements(site.namespace, names[0])
-    elif network.router_advertisements is False:
+    else:
         ipv6.ignore_advertisements(site.namespace, names)
 
 
-def _set_up(host: sriov.Host, port: "Port", network: "Network", site: _Site) -> "tuple[Link, list[str]]":
+def _set_up(host: "Host", port: "Port", network: "Network", site: _Site) -> "tuple[Link, list[str]]":
     """Set up a VF for the container, while it is in the host.
 
     The settings come before the move: in the container the VF must not receive frames of another VLAN, not even briefly.
@@ -230,8 +236,11 @@ def _configure(call: "Call", network: "Network", site: _Site, ipam_result: "Resu
     link = site.container.link(call.ifname)
     if link is None:
         raise _disappeared(call)
-    for conflict in ip_addresses.configure(site.container, site.namespace, link, ipam_result):
-        log.warn(f"container {call.container_id}: {conflict}")
+    if ipam_result.ips or ipam_result.routes:
+        from cni_sriov_bond.kernel import addresses  # late: an ADD without an IPAM plugin needs none of it
+
+        for conflict in addresses.configure(site.container, site.namespace, link, ipam_result):
+            log.warn(f"container {call.container_id}: {conflict}")
     log.step("set addresses and routes")
     # Before the announcements: without carrier they are lost, and neighbours keep the MAC of an address's last owner.
     with context.deadline.wait(f"carrier of {call.ifname}"):
@@ -241,17 +250,23 @@ def _configure(call: "Call", network: "Network", site: _Site, ipam_result: "Resu
     log.step("waited for carrier")
     site.lease.record.addresses = [ip.address.text for ip in ipam_result.ips]
     if ipam_result.ips:
+        from cni_sriov_bond.kernel import addresses
+
         # Read again: in active-backup the bond has by now the MAC of the port that had carrier first.
         link = site.container.link(call.ifname) or link
-        ip_addresses.announce(site.namespace, call.ifname, link.mac, ipam_result.ips)
+        addresses.announce(site.namespace, call.ifname, link.mac, ipam_result.ips)
     _choose_monitor(call, network, site, ipam_result, context)
 
 
 def _choose_monitor(call: "Call", network: "Network", site: _Site, ipam_result: "Result", context: "Context") -> None:
     """Let the bond monitor its path where carrier is not reliable, if a gateway answers."""
+    from cni_sriov_bond.kernel import bond as bonds
+
     drivers = [sysfs.driver(port.address) for port in site.ports]
     if not bonds.selects_path_monitor(network.bond, network.link_monitor, drivers):
         return
+    from cni_sriov_bond.plugin import monitor
+
     record = site.lease.record
     gateways = [ip.gateway for ip in ipam_result.ips if ip.gateway]
     if not monitor.monitor_path(site.container, site.namespace, record, gateways):
