@@ -18,14 +18,32 @@ def load_bonding() -> bool:
     """
     if files.exists(LOADED):
         return True
-    try:
-        with open(MODPROBE, encoding="utf-8") as file:
-            program = file.read().strip()
-    except OSError:
-        return False
-    if program:
+    if program := _modprobe():
         invoke.run_program(program, "-q", "bonding", "max_bonds=0", seconds=_SECONDS)
     return files.exists(LOADED)
+
+
+def lacks_bonding() -> bool:
+    """Return whether the bonding driver is neither loaded nor could be loaded; it is not loaded by this.
+
+    False also where that is not known: a process in a container may not have the program that the kernel runs on the host.
+    """
+    if files.exists(LOADED):
+        return False
+    program = _modprobe()
+    if not program:
+        return program == ""
+    # -D shows what would be loaded; modprobe of busybox has it too.
+    return invoke.run_program(program, "-q", "-D", "bonding", seconds=_SECONDS) not in (0, None)
+
+
+def _modprobe() -> str | None:
+    """Return the program that loads modules, "" where the kernel loads none by itself, None where that is not known."""
+    try:
+        with open(MODPROBE, encoding="utf-8") as file:
+            return file.read().strip()
+    except OSError:
+        return None
 
 
 def drop_default_bond() -> None:

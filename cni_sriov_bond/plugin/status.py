@@ -4,7 +4,7 @@ import posix as os  # os itself costs an ADD 4 million instructions
 
 from cni_sriov_bond.cni import invoke
 from cni_sriov_bond.errors import LIMITED_CONNECTIVITY, NOT_AVAILABLE, POOL_UNUSABLE, CniError
-from cni_sriov_bond.kernel import sriov, sysfs
+from cni_sriov_bond.kernel import modules, sriov, sysfs
 from cni_sriov_bond.plugin import release
 from cni_sriov_bond.plugin.acquire import pool_of
 from cni_sriov_bond.plugin.forward import forward
@@ -42,6 +42,8 @@ def _check_pool(pool: Pool) -> None:
     """
     bonds = pool.bonds_of_this_boot()
     _check_files(pool)
+    if modules.lacks_bonding():
+        raise CniError(POOL_UNUSABLE, "the kernel has no bonding driver; run `modprobe bonding max_bonds=0`")
     _check_nics(pool.name, bonds)
     _check_free(pool, bonds)
 

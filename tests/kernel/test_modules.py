@@ -31,6 +31,31 @@ def test_a_loaded_driver_is_left_alone(host: Path) -> None:
     assert not (host / "called").exists()
 
 
+@pytest.mark.parametrize(
+    ("loaded", "body", "lacks"),
+    [(True, "exit 1", False), (False, "exit 0", False), (False, "exit 1", True), (False, None, False)],
+)
+def test_whether_it_could_be_loaded_is_seen_without_loading_it(host: Path, loaded: bool, body: str | None, lacks: bool) -> None:
+    """Without a modprobe here, as in a runtime's container, the kernel may still find it on the host."""
+    if loaded:
+        (host / "bonding").mkdir()
+    if body:
+        program(host, "modprobe", f'echo "$@" >{host}/called; {body}')
+    assert modules.lacks_bonding() == lacks
+    assert (host / "called").exists() == (body is not None and not loaded)
+    if (host / "called").exists():
+        assert (host / "called").read_text() == "-q -D bonding\n"
+
+
+@pytest.mark.parametrize(("sysctl", "lacks"), [("", True), (None, False)])
+def test_a_kernel_that_loads_no_modules_lacks_it(host: Path, sysctl: str | None, lacks: bool) -> None:
+    if sysctl is None:
+        (host / "sysctl").unlink()
+    else:
+        (host / "sysctl").write_text(f"{sysctl}\n")
+    assert modules.lacks_bonding() == lacks
+
+
 @pytest.mark.parametrize("body", ["exit 1", None])
 def test_where_modprobe_does_not_help_the_caller_knows(host: Path, body: str | None) -> None:
     """It may not be there at all where the runtime is in a container; the caller then removes what the kernel makes."""

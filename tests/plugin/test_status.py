@@ -17,6 +17,8 @@ from tests.support import NO_VARIABLES, Plugin, change_inventory, make_pool, pro
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+NICS = "ip link add enp1s0 type veth peer name enp2s0"
+
 
 class Machine:
     """The plugin over a tree like that of sysfs, which only it sees, with the NICs in a namespace of its own."""
@@ -32,8 +34,9 @@ class Machine:
         if carrier is not None:
             (path / "carrier").write_text(f"{carrier}\n")
 
-    def status(self, nics: str = "ip link add enp1s0 type veth peer name enp2s0", **keys: Any) -> Any:
-        script = f'{nics}; mount --bind "{self.tree}" /sys/bus/pci/devices; exec "$@"'
+    def status(self, nics: str = NICS, modules: str = "mkdir /sys/module/bonding", **keys: Any) -> Any:
+        mounts = f'mount --bind "{self.tree}" /sys/bus/pci/devices; mount -t tmpfs none /sys/module'
+        script = f'{nics}; {mounts}; {modules}; exec "$@"'
         stdin = self.plugin.config(cniVersion="1.1.0", **keys)
         prefix = ("unshare", "--mount", "--net", "sh", "-ec", script, "sh")
         return self.plugin.run("STATUS", stdin, prefix, NO_VARIABLES, PATH=os.environ["PATH"])
@@ -68,6 +71,21 @@ def test_status_of_a_pool_that_can_serve_is_silent_and_forwarded(machine: Machin
 def test_status_in_a_namespace_without_the_nics(machine: Machine) -> None:
     """sysfs shows them there too, but an ADD would fail (S2)."""
     assert "the NIC at ffff:01:00.0 has no network device here" in machine.status(nics=":").error(NOT_AVAILABLE, "1.1.0")
+
+
+@pytest.mark.root
+def test_status_without_a_bonding_driver(machine: Machine, tmp_path: Path) -> None:
+    """Attached containers have their bonds. A driver that is not loaded but could be is loaded by the first ADD (S3)."""
+    sysctls = tmp_path / "kernel"
+    (sysctls / "random").mkdir(parents=True)
+    shutil.copy("/proc/sys/kernel/random/boot_id", sysctls / "random")
+    (sysctls / "modprobe").write_text(f"{tmp_path}/modprobe\n")
+    modules = f'mount --bind "{sysctls}" /proc/sys/kernel'
+    program(tmp_path, "modprobe", "exit 1")
+    words = "the kernel has no bonding driver; run `modprobe bonding max_bonds=0`"
+    assert words in machine.status(modules=modules).error(NOT_AVAILABLE, "1.1.0")
+    program(tmp_path, "modprobe", "exit 0")
+    assert machine.status(modules=modules).status == 0
 
 
 @pytest.mark.root
