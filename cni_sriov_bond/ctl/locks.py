@@ -8,12 +8,12 @@ from cni_sriov_bond import files
 from cni_sriov_bond.pool.pool import Pool
 
 
-def provisioning(target: Pool) -> "contextlib.AbstractContextManager[None]":
+def provisioning(pool: Pool) -> "contextlib.AbstractContextManager[None]":
     """Hold the lock that keeps a second ``up`` or ``down`` of the pool out; no ADD or DEL waits for it.
 
     :raises CniError: TRY_AGAIN_LATER while another process has it.
     """
-    return closing(files.locked(f"{target.path}/provision.lock", f"the provisioning of pool {target.name}", seconds=0))
+    return closing(files.locked(f"{pool.path}/provision.lock", f"the provisioning of pool {pool.name}", seconds=0))
 
 
 @contextlib.contextmanager

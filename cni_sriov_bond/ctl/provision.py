@@ -171,9 +171,9 @@ class _Up:
                 refusals.refuse_remaking(self._pool, pf, size, shares)
             leased = _leased_vfs(self._pool)
             indices = self._plan.indices(size)
-            wanted = [vfs.Wanted(pf, size, indices, not shares, leased) for pf in self._functions]
-            self._record_creation([one.pf for one in wanted if one.is_to_be_made])
-            self._made = vfs.create(wanted, self._report)
+            requests = [vfs.NicRequest(pf, size, indices, not shares, leased) for pf in self._functions]
+            self._record_creation([request.pf for request in requests if request.is_to_be_made])
+            self._made = vfs.create(requests, self._report)
         return bool(self._made)
 
     def _record_creation(self, functions: list[PhysicalFunction]) -> None:

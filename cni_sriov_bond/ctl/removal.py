@@ -27,48 +27,48 @@ def down(state_dir: str, name: str, context: Context) -> None:
 
     :raises CniError: POOL_UNUSABLE while a bond is leased or a VF is in use, naming it.
     """
-    target = Pool(state_dir, name)
-    target.inventory()  # raises where there is no pool, which has no locks either
-    with provisioning(target):
-        recover.recover(target, recover.Unused(), context)
-        with closing(target.lock()):
-            _remove(target, target.inventory(), context.log)
+    pool = Pool(state_dir, name)
+    pool.inventory()  # raises where there is no pool, which has no locks either
+    with provisioning(pool):
+        recover.recover(pool, recover.Unused(), context)
+        with closing(pool.lock()):
+            _remove(pool, pool.inventory(), context.log)
 
 
-def _remove(target: Pool, made: Inventory, log: Log) -> None:
+def _remove(pool: Pool, pool_inventory: Inventory, log: Log) -> None:
     """Remove a pool of which the locks are held."""
-    refusals.refuse_leases(target, f"pool {target.name} cannot be removed")
-    refusals.refuse_pending(target)
-    changes = Changes(target.path)
+    refusals.refuse_leases(pool, f"pool {pool.name} cannot be removed")
+    refusals.refuse_pending(pool)
+    changes = Changes(pool.path)
     # VFs of an earlier boot are gone, and the NICs at these addresses may be another pool's by now.
-    functions = _functions_of(made, log) if made.of_this_boot else []
-    removed = [pf for pf, nic in functions if nic.made_vfs and _owns_all(pf, made)]
-    refusals.refuse_held(target, removed)
+    functions = _functions_of(pool_inventory, log) if pool_inventory.of_this_boot else []
+    removed = [pf for pf, nic in functions if nic.made_vfs and _owns_all(pf, pool_inventory)]
+    refusals.refuse_held(pool, removed)
     # First, so that no ADD leases a bond while its VFs are removed, and so that an interrupted removal is seen.
-    made.being_removed = True
-    inventory.write(target.path, made)
+    pool_inventory.being_removed = True
+    inventory.write(pool.path, pool_inventory)
     for pf in removed:
         if pf.vf_count:
             pf.remove_vfs()
     vfs.restore(changes.vfs.values(), log)
     # After the VFs: without the rules udev would rename a VF that is still there.
-    udevrules.remove(target.name, list(changes.vfs))
+    udevrules.remove(pool.name, list(changes.vfs))
     for pf in removed:
         if number := changes.numbers.get(pf.address, 0):
             pf.create_vfs(number)  # as many as it had before `up` replaced them
     for pf, nic in functions:
         if pf not in removed and nic.made_vfs:
-            log.warn(f"the VFs of {pf.name} stay, because some of them are not of pool {target.name}")
+            log.warn(f"the VFs of {pf.name} stay, because some of them are not of pool {pool.name}")
         if nic.brought_up:
             _bring_down(pf, log)
     # Near the end: until then `down` can be repeated.
-    shutil.rmtree(target.path)
+    shutil.rmtree(pool.path)
     changes.remove_directories()
 
 
-def _owns_all(pf: PhysicalFunction, made: Inventory) -> bool:
+def _owns_all(pf: PhysicalFunction, pool_inventory: Inventory) -> bool:
     """Return whether every VF of a NIC is the pool's."""
-    ports = {port.address for bond in made.bonds for port in bond.ports if port.pf_address == pf.address}
+    ports = {port.address for bond in pool_inventory.bonds for port in bond.ports if port.pf_address == pf.address}
     return set(pf.vfs()) <= ports
 
 
@@ -86,12 +86,12 @@ def _bring_down(pf: PhysicalFunction, log: Log) -> None:
             host.set_up(link, False)
 
 
-def _functions_of(made: Inventory, log: Log) -> list[tuple[PhysicalFunction, NicRecord]]:
+def _functions_of(pool_inventory: Inventory, log: Log) -> list[tuple[PhysicalFunction, NicRecord]]:
     """Return the present NICs of an inventory, each with its record. A NIC that is gone has no VFs to remove."""
     functions = []
-    for nic in made.nics:
+    for nic in pool_inventory.nics:
         try:
             functions.append((PhysicalFunction(nic.address, nic.number), nic))
-        except CniError as gone:
-            log.warn(f"nothing of {nic.name} is removed: {gone.msg}")
+        except CniError as missing:
+            log.warn(f"nothing of {nic.name} is removed: {missing.msg}")
     return functions

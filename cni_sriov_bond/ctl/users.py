@@ -28,17 +28,17 @@ _PAIRS = ("veth", "netkit", "vxcan")
 def users(host: Netlink, link: Link) -> list[str]:
     """Return what uses a device, each as the end of a sentence: "it has ..."."""
     links = host.links()
-    names = {other.index: other.name for other in links}
-    found = [f"it is a port of {names.get(link.master, link.master)}"] if link.master else []
-    found += [f"{other.name} is on it" for other in links if other.lower == link.index and other.kind not in _PAIRS]
-    found += [f"it has the address {_address(address)}" for address in host.addresses() if _is_given(address, link.index)]
-    found += [f"it has {_route(route)}" for route in host.routes() if _is_set(route, link.index)]
-    found += [f"{name} in {namespace} is on it" for namespace, name in _on_it_elsewhere(link)]
+    names = {device.index: device.name for device in links}
+    uses = [f"it is a port of {names.get(link.master, link.master)}"] if link.master else []
+    uses += [f"{upper.name} is on it" for upper in links if upper.lower == link.index and upper.kind not in _PAIRS]
+    uses += [f"it has the address {_address(address)}" for address in host.addresses() if _is_given(address, link.index)]
+    uses += [f"it has {_route(route)}" for route in host.routes() if _is_set(route, link.index)]
+    uses += [f"{name} in {namespace} is on it" for namespace, name in _on_it_elsewhere(link)]
     if link.promisc_or_allmulti:
-        found.append("it is promiscuous")
+        uses.append("it is promiscuous")
     if _has_packet_socket(link.index):
-        found.append("a program listens on it (`ss -0 -p` shows which)")
-    return found
+        uses.append("a program listens on it (`ss -0 -p` shows which)")
+    return uses
 
 
 def _is_given(address: Address, index: int) -> bool:
@@ -86,11 +86,11 @@ def _on_it_elsewhere(link: Link) -> Iterator[tuple[str, str]]:
                 continue
             with contextlib.closing(namespace):
                 with Entered(namespace):
-                    inside = Netlink(path)
-                with contextlib.closing(inside):
-                    for other in inside.links():
-                        if other.lower == -1 and other.lower_index == link.index and other.kind not in _PAIRS:
-                            yield path, other.name
+                    netlink = Netlink(path)
+                with contextlib.closing(netlink):
+                    for upper in netlink.links():
+                        if upper.lower == -1 and upper.lower_index == link.index and upper.kind not in _PAIRS:
+                            yield path, upper.name
 
 
 def _namespaces() -> list[str]:
@@ -100,12 +100,12 @@ def _namespaces() -> list[str]:
         with contextlib.suppress(OSError):
             paths += [f"{directory}/{name}" for name in os.listdir(directory)]
     known: dict[tuple[int, int], str] = {}
-    own = os.stat("/proc/self/ns/net")
+    own_netns = os.stat("/proc/self/ns/net")
     for path in paths:
         with contextlib.suppress(OSError):
             status = os.stat(path)
             known.setdefault((status.st_dev, status.st_ino), path)
-    known.pop((own.st_dev, own.st_ino), None)
+    known.pop((own_netns.st_dev, own_netns.st_ino), None)
     return list(known.values())
 
 

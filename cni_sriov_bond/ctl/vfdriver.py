@@ -48,10 +48,10 @@ class Arrival:
             return False
         if (len(waiting), len(bound)) != self._counts:
             self._counts, self._since = (len(waiting), len(bound)), monotonic()
-        quiet = monotonic() - self._since
+        idle_seconds = monotonic() - self._since
         if not bound:
-            return quiet < _NO_DRIVER_SECONDS or self._try_to_load(waiting[0])
-        return quiet < _NO_DEVICE_SECONDS or self._try_to_rebind(bound)
+            return idle_seconds < _NO_DRIVER_SECONDS or self._try_to_load(waiting[0])
+        return idle_seconds < _NO_DEVICE_SECONDS or self._try_to_rebind(bound)
 
     def _try_to_load(self, address: str) -> bool:
         if not self._loaded:
@@ -108,10 +108,10 @@ def _modules(address: str) -> list[str]:
     if not alias or not modprobe:
         return []
     with contextlib.suppress(subprocess.TimeoutExpired):
-        done = subprocess.run(
+        shown = subprocess.run(
             [modprobe, "-q", "-R", alias], check=False, capture_output=True, text=True, timeout=_MODPROBE_SECONDS
         )
-        return done.stdout.split() if done.returncode == 0 else []
+        return shown.stdout.split() if shown.returncode == 0 else []
     return []
 
 

@@ -27,8 +27,8 @@ _POLL = 0.05
 Report = Callable[[str, int, int], None]
 
 
-class Wanted(NamedTuple):
-    """The VFs that a NIC is to have.
+class NicRequest(NamedTuple):
+    """The VFs that are requested of a NIC.
 
     ``size`` is how many, ``indices`` which of them are the pool's, and ``replace`` whether VFs of another number may be
     removed. ``leased`` are PCI addresses of VFs that containers have; they are not waited for.
@@ -47,58 +47,58 @@ class Wanted(NamedTuple):
         return not count or (count != self.size and self.replace)
 
 
-def create(wanted: list[Wanted], report: Report) -> set[str]:
+def create(requests: list[NicRequest], report: Report) -> set[str]:
     """Create the VFs of NICs that have not as many, on all NICs at once, and wait for the network devices of the pool's VFs.
 
     :return: the PCI addresses of the NICs whose VFs were created.
     :raises CniError: IO_FAILURE when the kernel refuses; POOL_UNUSABLE when a driver created too few, or no VF gets a driver.
     """
-    stage = f"creating the VFs of {' and '.join(one.pf.name for one in wanted)}"
-    ready = dict.fromkeys((one.pf.address for one in wanted), 0)
-    total = sum(len(one.indices) for one in wanted)
+    stage = f"creating the VFs of {' and '.join(request.pf.name for request in requests)}"
+    ready = dict.fromkeys((request.pf.address for request in requests), 0)
+    total = sum(len(request.indices) for request in requests)
     stop = threading.Event()
 
-    def work(one: Wanted) -> bool:
+    def work(request: NicRequest) -> bool:
         def progress(count: int) -> None:
-            ready[one.pf.address] = count
+            ready[request.pf.address] = count
 
-        return _create(one, progress, stop)
+        return _create(request, progress, stop)
 
-    with ThreadPoolExecutor(len(wanted)) as threads:
-        futures = [threads.submit(work, one) for one in wanted]
+    with ThreadPoolExecutor(len(requests)) as threads:
+        futures = [threads.submit(work, request) for request in requests]
         try:
             while wait(futures, _POLL).not_done:
                 report(stage, sum(ready.values()), total)
         except BaseException:
             stop.set()  # interrupted: the threads must not go on waiting for devices
             raise
-    made = [(one, future) for one, future in zip(wanted, futures, strict=True)]
-    return {one.pf.address for one, future in made if future.result()}
+    outcomes = [(request, future) for request, future in zip(requests, futures, strict=True)]
+    return {request.pf.address for request, future in outcomes if future.result()}
 
 
-def _create(wanted: Wanted, progress: Callable[[int], None], stop: threading.Event) -> bool:
-    pf = wanted.pf
-    made = wanted.is_to_be_made
-    if made:
+def _create(request: NicRequest, progress: Callable[[int], None], stop: threading.Event) -> bool:
+    pf = request.pf
+    creates = request.is_to_be_made
+    if creates:
         if pf.vf_count:
             pf.remove_vfs()
-        pf.create_vfs(wanted.size)
+        pf.create_vfs(request.size)
     addresses = pf.vfs()
-    mine = [addresses[index] for index in wanted.indices if addresses[index] not in wanted.leased]
-    if made:
-        _wait_for_new(pf, mine, progress, stop)
+    own_addresses = [addresses[index] for index in request.indices if addresses[index] not in request.leased]
+    if creates:
+        _wait_for_new(pf, own_addresses, progress, stop)
     else:
-        _wait_for_existing(mine, progress, stop)
-    return made
+        _wait_for_existing(own_addresses, progress, stop)
+    return creates
 
 
 def _wait_for_existing(addresses: list[str], progress: Callable[[int], None], stop: threading.Event) -> None:
     """Wait for VFs that may be about to return to the host, but not for those that have no driver or are handed over."""
     deadline = monotonic() + _EXISTING_SECONDS
     while not stop.is_set() and monotonic() < deadline:
-        coming = [vf for vf in addresses if sysfs.driver(vf) and not vfdriver.is_settled(vf)]
-        progress(len(addresses) - len(coming))
-        if not coming:
+        awaited = [vf for vf in addresses if sysfs.driver(vf) and not vfdriver.is_settled(vf)]
+        progress(len(addresses) - len(awaited))
+        if not awaited:
             return
         sleep(_POLL)
 
@@ -127,9 +127,9 @@ def restore(saved: Iterable[SavedVf], log: Log) -> None:
             link = host.netdev(port)
             if link is None or not sysfs.is_vf(port):
                 continue
-            used = users(host.netlink, link)
-            if used:
-                log.warn(f"{link.name} stays as it is: {used[0]}")
+            uses = users(host.netlink, link)
+            if uses:
+                log.warn(f"{link.name} stays as it is: {uses[0]}")
                 continue
             try:
                 host.restore(port, vf.state)
@@ -180,8 +180,8 @@ def _rename(host: sriov.Host, renamed: list[tuple[Port, Link]], report: Report) 
     with Temporary() as netns:
         with Entered(netns):
             temporary = Netlink("a temporary namespace")
-        for done, (_, link) in enumerate(renamed):
-            report(stage, done, total)
+        for count, (_, link) in enumerate(renamed):
+            report(stage, count, total)
             if link.up:
                 host.netlink.set_up(link, False)
             host.netlink.move(link, netns.fd, "a temporary namespace", "vf%d")
@@ -191,8 +191,8 @@ def _rename(host: sriov.Host, renamed: list[tuple[Port, Link]], report: Report) 
         for link in moved:
             temporary.drop_altnames(link)
             temporary.set_name(link, "vf%d")
-        for done, link in enumerate(moved, len(renamed)):
-            report(stage, done, total)
+        for count, link in enumerate(moved, len(renamed)):
+            report(stage, count, total)
             link.name, link.altnames = "", []
             sriov.move_out(temporary, link, names[link.parent])
         temporary.close()
@@ -203,8 +203,8 @@ def set_macs(bonds: list[Bond], report: Report) -> bool:
     host = sriov.Host()
     changed = False
     try:
-        for done, bond in enumerate(bonds):
-            report("setting MACs", done, len(bonds))
+        for count, bond in enumerate(bonds):
+            report("setting MACs", count, len(bonds))
             for port in bond.ports:
                 link = host.netdev(port)
                 if link is not None and (link.mac != bond.mac or host.vf(port).mac != bond.mac):

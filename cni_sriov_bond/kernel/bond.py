@@ -80,9 +80,9 @@ def create(container: "Netlink", name: str, mac: str, options: "BondOptions") ->
     return link
 
 
-def find_ports(container: "Netlink", wanted: "list[Port]") -> "dict[str, Link]":
+def find_ports(container: "Netlink", bond_ports: "list[Port]") -> "dict[str, Link]":
     """Return the VFs that are in the container, by PCI address, under any name and in any bond."""
-    addresses = {port.address for port in wanted}
+    addresses = {port.address for port in bond_ports}
     return {link.parent: link for link in container.links() if link.parent in addresses}
 
 
@@ -130,8 +130,8 @@ def _add_reset_port(container: "Netlink", bond: Link, port: Link, refused: Kerne
             sleep(RESET_POLL)
             try:
                 return container.set_port(port, bond)
-            except KernelError as again:
-                if again.errno not in (EAGAIN, EBUSY):
+            except KernelError as repeated:
+                if repeated.errno not in (EAGAIN, EBUSY):
                     raise
     raise refused
 

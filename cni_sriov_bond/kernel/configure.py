@@ -20,7 +20,7 @@ NO_MAC = "00:00:00:00:00:00"
 class Configurator(Pfs):
     """Changes VFs. What is known of drivers and settings is imported late: a VF that is as it should be needs none of it."""
 
-    def unsupported(self, port: "Port", wanted: "VfSettings") -> list[str]:
+    def unsupported(self, port: "Port", requested: "VfSettings") -> list[str]:
         """Return the defaults that the driver of a port's PF does not have.
 
         Only trust and spoof check are known before they are set: the kernel reports -1 for them.
@@ -28,14 +28,14 @@ class Configurator(Pfs):
         :raises CniError: INVALID_CONFIG when the config asks for one explicitly.
         """
         present = self.vf(port).settings
-        names = [name for name in ("trust", "spoofchk") if wanted.get(name) is not None and present.get(name) is None]
+        names = [name for name in ("trust", "spoofchk") if requested.get(name) is not None and present.get(name) is None]
         if not names:
             return []
         from cni_sriov_bond.kernel import drivers, vfsettings
 
         driver = sysfs.driver(port.pf_address)
         names = [name for name in names if not drivers.accepts_unreported(driver, name)]
-        explicit = [name for name in names if name not in wanted.defaults]
+        explicit = [name for name in names if name not in requested.defaults]
         if explicit:
             from cni_sriov_bond.kernel import pf as pfs
 
@@ -64,7 +64,7 @@ class Configurator(Pfs):
         cause = "switchdev mode" if pf.mode_problem(port.pf_address) else f"the driver {sysfs.driver(port.pf_address)}"
         return [f"{cause} has no {vfsettings.words(name)} for VFs, so {vfsettings.CONSEQUENCES[name]}" for name in names]
 
-    def configure(self, port: "Port", link: "Link", wanted: "VfSettings", mac: str) -> list[str]:
+    def configure(self, port: "Port", link: "Link", requested: "VfSettings", mac: str) -> list[str]:
         """Set a VF's settings and MAC, in the order in which NICs take them, and read the settings back.
 
         What is so already is not sent: some drivers refuse a setting that they do not have, and some reset the VF for it.
@@ -75,14 +75,14 @@ class Configurator(Pfs):
         :raises CniError: INVALID_CONFIG for a setting of the config that the driver does not have; POOL_UNUSABLE when the
             kernel accepted a setting and reports another.
         """
-        missing = self.unsupported(port, wanted)
-        wanted = wanted.without(missing)
-        before_mac, after_mac = self._requests(port, wanted)
-        missing += self._send(port, wanted, before_mac, wanted.defaults)
+        missing = self.unsupported(port, requested)
+        requested = requested.without(missing)
+        before_mac, after_mac = self._requests(port, requested)
+        missing += self._send(port, requested, before_mac, requested.defaults)
         self.set_macs(port, link, mac)
-        missing += self._send(port, wanted, after_mac, wanted.defaults)
+        missing += self._send(port, requested, after_mac, requested.defaults)
         if before_mac or after_mac:
-            self._verify(port, wanted.without(missing))
+            self._verify(port, requested.without(missing))
         return missing
 
     def unconfigure(self, port: "Port", link: "Link", before: "VfState") -> None:
@@ -106,25 +106,25 @@ class Configurator(Pfs):
         if before_mac or after_mac:
             self._verify(port, settings.without(missing))
 
-    def _requests(self, port: "Port", wanted: "VfSettings") -> "tuple[list[SettingRequest], list[SettingRequest]]":
+    def _requests(self, port: "Port", requested: "VfSettings") -> "tuple[list[SettingRequest], list[SettingRequest]]":
         """Return the requests for the settings that differ: those that come before the MAC, and those after it."""
         present = self.vf(port).settings
-        differing = wanted.differing(present)
+        differing = requested.differing(present)
         if not differing:
             return [], []
         from cni_sriov_bond.kernel import vfsettings
 
         no_rate = 0
-        if "max_tx_rate" in differing and not wanted.max_tx_rate:
+        if "max_tx_rate" in differing and not requested.max_tx_rate:
             from cni_sriov_bond.kernel import drivers
 
             no_rate = drivers.rate_for_none(sysfs.driver(port.pf_address), self.speed(port))
-        made = vfsettings.requests(port.vf_index, present, wanted, differing, no_rate)
-        count = sum(request.names[0] in vfsettings.BEFORE_MAC for request in made)
-        return made[:count], made[count:]
+        requests = vfsettings.requests(port.vf_index, present, requested, differing, no_rate)
+        count = sum(request.names[0] in vfsettings.BEFORE_MAC for request in requests)
+        return requests[:count], requests[count:]
 
     def _send(
-        self, port: "Port", wanted: "VfSettings", requests: "list[SettingRequest]", optional: "Sequence[str]"
+        self, port: "Port", requested: "VfSettings", requests: "list[SettingRequest]", optional: "Sequence[str]"
     ) -> list[str]:
         """Send requests, and return the names of the settings that the driver does not have.
 
@@ -138,42 +138,44 @@ class Configurator(Pfs):
                 from cni_sriov_bond.kernel import vfsettings
 
                 if refused.errno not in vfsettings.NOT_SUPPORTED or request.names[0] not in optional:
-                    raise KernelError(refused.errno, self._explain(port, refused, request, wanted)) from None
+                    raise KernelError(refused.errno, self._explain(port, refused, request, requested)) from None
                 missing += request.names
         return missing
 
-    def _explain(self, port: "Port", refused: KernelError, request: "SettingRequest", wanted: "VfSettings") -> str:
+    def _explain(self, port: "Port", refused: KernelError, request: "SettingRequest", requested: "VfSettings") -> str:
         """Return the message of a refused request: in switchdev mode it is not the driver that lacks the setting."""
         from cni_sriov_bond.kernel import pf, vfsettings
 
         mode = pf.mode_problem(port.pf_address) if refused.errno in vfsettings.NOT_SUPPORTED else ""
-        return f"{refused.msg}; {mode}" if mode else vfsettings.explain(refused, request, wanted, sysfs.driver(port.pf_address))
+        if mode:
+            return f"{refused.msg}; {mode}"
+        return vfsettings.explain(refused, request, requested, sysfs.driver(port.pf_address))
 
-    def _verify(self, port: "Port", wanted: "VfSettings") -> None:
+    def _verify(self, port: "Port", requested: "VfSettings") -> None:
         """Read the settings back: some drivers accept a VLAN without setting it, some only later.
 
         The container must not start in another network.
         """
-        left = self.differing(port, wanted, refresh=True)
-        if not left:
+        differing = self.differing(port, requested, refresh=True)
+        if not differing:
             return
         from cni_sriov_bond.kernel import drivers
 
         deadline = self.patience(LATE_SECONDS if drivers.reports_late(sysfs.driver(port.pf_address)) else 0)
-        while left and deadline.left():
+        while differing and deadline.left():
             sleep(RESET_POLL)
-            left = self.differing(port, wanted, refresh=True)
-        if left:
-            pf, settings = self.pf(port.pf_address).name, ", ".join(f"{name} {wanted.get(name)}" for name in left)
+            differing = self.differing(port, requested, refresh=True)
+        if differing:
+            pf, settings = self.pf(port.pf_address).name, ", ".join(f"{name} {requested.get(name)}" for name in differing)
             raise CniError(
                 POOL_UNUSABLE,
                 f"{pf} accepted {settings} for VF {port.vf_index} but does not report it; its driver does not support this",
             )
 
-    def differing(self, port: "Port", wanted: "VfSettings", refresh: bool = False) -> list[str]:
+    def differing(self, port: "Port", requested: "VfSettings", refresh: bool = False) -> list[str]:
         """Return the names of the settings that are reported otherwise than wanted; what is never reported does not count."""
         present = self.vf(port, refresh).settings
-        names = wanted.differing(present)
+        names = requested.differing(present)
         if all(present.get(name) is not None for name in names):
             return names
         from cni_sriov_bond.kernel import drivers

@@ -55,8 +55,8 @@ def drop_default_bond() -> None:
     try:
         links = host.links()
         for link in links:
-            used = link.up or any(link.index in (other.master, other.lower) for other in links)
-            if link.name == _DEFAULT_BOND and link.kind == "bond" and not used:
+            in_use = link.up or any(link.index in (upper.master, upper.lower) for upper in links)
+            if link.name == _DEFAULT_BOND and link.kind == "bond" and not in_use:
                 host.delete_link(link)
     finally:
         host.close()

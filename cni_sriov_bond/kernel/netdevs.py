@@ -27,8 +27,8 @@ def choose(directory: str, names: "Sequence[str]") -> str:
     :param directory: ``/sys/bus/pci/devices/ADDRESS/net``.
     :param names: what it lists.
     """
-    own = [name for name in names if not _is_other_device(directory, name)] or names
-    return min(own, key=lambda name: _rank(f"{directory}/{name}"))
+    own_names = [name for name in names if not _is_other_device(directory, name)] or names
+    return min(own_names, key=lambda name: _rank(f"{directory}/{name}"))
 
 
 def is_representor(directory: str, name: str) -> bool:
@@ -40,10 +40,10 @@ def is_representor(directory: str, name: str) -> bool:
 def _is_other_device(directory: str, name: str) -> bool:
     """Return whether a network device belongs to another device, e.g. a subfunction's, or is one with fewer VFs."""
     try:
-        target = os.readlink(f"{directory}/{name}/device")
+        device = os.readlink(f"{directory}/{name}/device")
     except OSError:
         return False
-    return target.rpartition("/")[2] != directory.split("/")[-2]
+    return device.rpartition("/")[2] != directory.split("/")[-2]
 
 
 def _rank(path: str) -> "tuple[bool, bool, int, int]":

@@ -10,10 +10,10 @@ _ARPHRD_ETHER, _ARPHRD_INFINIBAND = 1, 32
 _LOOPBACK_DRIVER = "rvu_af"
 
 
-def pf_problem(pci: str, *others: str) -> str:
+def pf_problem(pci: str, *other_pfs: str) -> str:
     """Return why the PF at a PCI address cannot be used and what to do, as the end of a sentence, or "".
 
-    :param others: addresses of other PFs of the same bond; two PFs on one cable are no redundancy.
+    :param other_pfs: addresses of other PFs of the same bond; two PFs on one cable are no redundancy.
     """
     if sysfs.driver(pci) == _LOOPBACK_DRIVER:
         return f"its driver {_LOOPBACK_DRIVER} makes loopback VFs (LBK), which have no cable; name a NIC of driver rvu_nicpf"
@@ -21,7 +21,7 @@ def pf_problem(pci: str, *others: str) -> str:
     if not name:
         return ""  # without a network device: others say that
     path = f"{sysfs.PCI_DEVICES}/{pci}/net"
-    return _kind_problem(f"{path}/{name}", name) or mode_problem(pci) or _port_problem(pci, others)
+    return _kind_problem(f"{path}/{name}", name) or mode_problem(pci) or _port_problem(pci, other_pfs)
 
 
 def _kind_problem(path: str, name: str) -> str:
@@ -48,14 +48,15 @@ def mode_problem(pci: str) -> str:
     return ""
 
 
-def _port_problem(pci: str, others: tuple[str, ...]) -> str:
+def _port_problem(pci: str, other_pfs: tuple[str, ...]) -> str:
     if len({netdevs.read(f"{path}/dev_port") for path in _netdevs(f"{sysfs.PCI_DEVICES}/{pci}/virtfn0")}) > 1:
         return "its VFs have two ports each; load mlx4_core with num_vfs=N,M,0, so that each VF has one port"
     port = _port_id(pci)
-    for other in others:
-        if port and other != pci and _port_id(other) == port:
+    for other_pf in other_pfs:
+        if port and other_pf != pci and _port_id(other_pf) == port:
             return (
-                f"it is on the same port as {other} (phys_port_id {port}): one cable carries both; name a NIC on another port"
+                f"it is on the same port as {other_pf} (phys_port_id {port}): one cable carries both; name a NIC on another "
+                "port"
             )
     return ""
 

@@ -88,12 +88,12 @@ class Host(Configurator):
         for port in ports:
             self.restore(port, self.default_state(port, mac))
 
-    def differences(self, port: "Port", wanted: VfSettings, mac: str | None) -> list[str]:
+    def differences(self, port: "Port", requested: VfSettings, mac: str | None) -> list[str]:
         """Return how the settings that a VF's PF reports differ from the wanted ones, and its admin MAC from ``mac``."""
         pf, vf = self.pf(port.pf_address), self.vf(port)
-        names = self.differing(port, wanted)
-        names = [name for name in names if vf.settings.get(name) is not None or name not in wanted.defaults]
-        values = [(name, str(vf.settings.get(name)), str(wanted.get(name))) for name in names]
+        names = self.differing(port, requested)
+        names = [name for name in names if vf.settings.get(name) is not None or name not in requested.defaults]
+        values = [(name, str(vf.settings.get(name)), str(requested.get(name))) for name in names]
         if mac is not None and vf.mac not in (None, mac):
             values.append(("mac", str(vf.mac), mac))
         return [f"VF {port.vf_index} of {pf.name} has {name} {present}, not {value}" for name, present, value in values]
@@ -123,30 +123,30 @@ class Host(Configurator):
                 temporary = Netlink("a temporary namespace")
             try:
                 # Read again: the index may have changed, because the kernel assigns a new one where the old is in use.
-                moved = next((other for other in temporary.links() if other.parent == link.parent), None)
+                moved = next((device for device in temporary.links() if device.parent == link.parent), None)
                 if moved is not None:
                     move_out(temporary, moved, name)
             finally:
                 temporary.close()
 
 
-def move_in(host: Host, port: "Port", link: Link, netns_fd: int, target: str) -> None:
+def move_in(host: Host, port: "Port", link: Link, netns_fd: int, netns_text: str) -> None:
     """Move a VF that is down and has no altnames into a container, under the pool's name for it if that is free there.
 
     If a device of the container has that name, the VF gets a free one: it is identified by its PCI address.
 
-    :param target: the text for the container's namespace in errors.
+    :param netns_text: the text for the container's namespace in errors.
     :raises KernelError: when the kernel refuses.
     """
     try:
-        host.netlink.move(link, netns_fd, target, port.name if link.name != port.name else "")
+        host.netlink.move(link, netns_fd, netns_text, port.name if link.name != port.name else "")
     except KernelError as refused:
         if refused.errno != EEXIST:
             raise
         # The kernel moves first and renames then. If only the name was refused, the VF has arrived under the name that it had.
         present = host.netlink.link(index=link.index)
         if present is not None and present.parent == link.parent:
-            host.netlink.move(link, netns_fd, target, "vf%d")
+            host.netlink.move(link, netns_fd, netns_text, "vf%d")
 
 
 def move_out(container: Netlink, link: Link, name: str) -> None:

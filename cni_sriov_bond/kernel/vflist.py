@@ -25,8 +25,8 @@ def split(body: bytes) -> tuple[bytes, bytes]:
         return body, b""
     end = start + 4
     while end + _LEAST_ENTRY <= len(body):
-        size, kind, first_size, first = struct.unpack_from("=HHHH", body, end)
-        if (kind & 0x3FFF, first, first_size) != (_IFLA_VF_INFO, _IFLA_VF_MAC, _MAC_ATTRIBUTE) or size < _LEAST_ENTRY:
+        size, kind, mac_size, mac_kind = struct.unpack_from("=HHHH", body, end)
+        if (kind & 0x3FFF, mac_kind, mac_size) != (_IFLA_VF_INFO, _IFLA_VF_MAC, _MAC_ATTRIBUTE) or size < _LEAST_ENTRY:
             break
         end += (size + 3) & ~3
     return body[:start] + body[end:], body[start + 4 : end]

@@ -35,7 +35,7 @@ class SettingRequest:
 
 
 def requests(
-    number: int, present: "VfSettings", wanted: "VfSettings", differing: list[str], no_rate: int = 0
+    number: int, present: "VfSettings", requested: "VfSettings", differing: list[str], no_rate: int = 0
 ) -> list[SettingRequest]:
     """Return the requests for the settings that differ, in the order in which they are to be made.
 
@@ -48,27 +48,27 @@ def requests(
     """
 
     def value(name: str) -> int:
-        requested = wanted.get(name)
-        return requested if requested is not None else present.get(name) or 0
+        setting = requested.get(name)
+        return setting if setting is not None else present.get(name) or 0
 
     def single(name: str, kind: int, text: str) -> "list[SettingRequest]":
         if name not in differing:
             return []
         return [SettingRequest((name,), rtnetlink.vf_number(kind, number, value(name)), f"{text} {value(name)}")]
 
-    made = single("trust", rtnetlink.VF_TRUST, "trust")
+    requests_in_order = single("trust", rtnetlink.VF_TRUST, "trust")
     vlan = ("vlan", "vlan_qos", "vlan_proto")
     if set(vlan) & set(differing):
         proto = value("vlan_proto") or rtnetlink.ETH_P_8021Q
         text = f"the VLAN {value('vlan')} (priority {value('vlan_qos')}, protocol {proto:#06x})"
-        made.append(SettingRequest(vlan, rtnetlink.vf_vlan(number, value("vlan"), value("vlan_qos"), proto), text))
+        requests_in_order.append(SettingRequest(vlan, rtnetlink.vf_vlan(number, value("vlan"), value("vlan_qos"), proto), text))
     rates = ("min_tx_rate", "max_tx_rate")
     if set(rates) & set(differing):
         minimum, maximum = value("min_tx_rate"), value("max_tx_rate")
         text = f"the rates {minimum} to {maximum} Mbit/s"
-        made.append(SettingRequest(rates, rtnetlink.vf_rate(number, minimum, maximum or no_rate), text))
-    made += single("spoofchk", rtnetlink.VF_SPOOFCHK, "spoof check")
-    return made + single("link_state", rtnetlink.VF_LINK_STATE, "link state")
+        requests_in_order.append(SettingRequest(rates, rtnetlink.vf_rate(number, minimum, maximum or no_rate), text))
+    requests_in_order += single("spoofchk", rtnetlink.VF_SPOOFCHK, "spoof check")
+    return requests_in_order + single("link_state", rtnetlink.VF_LINK_STATE, "link state")
 
 
 def words(name: str) -> str:
@@ -76,12 +76,12 @@ def words(name: str) -> str:
     return _WORDS.get(name, name)
 
 
-def explain(refused: "KernelError", request: SettingRequest, wanted: "VfSettings", driver: str) -> str:
+def explain(refused: "KernelError", request: SettingRequest, requested: "VfSettings", driver: str) -> str:
     """Return the message of a refusal, with the key of the config to remove if the driver does not have the setting."""
     from cni_sriov_bond.kernel import drivers
 
     usual = {"vlan_proto": rtnetlink.ETH_P_8021Q}
-    names = [name for name in request.names if wanted.get(name) not in (None, usual.get(name, 0))] or [request.names[0]]
+    names = [name for name in request.names if requested.get(name) not in (None, usual.get(name, 0))] or [request.names[0]]
     lacking = [name for name in names if drivers.lacks(driver, _COLUMNS.get(name, name))]
     if refused.errno not in NOT_SUPPORTED and not (refused.errno == EINVAL and lacking):
         return refused.msg

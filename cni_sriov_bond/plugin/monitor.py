@@ -45,11 +45,11 @@ def _requests(cidrs: list[str], gateways: list[str]) -> list[arp_nd.Request]:
     """Return the requests for gateways, from the container's address in a gateway's network, else from one of its family."""
     requests = []
     for gateway in gateways:
-        family, target = family_of(gateway), packed(gateway)
-        own = [cidr for cidr in map(Cidr, cidrs) if cidr.family == family]
-        if own:
-            source = next((cidr for cidr in own if cidr.contains(target)), own[0])
-            requests.append(arp_nd.Request(family, source.ip, target))
+        family, gateway_ip = family_of(gateway), packed(gateway)
+        sources = [cidr for cidr in map(Cidr, cidrs) if cidr.family == family]
+        if sources:
+            source = next((cidr for cidr in sources if cidr.contains(gateway_ip)), sources[0])
+            requests.append(arp_nd.Request(family, source.ip, gateway_ip))
     return requests
 
 

@@ -143,15 +143,15 @@ class _Search:
         :raises CniError: as ``acquire``.
         """
         pool = self._pool
-        others = [Pool(pool.state_dir, name) for name in inventory.directories(pool.state_dir) if name != pool.name]
-        for other in others:
-            refuse_second(other, self._attachment)
+        other_pools = [Pool(pool.state_dir, name) for name in inventory.directories(pool.state_dir) if name != pool.name]
+        for other_pool in other_pools:
+            refuse_second(other_pool, self._attachment)
         if self._requested.mac:
             from cni_sriov_bond.pool import requested_mac  # late: most ADDs request none
 
             ports = max((len(bond.ports) for bond in self.bonds), default=0)
-            requested_mac.refuse_used(self._requested, ports, [pool, *others])
-            self.bonds = requested_mac.allowed_bonds(self._requested.mac, self.bonds, [pool, *others])
+            requested_mac.refuse_used(self._requested, ports, [pool, *other_pools])
+            self.bonds = requested_mac.allowed_bonds(self._requested.mac, self.bonds, [pool, *other_pools])
 
     def _lease_one_of(self, bonds: "list[Bond]", record: "Callable[[Bond], LeaseRecord]") -> Lease | None:
         entries = _entries_without(self._pool, self._attachment)

@@ -32,9 +32,9 @@ def refuse_used(requested: "Requested", ports: int, pools: "list[Pool]") -> None
             # After a reboot the kernel has nothing of a lease.
             if record is None or record.boot_id != files.boot_id() or vlan != (record.requested.vf.vlan or 0):
                 continue
-            used = macs & record.macs
-            if used:
-                mac = requested.mac if requested.mac in used else min(used)
+            common = macs & record.macs
+            if common:
+                mac = requested.mac if requested.mac in common else min(common)
                 place = f"VLAN {vlan}" if vlan else "the untagged network"
                 raise CniError(
                     TRY_AGAIN_LATER,
@@ -51,15 +51,15 @@ def allowed_bonds(mac: str, bonds: "list[Bond]", pools: "list[Pool]") -> "list[B
     :raises CniError: INVALID_CONFIG when the bond with that MAC is not one of ``bonds``.
     """
     for pool in pools:
-        made = inventory_or_none(pool)
-        for bond in made.bonds if made else ():
+        pool_inventory = inventory_or_none(pool)
+        for bond in pool_inventory.bonds if pool_inventory else ():
             if mac not in macs_of(bond.mac, len(bond.ports)):
                 continue
-            own = [allowed for allowed in bonds if allowed.name == bond.name and allowed.mac == bond.mac]
-            if not own:
+            bonds_with_mac = [allowed for allowed in bonds if allowed.name == bond.name and allowed.mac == bond.mac]
+            if not bonds_with_mac:
                 owner = f"{'' if bond.mac == mac else 'a port of '}bond {bond.name} of pool {pool.name}"
                 raise CniError(INVALID_CONFIG, f"the MAC {mac} is the own MAC of {owner}; request another MAC or that bond")
-            return own
+            return bonds_with_mac
     return bonds
 
 

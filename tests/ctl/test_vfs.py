@@ -18,9 +18,11 @@ def quiet(stage: str, done: int, total: int) -> None:
     """Take a report of progress."""
 
 
-def wanted(kernel: FakeKernel, address: str, size: int, indices: list[int] | None = None, replace: bool = True) -> vfs.Wanted:
+def request(
+    kernel: FakeKernel, address: str, size: int, indices: list[int] | None = None, replace: bool = True
+) -> vfs.NicRequest:
     own = list(range(size)) if indices is None else indices
-    return vfs.Wanted(PhysicalFunction(address, 1), size, own, replace, set())
+    return vfs.NicRequest(PhysicalFunction(address, 1), size, own, replace, set())
 
 
 @pytest.fixture
@@ -35,7 +37,7 @@ def test_nics_are_provisioned_side_by_side(tree: Path) -> None:
     with FakeKernel(tree, together=True) as kernel:
         nics = [kernel.add_nic(1), kernel.add_nic(2)]
         began = time.monotonic()
-        assert vfs.create([wanted(kernel, nic, 4) for nic in nics], quiet) == set(nics)
+        assert vfs.create([request(kernel, nic, 4) for nic in nics], quiet) == set(nics)
         assert time.monotonic() - began < 3
         assert [kernel.count(nic) for nic in nics] == [4, 4]
 
@@ -45,7 +47,7 @@ def test_progress_is_of_all_nics(tree: Path) -> None:
     stages = set()
     with FakeKernel(tree) as kernel:
         nics = [kernel.add_nic(1), kernel.add_nic(2)]
-        vfs.create([wanted(kernel, nic, 4) for nic in nics], lambda stage, done, total: stages.add((stage, total)))
+        vfs.create([request(kernel, nic, 4) for nic in nics], lambda stage, done, total: stages.add((stage, total)))
     assert stages <= {("creating the VFs of enp1s0 and enp2s0", 8)}
 
 
@@ -53,7 +55,7 @@ def test_a_nic_with_as_many_is_left_alone(tree: Path) -> None:
     with FakeKernel(tree) as kernel:
         nics = [kernel.add_nic(1, vfs=3), kernel.add_nic(2)]
         (tree / "devices" / nics[0] / "sriov_numvfs").chmod(0o444)
-        assert vfs.create([wanted(kernel, nic, 3) for nic in nics], quiet) == {nics[1]}
+        assert vfs.create([request(kernel, nic, 3) for nic in nics], quiet) == {nics[1]}
 
 
 def test_vfs_of_others_are_neither_replaced_nor_waited_for(tree: Path) -> None:
@@ -62,7 +64,7 @@ def test_vfs_of_others_are_neither_replaced_nor_waited_for(tree: Path) -> None:
         kernel.netdevs = lambda index: index < 2
         nic = kernel.add_nic(1, vfs=5)
         began = time.monotonic()
-        assert vfs.create([wanted(kernel, nic, 2, replace=False)], quiet) == set()
+        assert vfs.create([request(kernel, nic, 2, replace=False)], quiet) == set()
         assert time.monotonic() - began < 1
         assert kernel.count(nic) == 5
 
@@ -88,7 +90,7 @@ def test_a_missing_driver_is_told_in_seconds(
         kernel.attributes = {"modalias": alias, "vendor": "0x8086", "device": "0x10ca"}
         began = time.monotonic()
         with pytest.raises(CniError, match="the VFs of enp1s0 get no driver: ") as refused:
-            vfs.create([wanted(kernel, nic, 7)], quiet)
+            vfs.create([request(kernel, nic, 7)], quiet)
     assert time.monotonic() - began < 10
     assert (refused.value.code, words in refused.value.msg) == (POOL_UNUSABLE, True), refused.value.msg
 
@@ -104,7 +106,7 @@ def test_a_module_that_udev_has_not_loaded_is_loaded(tree: Path, tmp_path: Path,
         kernel.driver, kernel.netdevs = "", lambda index: False
         kernel.attributes = {"modalias": "pci:v1"}
         nic = kernel.add_nic(1)
-        assert vfs.create([wanted(kernel, nic, 3)], quiet) == {nic}
+        assert vfs.create([request(kernel, nic, 3)], quiet) == {nic}
     assert (tmp_path / "called").read_text() == "-q -b pci:v1\n"
 
 
@@ -114,7 +116,7 @@ def test_a_vf_without_a_device_is_bound_again_once(tree: Path, monkeypatch: pyte
     with FakeKernel(tree) as kernel:
         kernel.netdevs = lambda index: index != 2
         nic = kernel.add_nic(1)
-        assert vfs.create([wanted(kernel, nic, 4)], quiet) == {nic}
+        assert vfs.create([request(kernel, nic, 4)], quiet) == {nic}
         assert kernel.rebound == ["ffff:01:10.4"]
         assert (tree / "devices/ffff:01:10.4/driver/unbind").read_text() == "ffff:01:10.4"
 
@@ -124,6 +126,6 @@ def test_too_few_vfs_are_told_and_given_back(tree: Path) -> None:
     with FakeKernel(tree, creates=lambda asked: min(asked, 3)) as kernel:
         nic = kernel.add_nic(1)
         with pytest.raises(CniError, match=r"the driver igb of enp1s0 created 3 of 7 VFs; .*, or set vfs = 3") as refused:
-            vfs.create([wanted(kernel, nic, 7)], quiet)
+            vfs.create([request(kernel, nic, 7)], quiet)
         assert refused.value.code == POOL_UNUSABLE
         assert (tree / "devices" / nic / "sriov_numvfs").read_text().strip() == "0"

@@ -115,10 +115,10 @@ class FakeKernel:
 
     def rename(self, address: str, name: str) -> None:
         """Rename the network device of a PCI device, in the kernel and in the tree."""
-        [old] = [known for known, parent in self.parents.items() if parent == address]
-        self.parents[name] = self.parents.pop(old)
+        [old_name] = [known for known, parent in self.parents.items() if parent == address]
+        self.parents[name] = self.parents.pop(old_name)
         directory = self._devices / address / "net"
-        (directory / old).rename(directory / name)
+        (directory / old_name).rename(directory / name)
 
     def _make_tree(self) -> None:
         pf = add_device(self._devices, PF, PF_NAME, self.driver)
@@ -183,10 +183,10 @@ class FakeKernel:
         if name and name not in self.parents:
             raise OSError(ENODEV, os.strerror(ENODEV))
         address = self.parents[name] if name else PF
-        found = [vf for vf in self.vfs if vf.address == address or index == vf.number]
-        if index not in (0, PF_INDEX) and not found:
+        vfs = [vf for vf in self.vfs if vf.address == address or index == vf.number]
+        if index not in (0, PF_INDEX) and not vfs:
             raise OSError(ENODEV, os.strerror(ENODEV))
-        return found[0] if found else None
+        return vfs[0] if vfs else None
 
     def _link(self, index: int, address: str, mac: str, up: bool, bond: int) -> bytes:
         [name] = [name for name, parent in self.parents.items() if parent == address]
@@ -316,8 +316,8 @@ class FakeKernel:
         self.requests.append(f"device mac {mac}")
         if self.deaf:
             return
-        own = self.fact("own_mac")
-        if vf.claimed and (own == "no" or (own == "equal" and mac != vf.admin_mac)):
+        own_mac = self.fact("own_mac")
+        if vf.claimed and (own_mac == "no" or (own_mac == "equal" and mac != vf.admin_mac)):
             raise OSError(EADDRNOTAVAIL if self.driver == "igb" else EACCES, "refused")
         vf.mac = mac
         if self.fact("mac") == "claim":  # igb and ixgbe show the VF's own MAC as if the PF had set it

@@ -21,9 +21,9 @@ EVERYTHING = VfSettings(
 )
 
 
-def safe(**wanted: int) -> VfSettings:
+def safe(**requested: int) -> VfSettings:
     """Return what a network wants that says nothing of trust and spoof check."""
-    return VfSettings(spoofchk=1, trust=0, defaults=("trust", "spoofchk"), **wanted)
+    return VfSettings(spoofchk=1, trust=0, defaults=("trust", "spoofchk"), **requested)
 
 
 def device(host: Host, port: Port) -> Link:
@@ -32,9 +32,9 @@ def device(host: Host, port: Port) -> Link:
     return link
 
 
-def configure(kernel: FakeKernel, host: Host, wanted: VfSettings, mac: str = MAC) -> list[str]:
+def configure(kernel: FakeKernel, host: Host, requested: VfSettings, mac: str = MAC) -> list[str]:
     port = kernel.ports[0]
-    return host.configure(port, device(host, port), wanted, mac)
+    return host.configure(port, device(host, port), requested, mac)
 
 
 # -- what a driver does not have
@@ -60,16 +60,16 @@ def test_a_network_without_wishes_can_have_every_driver(devices: Path, driver: s
 def test_what_is_so_already_is_not_asked_for(devices: Path, driver: str) -> None:
     """The second container of a VF makes no request, whatever is reported for "none"; what is never reported is set."""
     with played(devices, driver) as (kernel, host):
-        wanted = safe(vlan=0, vlan_qos=0, vlan_proto=0x8100, link_state=0, min_tx_rate=0, max_tx_rate=0)
+        requested = safe(vlan=0, vlan_qos=0, vlan_proto=0x8100, link_state=0, min_tx_rate=0, max_tx_rate=0)
         if not drivers.reports_no_vfs(driver):
-            configure(kernel, host, wanted)
+            configure(kernel, host, requested)
             kernel.requests.clear()
-            configure(kernel, Host(kernel.netlink), wanted)
+            configure(kernel, Host(kernel.netlink), requested)
             assert kernel.requests == (["spoofchk"] if driver == "sfc" else [])
 
 
 @pytest.mark.parametrize(
-    ("driver", "wanted", "words"),
+    ("driver", "requested", "words"),
     [
         (
             "mlx4_core",
@@ -86,19 +86,19 @@ def test_what_is_so_already_is_not_asked_for(devices: Path, driver: str) -> None
     ],
 )
 def test_what_is_asked_for_and_cannot_be_had_is_named_before_a_change(
-    devices: Path, driver: str, wanted: VfSettings, words: str
+    devices: Path, driver: str, requested: VfSettings, words: str
 ) -> None:
     with played(devices, driver) as (kernel, host):
         with pytest.raises(CniError, match=words) as refused:
-            host.unsupported(kernel.ports[0], wanted)
+            host.unsupported(kernel.ports[0], requested)
         assert refused.value.code == INVALID_CONFIG
         with pytest.raises(CniError, match=words):
-            configure(kernel, host, wanted)
+            configure(kernel, host, requested)
         assert kernel.requests == []
 
 
 @pytest.mark.parametrize(
-    ("driver", "wanted", "key"),
+    ("driver", "requested", "key"),
     [
         ("igb", VfSettings(link_state=2), "link_state"),
         ("igb", VfSettings(min_tx_rate=10, max_tx_rate=100), "min_tx_rate"),
@@ -110,11 +110,11 @@ def test_what_is_asked_for_and_cannot_be_had_is_named_before_a_change(
         ("mlx5_core/switchdev", VfSettings(vlan=100, vlan_qos=0, vlan_proto=0x8100), "vlan"),
     ],
 )
-def test_a_refusal_names_the_key_to_remove(devices: Path, driver: str, wanted: VfSettings, key: str) -> None:
+def test_a_refusal_names_the_key_to_remove(devices: Path, driver: str, requested: VfSettings, key: str) -> None:
     """EOPNOTSUPP and EPROTONOSUPPORT are final, and so is EINVAL of a driver that is known to lack the setting."""
     with played(devices, driver) as (kernel, host):
         with pytest.raises(KernelError, match=f"VFs: remove {key} from the network config") as refused:
-            configure(kernel, host, wanted)
+            configure(kernel, host, requested)
         assert len([request for request in kernel.requests if "mac" not in request]) == 1, "it is not tried again"
         assert "through enp1s0" in refused.value.msg
 
@@ -142,19 +142,19 @@ def test_switchdev_mode_is_told_as_such(devices: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("driver", "wanted", "words"),
+    ("driver", "requested", "words"),
     [
         ("qede", VfSettings(vlan=5, vlan_qos=3, vlan_proto=0x8100), "vlan_qos 3"),
         ("fm10k", VfSettings(min_tx_rate=50, max_tx_rate=100), "min_tx_rate 50"),
     ],
 )
 def test_a_setting_that_is_accepted_without_effect_is_an_error(
-    devices: Path, driver: str, wanted: VfSettings, words: str
+    devices: Path, driver: str, requested: VfSettings, words: str
 ) -> None:
     with played(devices, driver) as (kernel, host):
         host = Host(kernel.netlink, Deadline(0.3))
         with pytest.raises(CniError, match=f"enp1s0 accepted {words} for VF 0 but does not report it") as refused:
-            configure(kernel, host, wanted)
+            configure(kernel, host, requested)
         assert refused.value.code == POOL_UNUSABLE
 
 
@@ -162,8 +162,8 @@ def test_a_default_that_is_refused_is_missing(devices: Path) -> None:
     """BE3 reports a spoof check that is off and cannot be switched on."""
     with played(devices, "rvu_nicpf") as (kernel, host):
         kernel.vfs[0].settings["link_state"] = 1
-        wanted = VfSettings(spoofchk=1, trust=0, link_state=0, defaults=("trust", "spoofchk", "link_state"))
-        assert configure(kernel, host, wanted) == ["spoofchk", "link_state"]
+        requested = VfSettings(spoofchk=1, trust=0, link_state=0, defaults=("trust", "spoofchk", "link_state"))
+        assert configure(kernel, host, requested) == ["spoofchk", "link_state"]
         assert host.consequences(kernel.ports[0], ["trust", "spoofchk", "link_state"]) == [
             "the driver rvu_nicpf has no spoof check for VFs, so the container can send frames with any source MAC"
         ]
@@ -191,10 +191,10 @@ def test_settings_are_made_one_by_one_and_set_back_in_reverse(devices: Path) -> 
 @pytest.mark.parametrize("driver", ["i40e", "ice", "hns3", "fm10k"])
 def test_a_vf_that_each_setting_resets_is_waited_for(devices: Path, driver: str) -> None:
     """It is not in the list of VFs meanwhile, and its PF refuses the next setting with EAGAIN."""
-    wanted = VfSettings(vlan=100, vlan_qos=0, vlan_proto=0x8100, trust=1 if drivers.fact(driver, "trust") == "y" else None)
+    requested = VfSettings(vlan=100, vlan_qos=0, vlan_proto=0x8100, trust=1 if drivers.fact(driver, "trust") == "y" else None)
     with played(devices, driver, reset_seconds=0.4, late_seconds=0.2) as (kernel, host):
         began = monotonic()
-        configure(kernel, host, wanted)
+        configure(kernel, host, requested)
         assert monotonic() - began > 0.4
         assert (kernel.vfs[0].settings["vlan"], kernel.vfs[0].mac) == (100, MAC)
         assert kernel.requests.count("vlan") >= 1
@@ -279,7 +279,7 @@ def test_a_check_compares_only_what_a_driver_reports(devices: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("wanted", "mac", "requests", "questions"),
+    ("requested", "mac", "requests", "questions"),
     [
         (safe(), "", [], 0),
         (safe(vlan=100, vlan_qos=0, vlan_proto=0x8100), "", ["vlan"], 1),
@@ -289,7 +289,7 @@ def test_a_check_compares_only_what_a_driver_reports(devices: Path) -> None:
     ids=["nothing", "VLAN", "VLAN and MAC", "settings before and after the MAC"],
 )
 def test_igb_costs_no_request_more_than_it_did(
-    devices: Path, wanted: VfSettings, mac: str, requests: list[str], questions: int
+    devices: Path, requested: VfSettings, mac: str, requests: list[str], questions: int
 ) -> None:
     """Beside the changes only one question, whether the settings are there; none if none was made."""
     with played(devices, "igb") as (kernel, host):
@@ -299,5 +299,5 @@ def test_igb_costs_no_request_more_than_it_did(
         host.state(port)
         link = device(host, port)
         before = kernel.questions
-        host.configure(port, link, wanted, mac)
+        host.configure(port, link, requested, mac)
         assert (kernel.requests, kernel.questions - before) == (requests, questions)

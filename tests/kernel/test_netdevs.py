@@ -20,7 +20,7 @@ def add_netdev(devices: Path, name: str, device: str = "", **attributes: str) ->
 
 
 @pytest.mark.parametrize(
-    ("netdevs", "own"),
+    ("netdevs", "own_name"),
     [
         ({"a_rep": {"phys_port_name": "pf0vf0"}, "z_up": {"phys_port_name": "p0"}}, "z_up"),
         ({"a_sf": {"phys_port_name": "c1pf0sf88"}, "z_up": {"phys_port_name": "p1"}}, "z_up"),
@@ -33,11 +33,11 @@ def add_netdev(devices: Path, name: str, device: str = "", **attributes: str) ->
     ],
     ids=["representor", "subfunction", "no port name", "two ports", "same port", "other device", "split", "two"],
 )  # fmt: skip
-def test_the_own_device_is_found_whatever_the_names(devices: Path, netdevs: dict[str, dict[str, str]], own: str) -> None:
+def test_the_own_device_is_found_whatever_the_names(devices: Path, netdevs: dict[str, dict[str, str]], own_name: str) -> None:
     """In each case the alphabet, and the order of creation, would choose another."""
     for name, attributes in netdevs.items():
         add_netdev(devices, name, **attributes)
-    assert sysfs.netdev(PF) == own
+    assert sysfs.netdev(PF) == own_name
 
 
 def test_what_a_representor_is_called(devices: Path) -> None:

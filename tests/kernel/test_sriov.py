@@ -69,12 +69,12 @@ def test_a_vf_of_every_driver_is_restored(devices: Path, driver: str) -> None:
         port = kernel.ports[0]
         before = host.state(port)
         before.mac = before.admin_mac = OTHER_MAC
-        wanted = VfSettings(trust=1, defaults=("trust", "vlan"))
+        requested = VfSettings(trust=1, defaults=("trust", "vlan"))
         if not drivers.reports_no_vfs(driver):
-            wanted.vlan, wanted.vlan_qos, wanted.vlan_proto = 100, 0, 0x8100
+            requested.vlan, requested.vlan_qos, requested.vlan_proto = 100, 0, 0x8100
         link = host.netdev(port)
         assert link is not None
-        host.configure(port, link, wanted, MAC)
+        host.configure(port, link, requested, MAC)
         kernel.vfs[0].bond, kernel.vfs[0].up = 99, True
         Host(kernel.netlink).restore(port, before)
         vf = kernel.vfs[0]
