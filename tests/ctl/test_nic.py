@@ -1,13 +1,11 @@
 """A NIC as sysfs tells it, over a tree of files like the kernel's."""
 
-import os
 from pathlib import Path
 
 import pytest
 
 from cni_sriov_bond.ctl.nic import PhysicalFunction
 from cni_sriov_bond.errors import IO_FAILURE, POOL_UNUSABLE, CniError
-from cni_sriov_bond.kernel import sysfs
 from cni_sriov_bond.kernel.netlink import Netlink
 from cni_sriov_bond.kernel.netns import Entered
 from cni_sriov_bond.kernel.objects import Link
@@ -122,29 +120,6 @@ def test_an_attribute_that_cannot_be_read_is_told(devices: Path) -> None:
     (path / "sriov_offset").unlink()
     with pytest.raises(CniError, match="cannot read sriov_offset of enp1s0: No such file or directory"):
         PhysicalFunction(PF, 1).expected_vfs(1)
-
-
-def test_a_driver_and_a_device_are_found_by_pci_address(devices: Path) -> None:
-    """The driver's name is its link's last part; what is not there is an empty name."""
-    add_device(devices, "0000:01:10.0", "VF11", "igbvf")
-    add_device(devices, "0000:01:10.2")
-    names = {pci: (sysfs.netdev(pci), sysfs.driver(pci)) for pci in (*sorted(os.listdir(devices)), "0000:09:00.0")}
-    assert names == {"0000:01:10.0": ("VF11", "igbvf"), "0000:01:10.2": ("", ""), "0000:09:00.0": ("", "")}
-
-
-def test_why_a_vf_is_not_in_the_host(devices: Path) -> None:
-    """Each of the four cases has its own words and its own remedy."""
-    pci = "0000:01:10.0"
-    assert sysfs.absence(pci) == "it is not on the PCI bus; run `sriov-bondctl up`"
-    device = add_device(devices, pci)
-    assert sysfs.absence(pci) == "it has no driver; load the VF driver, or bind this VF to it"
-    (device / "driver").symlink_to("../../bus/pci/drivers/vfio-pci")
-    assert sysfs.absence(pci) == "its driver vfio-pci creates no network device; bind this VF to its network driver"
-    (device / "net").mkdir()
-    assert (
-        sysfs.absence(pci)
-        == "its driver vfio-pci has it in another network namespace; it returns to the host when that namespace ends"
-    )
 
 
 @pytest.mark.parametrize("written", ["01:00.0", "0000:01:00.0", "0000:01:00.0".upper()])
