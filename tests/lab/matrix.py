@@ -1,7 +1,8 @@
 """Who reaches whom: containers of one host, the host's own address on a PF, a macvlan on it, and the outside, in each mode.
 
 Two containers of one pool and VLAN ping each other, the host, the macvlan and the outside, by IPv4 and IPv6, before a cable
-is pulled, while it is out, and after it is back. Where a bond has one active port, once with both active on NIC 1 and once on two NICs.
+is pulled, while it is out, and after it is back. Where a bond has one active port, once with both active on NIC 1 and once on
+two NICs.
 """
 
 import itertools
