@@ -78,15 +78,33 @@ def load(address: str) -> None:
         run_program(modprobe, "-q", "-b", alias, seconds=_MODPROBE_SECONDS)
 
 
+def bind_unbound(addresses: list[str]) -> None:
+    """Bind VFs that have no driver, as the kernel would have done when they were created.
+
+    They were created while their PF's sriov_drivers_autoprobe was 0, or unbound by hand. While it is 0 the kernel refuses
+    (drivers/pci/pci-driver.c, pci_device_can_probe), and nothing is tried. A ``driver_override`` is obeyed.
+    """
+    unbound = [vf for vf in addresses if sysfs.exists(vf) and not sysfs.driver(vf) and sysfs.probes_vfs(f"{vf}/physfn")]
+    if unbound:
+        load(unbound[0])
+    for address in unbound:
+        _probe(address)
+
+
+def _probe(address: str) -> None:
+    path = f"{os.path.dirname(sysfs.PCI_DEVICES)}/drivers_probe"
+    with contextlib.suppress(OSError), open(path, "w", encoding="ascii") as file:
+        file.write(address)
+
+
 def rebind(address: str) -> None:
     """Unbind a VF whose driver made no network device, and let the kernel probe it again.
 
     Some VFs come up without one when many are created at once (iavf); this brings it.
     """
-    device = f"{sysfs.PCI_DEVICES}/{address}"
-    for path in (f"{device}/driver/unbind", f"{os.path.dirname(sysfs.PCI_DEVICES)}/drivers_probe"):
-        with contextlib.suppress(OSError), open(path, "w", encoding="ascii") as file:
-            file.write(address)
+    with contextlib.suppress(OSError), open(f"{sysfs.PCI_DEVICES}/{address}/driver/unbind", "w", encoding="ascii") as file:
+        file.write(address)
+    _probe(address)
 
 
 def missing(address: str) -> str:

@@ -93,7 +93,8 @@ def _create(request: NicRequest, progress: Callable[[int], None], stop: threadin
 
 
 def _wait_for_existing(addresses: list[str], progress: Callable[[int], None], stop: threading.Event) -> None:
-    """Wait for VFs that may be about to return to the host, but not for those that have no driver or are handed over."""
+    """Wait for VFs that may be about to return to the host, but not for those that get no driver or are handed over."""
+    vfdriver.bind_unbound(addresses)
     deadline = monotonic() + _EXISTING_SECONDS
     while not stop.is_set() and monotonic() < deadline:
         awaited = [vf for vf in addresses if sysfs.driver(vf) and not vfdriver.is_settled(vf)]

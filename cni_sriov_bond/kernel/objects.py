@@ -11,7 +11,7 @@ class Link:
 
     __slots__ = (
         "altnames", "bond_data", "carrier", "index", "kind", "lower", "lower_index", "mac", "master",
-        "mtu", "name", "num_vfs", "parent", "perm_mac", "promisc_or_allmulti", "up", "vfs",
+        "mtu", "name", "num_vfs", "parent", "perm_mac", "port_data", "promisc_or_allmulti", "up", "vfs",
     )  # fmt: skip
 
     def __init__(self, index: int, flags: int) -> None:
@@ -30,6 +30,7 @@ class Link:
         self.parent = ""  # PCI address; Linux 5.14 and later report it in any netns
         self.altnames: list[str] = []
         self.bond_data: dict[int, bytes] = {}
+        self.port_data: dict[int, bytes] = {}  # what its bond or bridge knows of a port
         self.num_vfs = 0  # of a PF; it may report fewer, see kernel/sriov
         self.vfs: dict[int, Vf] = {}
 

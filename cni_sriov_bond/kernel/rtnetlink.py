@@ -24,7 +24,7 @@ IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_MASTER, IFLA_LINKINFO = 1, 3, 4, 10, 1
 IFLA_LINK, IFLA_LINK_NETNSID = 5, 37
 IFLA_NUM_VF, IFLA_VFINFO_LIST, IFLA_NET_NS_FD, IFLA_EXT_MASK, IFLA_CARRIER = 21, 22, 28, 29, 33
 IFLA_PROP_LIST, IFLA_ALT_IFNAME, IFLA_PERM_ADDRESS, IFLA_PARENT_DEV = 52, 53, 54, 56
-IFLA_INFO_KIND, IFLA_INFO_DATA = 1, 2
+IFLA_INFO_KIND, IFLA_INFO_DATA, IFLA_INFO_SLAVE_DATA = 1, 2, 5
 EXT_VF, EXT_SKIP_STATS = 0x1, 0x8
 
 VF_MAC, VF_SPOOFCHK, VF_LINK_STATE, VF_RATE, VF_TRUST, VF_VLAN_LIST = 1, 4, 5, 6, 9, 12
@@ -259,6 +259,8 @@ def _read_info(link: Link, value: bytes) -> None:
             link.kind = _string(part)
         elif kind == IFLA_INFO_DATA and link.kind == "bond":
             link.bond_data = dict(attributes(part))
+        elif kind == IFLA_INFO_SLAVE_DATA:
+            link.port_data = dict(attributes(part))
 
 
 def _read_vfs(link: Link, value: bytes) -> None:

@@ -17,7 +17,7 @@ from cni_sriov_bond.errors import (
 )
 from cni_sriov_bond.kernel import netns, sysfs
 from cni_sriov_bond.network import config
-from cni_sriov_bond.network.bond_rules import MIIMON
+from cni_sriov_bond.network.bond_rules import MIIMON, moves_its_mac
 from cni_sriov_bond.plugin.acquire import acquire
 from cni_sriov_bond.pool.lease import READY
 from cni_sriov_bond.ports import LINK_STATE_ENABLE
@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 
 # A new port has carrier after 0.6 to 1.4 s on emulated igb, sooner on real NICs. An ADD does not fail if there is none.
 _CARRIER_SECONDS = 3.0
+# How much later than another port the preferred one may have carrier and still be the active one. In the lab it is 0 to 0.3 s.
+_PREFERRED_SECONDS = 1.0
 
 
 class _Site:
@@ -248,14 +250,38 @@ def _configure(call: "Call", network: "Network", site: _Site, ipam_result: "Resu
     if not carrier:
         log.warn(f"{call.ifname} of container {call.container_id} has no carrier after {_CARRIER_SECONDS:.0f} s")
     log.step("waited for carrier")
+    if carrier and moves_its_mac(network.bond):
+        _activate_preferred(call, site, context)
     site.lease.record.addresses = [ip.address.text for ip in ipam_result.ips]
     if ipam_result.ips:
         from cni_sriov_bond.kernel import addresses
 
-        # Read again: in active-backup the bond has by now the MAC of the port that had carrier first.
+        # Read again: in active-backup the bond has by now the MAC of its active port.
         link = site.container.link(call.ifname) or link
         addresses.announce(site.namespace, call.ifname, link.mac, ipam_result.ips)
     _choose_monitor(call, network, site, ipam_result, context)
+
+
+def _activate_preferred(call: "Call", site: _Site, context: "Context") -> None:
+    """Let the preferred port be the active one, or the next that has a path: the bond has the MAC of its active port.
+
+    So the bond has the MAC that was requested, and the containers of a host use one NIC. A VF may have carrier although the
+    cable of its PF is out, so the PF is asked.
+    """
+    preferred = next((port for port in site.lease.record.ports_by_preference if sysfs.has_carrier(port.pf_address)), None)
+    if preferred is None:
+        return
+    from cni_sriov_bond.kernel import active_port  # late: most modes do not need it
+
+    end = context.deadline.part(_PREFERRED_SECONDS)
+    with context.deadline.wait(f"carrier of {preferred.name}"):
+        active = active_port.activate(site.container, call.ifname, preferred.address, end)
+    if not active:
+        context.log.warn(
+            f"{call.ifname} of container {call.container_id} is not active on {preferred.name}, its preferred port: it has no "
+            f"link {_PREFERRED_SECONDS:.0f} s after another"
+        )
+    context.log.step("activated the preferred port")
 
 
 def _choose_monitor(call: "Call", network: "Network", site: _Site, ipam_result: "Result", context: "Context") -> None:

@@ -147,6 +147,11 @@ class LeaseRecord:
         return self.bond.ports
 
     @property
+    def ports_by_preference(self) -> "list[Port]":
+        """The ports in the order in which one is to be active: the primary if there is one, then as they are in the pool."""
+        return sorted(self.ports, key=lambda port: port.address != self.requested.primary)
+
+    @property
     def owner(self) -> str:
         """The container and interface, or "" where they are not known."""
         return self.attachment.owner if self.attachment else ""

@@ -69,6 +69,20 @@ def test_vfs_of_others_are_neither_replaced_nor_waited_for(tree: Path) -> None:
         assert kernel.count(nic) == 5
 
 
+@pytest.mark.parametrize("autoprobe", [0, 1])
+def test_vfs_that_have_no_driver_are_bound_unless_the_kernel_would_refuse(tree: Path, autoprobe: int) -> None:
+    """Those of the pool alone: a VF of others may be without a driver on purpose."""
+    with FakeKernel(tree) as kernel:
+        kernel.driver, kernel.netdevs = "", lambda index: False
+        nic = kernel.add_nic(1, vfs=3)
+        (tree / "devices" / nic / "sriov_drivers_autoprobe").write_text(f"{autoprobe}\n")
+        assert vfs.create([request(kernel, nic, 3, [1])], quiet) == set()
+        deadline = time.monotonic() + 2
+        while autoprobe and not kernel.rebound and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert kernel.rebound == ["ffff:01:10.2"] * autoprobe
+
+
 @pytest.mark.parametrize(
     ("modprobe", "words"),
     [

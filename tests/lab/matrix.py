@@ -1,7 +1,8 @@
-"""Who reaches whom: containers of one host, the host's own address on a PF, and the outside, in each mode.
+"""Who reaches whom: containers of one host, the host's own address on a PF, a macvlan on it, and the outside, in each mode.
 
-Two containers of one pool and VLAN ping each other, the host and the outside, by IPv4 and IPv6, before a cable is pulled,
-while it is out, and after it is back. Where a bond has one active port, once with both active on NIC 1 and once on two NICs.
+Two containers of one pool and VLAN ping each other, the host, the macvlan and the outside, by IPv4 and IPv6, before a cable
+is pulled, while it is out, and after it is back. Where a bond has one active port, once with both active on NIC 1 and once on
+two NICs.
 """
 
 import itertools
@@ -17,8 +18,13 @@ if TYPE_CHECKING:
     from tests.lab.lab import Lab
 
 HOST, HOST6 = "10.100.0.3", "fd00:100::ff03"
+MACVLAN, MACVLAN6 = "10.100.0.4", "fd00:100::ff04"
 # The device of the host's address: the VLAN of the containers on the PF of NIC 1.
 HOST_DEVICE = "host.100"
+# The namespace of a container with a macvlan on that device.
+MACVLAN_NETNS = "m3"
+# What is reached through NIC 1 alone.
+ON_NIC_1 = ("the host on NIC 1", "a macvlan on NIC 1")
 FIRST, SECOND = "m1", "m2"
 COUNT = 3
 # How long the neighbours may take after a change; the cells tell whether they are reached, the gaps how soon.
@@ -123,7 +129,12 @@ def measure(lab: "Lab", product: Product, rows: tuple[Row, ...]) -> Report:
     product.guest.sh(
         f"ip link add link enp1s0 name {HOST_DEVICE} type vlan id 100\n"
         f"ip addr add {HOST}/24 dev {HOST_DEVICE}\nip -6 addr add {HOST6}/64 dev {HOST_DEVICE} nodad\n"
-        f"ip link set {HOST_DEVICE} up"
+        f"ip link set {HOST_DEVICE} up\n"
+        f"ip netns add {MACVLAN_NETNS}\n"
+        f"ip link add link {HOST_DEVICE} name eth0 netns {MACVLAN_NETNS} type macvlan mode bridge\n"
+        f"ip -n {MACVLAN_NETNS} addr add {MACVLAN}/24 dev eth0\n"
+        f"ip -n {MACVLAN_NETNS} -6 addr add {MACVLAN6}/64 dev eth0 nodad\n"
+        f"ip -n {MACVLAN_NETNS} link set eth0 up"
     )
     try:
         for row in rows:
@@ -133,7 +144,7 @@ def measure(lab: "Lab", product: Product, rows: tuple[Row, ...]) -> Report:
         print(report.table())
         raise
     finally:
-        product.guest.sh(f"ip link del {HOST_DEVICE}")
+        product.guest.sh(f"ip netns del {MACVLAN_NETNS}; ip link del {HOST_DEVICE}")
     return report
 
 
@@ -180,7 +191,8 @@ def _look(
             theirs = addresses[1 - number]
             for family, place in ((4, 0), (6, 1)):
                 targets.append((source, f"container{placement}", str(family), theirs[place]))
-                targets.append((source, f"the host on NIC 1{placement}", str(family), (HOST, HOST6)[place]))
+                targets.append((source, f"{ON_NIC_1[0]}{placement}", str(family), (HOST, HOST6)[place]))
+                targets.append((source, f"{ON_NIC_1[1]}{placement}", str(family), (MACVLAN, MACVLAN6)[place]))
                 targets.append((source, f"outside{placement}", str(family), (PEER, PEER6)[place]))
         report.cells += _reached(product, row.name, moment, targets)
 
@@ -193,7 +205,7 @@ def _reached(product: Product, row: str, moment: str, targets: list[tuple[str, s
         nonlocal cells
         cells = _ping(product, row, moment, targets)
         # What is reached only through the cable that is out is not waited for.
-        return all(cell.works or (moment == "cable A out" and "host" in cell.path) for cell in cells)
+        return all(cell.works or (moment == "cable A out" and cell.path in ON_NIC_1) for cell in cells)
 
     try:
         wait_until(all_reached, "all paths", SECONDS)

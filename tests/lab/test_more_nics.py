@@ -76,7 +76,13 @@ def test_bonds_of_three_and_four_nics(host: Product, number: int, mode: str) -> 
     assert [[port["name"] for port in bond["ports"]] for bond in pool["bonds"]] == [
         [f"VF{nic}{vf}" for nic in range(1, number + 1)] for vf in (1, 2)
     ]
-    with host.attached(network(mode=mode, min_links=number, linkMonitor="mii"), "c1"):
+    # In active-backup the first port is active at the end of ADD, or the primary, and the bond has its own MAC.
+    primary, active = ("D", "VF41") if number == 4 and mode == "active-backup" else (None, "VF11")
+    with host.attached(network(mode=mode, min_links=number, linkMonitor="mii", primary=primary), "c1") as (answer,):
+        assert answer.document["interfaces"][0]["mac"] == pool["bonds"][0]["mac"]
+        if mode == "active-backup":
+            shown = host.guest.sh("ip -n c1 -d -j link show eth0").json()[0]
+            assert shown["linkinfo"]["info_data"]["active_slave"] == active
         wait_until(lambda: ports_up(host, "c1") == number, f"{number} ports to be up", 30)
         wait_until(lambda: host.pings("c1", PEER) == 3, f"c1 to reach {PEER}", 20)
     with host.netns("c1") as (path,):

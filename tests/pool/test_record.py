@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from cni_sriov_bond.errors import POOL_UNUSABLE, DamagedLeaseError
-from cni_sriov_bond.pool.record import Attachment, LeaseRecord
-from cni_sriov_bond.ports import Bond, VfState
+from cni_sriov_bond.pool.record import Attachment, LeaseRecord, Requested
+from cni_sriov_bond.ports import Bond, Port, VfState
 from tests.support import REPOSITORY, bond_entry
 
 PCI = "ffff:01:10.1"
@@ -136,3 +136,10 @@ def test_only_this_module_spells_the_keys_of_a_record() -> None:
         text = path.read_text()
         for key in ("ports_of", '"asked"', '"macs"'):
             assert key not in text, f"{path.name} spells {key}"
+
+
+@pytest.mark.parametrize(("primary", "order"), [("", "abc"), ("b", "bac"), ("c", "cab"), ("gone", "abc")])
+def test_the_primary_is_preferred_and_then_the_order_of_the_pool(primary: str, order: str) -> None:
+    ports = [Port(address, f"VF{address}", "pf", 0) for address in "abc"]
+    record = LeaseRecord("db", Bond("cbond1", "02:00:00:00:00:01", ports), requested=Requested(primary=primary))
+    assert "".join(port.address for port in record.ports_by_preference) == order
