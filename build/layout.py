@@ -46,6 +46,7 @@ EXECUTABLES = (
     _executable("opt/cni/bin/sriov-bond", short_lived=True, behind_link=False),
     _executable("opt/cni/bin/sriov-bond-ipam", short_lived=True, behind_link=False),
     _executable("usr/local/sbin/sriov-bondctl", short_lived=False, behind_link=True),
+    _executable("usr/local/sbin/sriov-bond-hook", short_lived=True, behind_link=True),
 )
 
 # Not used, and large: each needs libraries of megabytes, or is rich's syntax highlighting or Markdown.

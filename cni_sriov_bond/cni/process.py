@@ -104,7 +104,7 @@ def _serve(name: str, run: "Callable[[Call], None]") -> int:
     version = CNI_VERSIONS[-1]  # for errors before the config's version is known
     report_with(lambda failed: _fail(failed, version))
     try:
-        _hold_streams()
+        hold_streams()
         call = _read_call()
         version = call.version
         run(call)
@@ -123,7 +123,7 @@ def _serve(name: str, run: "Callable[[Call], None]") -> int:
     return 0
 
 
-def _hold_streams() -> None:
+def hold_streams() -> None:
     """Open /dev/null in place of closed standard streams.
 
     Else a lock or lease file would get the number of a closed stream, and errors would be written into it. Input is opened for

@@ -1,0 +1,1 @@
+"""The OCI hook: it gives a container of Docker, podman or runc its network before its first process runs."""
