@@ -24,6 +24,7 @@ ANNOTATION, VARIABLE = "sriov-bond.", "SRIOV_BOND_"
 # Swarm's variables of a named generic resource: the whole kind in capitals (swarmkit, genericresource, EnvFormat).
 RESOURCES = ("DOCKER_RESOURCE_SRIOV_BOND", "DOCKER_RESOURCE_SRIOV-BOND")
 _KEYS = ("network", "vlan", "ip", "mac", "ifname", "device")
+_DEFAULT = Policy()
 _MAX_IPS = 32
 _MAX_NETWORK = 128
 _DEVICE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,63}")
@@ -55,7 +56,7 @@ class Setting(NamedTuple):
     source: str
 
 
-def from_annotations(annotations: "Mapping[str, str]", allowed: Policy = Policy()) -> Request | None:
+def from_annotations(annotations: "Mapping[str, str]", allowed: Policy = _DEFAULT) -> Request | None:
     """Return what annotations request, or None if none of them is ours.
 
     :raises CniError: INVALID_ENVIRONMENT for an invalid or unknown annotation, INVALID_CONFIG for what the policy forbids.
