@@ -60,9 +60,9 @@ def child(run: "Callable[[], int]", environ: "dict[str, str]", streams: list[int
         posix._exit(status)
 
 
-def leave() -> "NoReturn":
-    """End this process at once with status 1. Nothing is undone or flushed."""
-    posix._exit(1)
+def leave(status: int = 1) -> "NoReturn":
+    """End this process at once. Nothing is undone or flushed."""
+    posix._exit(status)
 
 
 def report_with(report: "Callable[[CniError], object]") -> None:

@@ -21,11 +21,10 @@ container's state is read from standard input. Without --network the container's
   --state-dir DIR      where attachments are recorded (default: /var/lib/cni/sriov-bond-oci)
   --network-dir DIR    where network files are (default: /etc/cni/net.d)
   --cni-path DIR:...   where plugins are (default: /opt/cni/bin)
+  --config FILE        the host file; its [docker] says which networks annotations may name (default: /etc/cni/sriov-bond.toml)
   --version            show the version
 """
-_OPTIONS = (
-    "--network", "--vlan", "--ip", "--mac", "--ifname", "--device", "--deadline", "--state-dir", "--network-dir", "--cni-path",
-)  # fmt: skip
+_MAX_SECONDS = 3600
 _MAX_STDIN = 1 << 20
 _FAILED, _USAGE_ERROR = 1, 2
 
@@ -66,12 +65,11 @@ def _run(arguments: list[str]) -> int:
     process.hold_streams()
     stop.catch_signals()
     try:
-        options = _options(arguments[1:])
         from cni_sriov_bond.oci.state import parse
 
         state = parse(_stdin())
         container_id = state.container_id
-        _run_hook(arguments[0], state, options, parent)
+        _run_hook(arguments[0], state, arguments[1:], parent)
     except CniError as failed:
         fail(failed)
         return _FAILED
@@ -82,64 +80,71 @@ def _run(arguments: list[str]) -> int:
     return 0
 
 
-def _run_hook(verb: str, state: "State", options: dict[str, list[str]], parent: int) -> None:
+def _run_hook(verb: str, state: "State", arguments: list[str], parent: int) -> None:
     from cni_sriov_bond.oci import hook
-    from cni_sriov_bond.oci.site import CREATE_SECONDS, Site
+    from cni_sriov_bond.oci.site import Site
     from cni_sriov_bond.oci.stop import Stop
 
-    directories = {"state_dir": "--state-dir", "network_dir": "--network-dir", "cni_path": "--cni-path"}
-    site = Site(**{name: options[option][-1] for name, option in directories.items() if option in options})
+    options, rest = _split(arguments)
+    site = Site(options["--state-dir"], options["--network-dir"], options["--cni-path"])
     if verb == "poststop":
+        if rest:
+            raise CniError(INVALID_ENVIRONMENT, f"poststop does not know {rest[0]!r}; see `sriov-bond-hook --help`")
         hook.poststop(state, site)
         return
-    request = _request(state, options)
+    seconds = _seconds(options["--deadline"])
+    request = _request(state, options, rest)
     if request is not None:
-        seconds = _number(options, "--deadline", CREATE_SECONDS)
-        hook.create(state, request, site, Stop(seconds, parent, state.pid), checked="--network" in options)
+        hook.create(state, request, site, Stop(seconds, parent, state.pid), checked=bool(rest))
 
 
-def _request(state: "State", options: dict[str, list[str]]) -> "Request | None":
-    """Return what the container asks for, or None: the arguments are the wrapper's, which has checked them."""
-    from cni_sriov_bond.oci import request
+def _request(state: "State", options: dict[str, str], rest: list[str]) -> "Request | None":
+    """Return what the container asks for, or None: the arguments are the wrapper's, else its annotations say it."""
+    from cni_sriov_bond.oci import policy, request
 
-    if "--network" not in options:
-        return request.from_annotations(state.annotations)
-    last = {option: values[-1] for option, values in options.items()}
-    vlan = int(_number(options, "--vlan", 0)) if "--vlan" in options else None
-    return request.Request(
-        network=last["--network"],
-        vlan=vlan,
-        ips=tuple(options.get("--ip", ())),
-        mac=last.get("--mac", ""),
-        ifname=last.get("--ifname", "eth0"),
-        device=last.get("--device", ""),
-    )
+    if rest:
+        return request.from_arguments(rest)
+    if not any(name.startswith(request.ANNOTATION) for name in state.annotations):
+        return None
+    return request.from_annotations(state.annotations, policy.read(options["--config"]))
 
 
-def _options(arguments: list[str]) -> dict[str, list[str]]:
-    """Return the values of each option, which is written ``--name value`` or ``--name=value``.
+def _split(arguments: list[str]) -> tuple[dict[str, str], list[str]]:
+    """Return the values of the hook's own options, and the arguments that are the container's request.
 
-    :raises CniError: INVALID_ENVIRONMENT for anything else.
+    :raises CniError: INVALID_ENVIRONMENT for an option without a value.
     """
-    options: dict[str, list[str]] = {}
+    from cni_sriov_bond.oci import policy, site
+
+    options = {
+        "--deadline": str(site.CREATE_SECONDS),
+        "--state-dir": site.STATE_DIR,
+        "--network-dir": site.NETWORK_DIR,
+        "--cni-path": site.CNI_PATH,
+        "--config": policy.HOST_FILE,
+    }
+    request = []
     rest = iter(arguments)
     for argument in rest:
         name, equals, value = argument.partition("=")
-        if name not in _OPTIONS:
-            raise CniError(INVALID_ENVIRONMENT, f"unknown argument {argument!r}; see `sriov-bond-hook --help`")
-        found = value if equals else next(rest, None)
-        if found is None:
+        if name not in options:
+            request.append(argument)
+            continue
+        given = value if equals else next(rest, "")
+        if not given:
             raise CniError(INVALID_ENVIRONMENT, f"{name} needs a value; see `sriov-bond-hook --help`")
-        options.setdefault(name, []).append(found)
-    return options
+        options[name] = given
+    return options, request
 
 
-def _number(options: dict[str, list[str]], name: str, default: float) -> float:
-    text = options.get(name, [str(default)])[-1]
+def _seconds(text: str) -> float:
     try:
-        return float(text)
+        seconds = float(text)
     except ValueError:
-        raise CniError(INVALID_ENVIRONMENT, f"{name} must be a number, not {text!r}") from None
+        seconds = -1.0
+    if not 0 <= seconds <= _MAX_SECONDS:
+        raise CniError(INVALID_ENVIRONMENT, f"--deadline must be 0 to {_MAX_SECONDS} seconds, not {text!r}")
+    return seconds
 
 
 def _stdin() -> bytes:

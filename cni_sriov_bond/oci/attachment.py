@@ -236,15 +236,15 @@ def _to_json(attachment: Attachment) -> dict[str, Any]:
 def _from_json(value: Any) -> Attachment:
     """Return the record in a document.
 
-    :raises ValueError: KeyError, TypeError or AttributeError too, when it is not one.
+    :raises ValueError: when it is not one; KeyError, TypeError or AttributeError too.
     """
     if value["version"] != _VERSION:
-        raise KeyError("version")
+        raise ValueError(value["version"])
     values = {name: value[name] for name in Attachment._fields}
     request = value["request"]
     values["request"] = Request(**{**request, "ips": tuple(request["ips"])})
     values["netns"] = Identity(**value["netns"])
     for name, kind in Attachment.__annotations__.items():
         if kind in (int, str) and not isinstance(values[name], kind):
-            raise TypeError(name)
+            raise ValueError(name)
     return Attachment(**values)

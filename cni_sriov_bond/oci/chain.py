@@ -163,9 +163,8 @@ class Chain:
         if given:
             config["runtimeConfig"] = given
         if self._request.ips and "ips" not in plugin.capabilities and config.get("ipam"):
-            args = config.get("args") if isinstance(config.get("args"), dict) else {}
-            cni = args.get("cni") if isinstance(args.get("cni"), dict) else {}
-            config["args"] = {**args, "cni": {**cni, "ips": list(self._request.ips)}}
+            args = _object(config.get("args"))
+            config["args"] = {**args, "cni": {**_object(args.get("cni")), "ips": list(self._request.ips)}}
         return config
 
     def _result(self, text: str, kind: str) -> Document:
@@ -178,11 +177,15 @@ class Chain:
             value = jsontext.loads(text)
         except ValueError as wrong:
             raise CniError(DECODING_FAILURE, f"the plugin {kind} returned no valid result at ADD: {wrong}") from None
-        document = {} if value is None else value
-        if not isinstance(document, dict):
+        if value is not None and not isinstance(value, dict):
             raise CniError(DECODING_FAILURE, f"the plugin {kind} returned no JSON object at ADD")
+        document = _object(value)
         if document.get("cniVersion") not in (None, "", version):
-            converted = results.parse(text, version, kind)
-            document = jsontext.loads(results.build(converted, version))
+            document = _object(jsontext.loads(results.build(results.parse(text, version, kind), version)))
         document["cniVersion"] = version
         return document
+
+
+def _object(value: object) -> Document:
+    """Return a value that is an object, or else an empty one."""
+    return value if isinstance(value, dict) else {}

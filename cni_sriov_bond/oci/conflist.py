@@ -12,6 +12,8 @@ _LISTS, _SINGLE = (".conflist",), (".conf", ".json")
 _DEFAULT_VERSION = "0.1.0"
 _TRUE, _FALSE = (True, "true"), (None, False, "false")
 
+Document = dict[str, Any]
+
 
 class Plugin(NamedTuple):
     """One plugin of a network.
@@ -83,9 +85,8 @@ def parse(text: str, path: str, directory: str = "") -> NetworkList:
     if not entries:
         raise _invalid(path, "the list has no plugin; add plugins")
     plugins = tuple(_plugin(entry, path) for entry in entries)
-    return NetworkList(
-        name, _version(document, path), plugins, jsontext.dumps(document), _switch(document, "disableCheck", path)
-    )
+    disable_check = _switch(document, "disableCheck", path)
+    return NetworkList(name, _version(document, path), plugins, jsontext.dumps(document), disable_check)
 
 
 def _files(directory: str, extensions: tuple[str, ...]) -> list[str]:
@@ -119,10 +120,10 @@ def _object(text: str, path: str) -> dict[str, Any]:
     return document
 
 
-def _as_list(document: dict[str, Any]) -> dict[str, Any]:
+def _as_list(document: Document) -> Document:
     """Return a single plugin's config as a list (conf.go, ConfListFromConf)."""
-    names = {key: document[key] for key in ("name", "cniVersion") if key in document}
-    return {**names, "plugins": [document], "loadOnlyInlinedPlugins": True}
+    document_as_list = {key: document[key] for key in ("name", "cniVersion") if key in document}
+    return document_as_list | {"plugins": [document], "loadOnlyInlinedPlugins": True}
 
 
 def _plugin(entry: dict[str, Any], path: str) -> Plugin:

@@ -3,6 +3,7 @@
 import time
 from typing import Any
 
+from cni_sriov_bond import files
 from cni_sriov_bond.errors import INVALID_CONFIG, INVALID_NETNS, POOL_UNUSABLE, TRY_AGAIN_LATER, CniError
 from cni_sriov_bond.kernel import netns
 from cni_sriov_bond.oci import attachment as attachments
@@ -80,7 +81,7 @@ def detach(store: Store, record: Attachment, stop: Stop, warn: "Warn") -> None:
 
 def _calls(store: Store, record: Attachment, warn: "Warn") -> chain.Chain:
     path = store.pin(record.container_id)
-    present = record.boot_id == attachments.files.boot_id() and pin.holds(path, record.netns)
+    present = record.boot_id == files.boot_id() and pin.holds(path, record.netns)
     attached = chain.Attached(record.container_id, record.ifname, path if present else "")
     network = conflist.parse(record.config, f"of {record}")
     return chain.Chain(network, record.request, attached, record.cni_path, warn)

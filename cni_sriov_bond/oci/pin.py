@@ -8,6 +8,7 @@ import ctypes
 import os
 from errno import EINVAL, ENOENT
 
+from cni_sriov_bond.cni.process import leave
 from cni_sriov_bond.errors import IO_FAILURE, CniError
 from cni_sriov_bond.kernel import netns
 
@@ -40,7 +41,7 @@ def create(path: str, source: netns.Netns) -> None:
     _raise(_in_host_mounts(lambda: _mount(f"/proc/self/fd/{source.fd}", path)), f"cannot pin the namespace at {path}")
 
 
-def holds(path: str, identity: netns.Identity) -> bool:
+def holds(path: str, identity: "netns.Identity") -> bool:
     """Return whether a path leads to a namespace: the pin is there, and it is of that namespace."""
     pinned = netns.find(path)
     if pinned is None:
@@ -113,5 +114,5 @@ def _in_child(change: "Callable[[], int]") -> int:
             fd = os.open(_INIT_MOUNTS, os.O_RDONLY | os.O_CLOEXEC)
             status = _call("setns", fd, _CLONE_NEWNS) or change()
         finally:
-            os._exit(status)
+            leave(status)
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])

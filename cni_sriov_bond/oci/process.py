@@ -2,7 +2,9 @@
 
 import os
 
-from cni_sriov_bond.kernel.netns import Identity
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from cni_sriov_bond.kernel.netns import Identity
 
 _ENDED = ("Z", "X", "x")
 
@@ -22,7 +24,7 @@ def start_time(pid: int) -> int:
     return 0 if fields[0] in _ENDED else int(fields[19])
 
 
-def in_namespace(netns: Identity) -> list[int]:
+def in_namespace(netns: "Identity") -> list[int]:
     """Return the pids of the processes in a network namespace, without those that end meanwhile."""
     pids = []
     for name in os.listdir("/proc"):

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from cni_sriov_bond import files
 from cni_sriov_bond.errors import IO_FAILURE, CniError
 
-STATE_DIR = f"{files.STATE_DIR}-oci"  # beside the pools, which are the subdirectories of the other one
+STATE_DIR = f"{files.STATE_DIR}-oci"  # beside the directory of the pools, whose subdirectories are pools
 NETWORK_DIR = "/etc/cni/net.d"
 CNI_PATH = "/opt/cni/bin"
 # How long a createRuntime may take until its ADD has ended, with all waiting, and how long the undo may take after that.
@@ -46,6 +46,11 @@ class Site(NamedTuple):
             raise CniError(IO_FAILURE, f"cannot create the directory of {self.state_dir}: {failed.strerror}") from None
         for path in (self.state_dir, *map(self.directory, _DIRECTORIES)):
             files.make_directory(path)
+
+
+def beside(pools: str) -> Site:
+    """Return the site of a host whose pools are in another directory than the default."""
+    return Site(f"{pools}-oci")
 
 
 def require_trusted(path: str, subject: str) -> None:

@@ -10,8 +10,7 @@ from cni_sriov_bond.errors import DECODING_FAILURE, CniError
 class State(NamedTuple):
     """The container's state.
 
-    :ivar pid: the process id of the container's init in the runtime's pid namespace, or 0. At poststop runc has none, crun 0, and
-        youki that of the dead process.
+    :ivar pid: the process id of the container's init, or 0. At poststop runc has none, crun has 0, and youki the dead one.
     :ivar status: "creating" at createRuntime, but "created" with crun. For messages only.
     :ivar bundle: a directory. Releases of crun before 1.27 pass "/".
     """

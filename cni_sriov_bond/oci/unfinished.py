@@ -1,4 +1,4 @@
-"""Find and finish what no poststop came for: killed runtimes and hooks, crun's failed starts, reboots, DELs that are pending."""
+"""Find and finish what no poststop came for: killed runtimes and hooks, crun's failed starts, reboots, pending DELs."""
 
 from typing import NamedTuple
 
@@ -33,6 +33,11 @@ class Finding(NamedTuple):
     def failed(self) -> bool:
         """Return whether it could not be finished."""
         return self.state == FAILED
+
+    @property
+    def subject(self) -> str:
+        """Return which interface of which container it is about."""
+        return f"container {self.container_id} {self.ifname}".strip() if self.container_id else "containers"
 
 
 def finish(site: Site) -> list[Finding]:
@@ -119,7 +124,7 @@ def _loose_pins(store: Store) -> "Iterator[Finding]":
             continue
         try:
             with store.locked_key(key, f"the pin {path}", 0):
-                if key in store.keys() or _is_used(path):
+                if key in set(store.keys()) or _is_used(path):
                     continue
                 pin.remove(path)
         except CniError as failed:
