@@ -34,7 +34,8 @@ def words(text: str) -> list[str]:
 # -- what passes through
 
 PASSED = [
-    "", "--version", "--help", "features", "state X", "exec --pid-file p X sh -c create", "nosuch create", "kill X 9", "-", "--",
+    "", "--version", "--help", "features", "state X", "exec --pid-file p X sh -c create", "nosuch create", "kill X 9",
+    "-", "--",
     "--root create --log f --log-format json state X",
     "--root=create start X",
     "-root create delete --force X",

@@ -5,6 +5,7 @@ environment may choose.
 """
 
 import os
+import re
 import stat
 from typing import NamedTuple
 
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 HOST_FILE = "/etc/cni/sriov-bond.toml"
 NETWORK, ALL, NONE = "network", "all", "none"
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}(?![\s\S])"
+# Without a backslash: sriov-bond-runtime reads the path without knowing TOML's escapes.
+_RUNTIME = r"^(/[^\x00-\x1f\\]*[^/\x00-\x1f\\]|[A-Za-z0-9_.-]+)(?![\s\S])"
+_A_RUNTIME = "must be the path or the name of an OCI runtime"
 _A_NETWORK = "must be the name of a network, as in /etc/cni/net.d"
 
 # A part of the host file's schema.
@@ -48,9 +52,9 @@ DOCKER: "Schema" = {
         },
         "runtime": {
             "type": "string",
-            "pattern": r"^(/[^\x00-\x1f\\]*[^/\x00-\x1f\\]|[A-Za-z0-9_.-]+)(?![\s\S])",
+            "pattern": _RUNTIME,
             "description": "OCI runtime that sriov-bond-runtime executes, a path or a name (default: runc, else crun)",
-            "errorMessage": "must be the path or the name of an OCI runtime",
+            "errorMessage": _A_RUNTIME,
         },
     },
 }
@@ -116,6 +120,8 @@ def from_document(document: "dict[str, object]", path: str) -> Policy:
         problems += [f"docker.{key} is not a known key; allowed: {', '.join(known)}" for key in table if key not in known]
         networks = [table[key] for key in ("network",) if key in table] + table.get("networks", [])
         problems += [f"docker: {name!r:.60} is not the name of a network" for name in networks if not is_name(name)]
+        if not re.match(_RUNTIME, table.get("runtime", "runc")):
+            problems.append(f"docker.runtime {_A_RUNTIME}, not {table['runtime']!r:.60}")
     if problems or not isinstance(table, dict):
         raise CniError(INVALID_CONFIG, f"the host file {path}: {'; '.join(problems)}")
     listed = tuple(table["networks"]) if "networks" in table else None

@@ -39,8 +39,8 @@ def add_hooks(config: str, hook: str, allowed: Policy) -> None:
     """Add the hooks to a config.json if its container requests a network; else do not open it for writing.
 
     :param hook: the path of sriov-bond-hook.
-    :raises CniError: when the request is not valid or not allowed, when the container can have no bond, and when the file cannot
-        be read or written.
+    :raises CniError: when the request is not valid or not allowed, when the container can have no bond, and when the file
+        cannot be read or written.
     """
     container = spec.read(config)
     requested = _requested(container, allowed)
@@ -61,8 +61,8 @@ def _requested(container: Spec, allowed: Policy) -> Request | None:
     if process.is_rootless():
         raise CniError(
             INVALID_CONFIG,
-            f"the container requests the network {requested.network}, but its engine is rootless: the host's network devices are "
-            "out of its reach; use an engine that root runs",
+            f"the container requests the network {requested.network}, but its engine is rootless: the host's network devices "
+            "are out of its reach; use an engine that root runs",
         )
     return requested
 

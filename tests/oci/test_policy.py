@@ -37,6 +37,9 @@ INVALID: list[tuple[Any, str]] = [
     ({"networks": "db"}, "docker.networks must be a list"),
     ({"networks": ["a b"]}, "docker: 'a b' is not the name of a network"),
     ({"runtime": 3}, "docker.runtime must be a string"),
+    ({"runtime": "bin/runc"}, "docker.runtime must be the path or the name of an OCI runtime, not 'bin/runc'"),
+    ({"runtime": "/x/"}, "docker.runtime must be the path or the name"),
+    ({"runtime": ""}, "docker.runtime must be the path or the name"),
     ({"enviroment": "all"}, "docker.enviroment is not a known key; allowed: environment, network, networks, runtime"),
     ("db", "docker must be an object"),
 ]

@@ -90,7 +90,7 @@ def test_hooks_are_there_once() -> None:
 
 @pytest.mark.parametrize("hooks", ["[]", "3", '{"createRuntime":{}}', '{"poststop":"x"}'])
 def test_hooks_that_are_no_lists_are_refused(hooks: str) -> None:
-    with pytest.raises(CniError, match="hooks in the container's config.json is not an object of lists"):
+    with pytest.raises(CniError, match=r"hooks in the container's config\.json is not an object of lists"):
         changed(f'{{"hooks":{hooks}}}')
 
 
@@ -116,7 +116,7 @@ def test_hooks_that_are_no_lists_are_refused(hooks: str) -> None:
 def test_other_text_than_an_object_is_refused(tmp_path: Path, text: str) -> None:
     path = tmp_path / "config.json"
     path.write_text(text)
-    with pytest.raises(CniError, match="the container's .*/config.json is not valid JSON: "):
+    with pytest.raises(CniError, match=r"the container's .*/config\.json is not valid JSON: "):
         spec.read(str(path))
 
 
