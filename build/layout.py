@@ -49,6 +49,9 @@ EXECUTABLES = (
     _executable("usr/local/sbin/sriov-bond-hook", short_lived=True, behind_link=True),
 )
 
+# The runtime for Docker, which is no Python; its program is in CONTENTS, beside sriov-bond-hook, which it executes.
+LAUNCHER = "usr/local/sbin/sriov-bond-runtime"
+
 # Not used, and large: each needs libraries of megabytes, or is rich's syntax highlighting or Markdown.
 EXCLUDED = (
     "_bz2", "_codecs_cn", "_codecs_hk", "_codecs_iso2022", "_codecs_jp", "_codecs_kr", "_codecs_tw", "_curses",

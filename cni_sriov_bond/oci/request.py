@@ -65,15 +65,13 @@ def from_annotations(annotations: "Mapping[str, str]", allowed: Policy = _DEFAUL
 
 
 def of_container(annotations: "Mapping[str, str]", environment: "Iterable[str]", allowed: Policy) -> Request | None:
-    """Return what a container of config.json requests, or None if it requests nothing and the policy has no default.
+    """Return what a container of config.json requests, or None if it requests nothing.
 
     :param environment: "NAME=value" of process.env. Names may occur more than once; the last one counts.
     :raises CniError: INVALID_ENVIRONMENT for an invalid request, INVALID_CONFIG for what the policy forbids.
     """
-    settings = _environment(environment, allowed, annotated := _annotated(annotations)) | annotated
-    if not settings and allowed.network:
-        return Request(allowed.network)
-    return _request(settings, allowed)
+    annotated = _annotated(annotations)
+    return _request(_environment(environment, allowed, annotated) | annotated, allowed)
 
 
 def of_operator(

@@ -103,9 +103,13 @@ def test_swarm_resources_must_be_one_name(value: str, problem: str) -> None:
         request.of_container({}, ["SRIOV_BOND_NETWORK=db", f"DOCKER_RESOURCE_SRIOV_BOND={value}"], Policy())
 
 
-def test_default_network_is_for_containers_that_request_nothing() -> None:
-    assert request.of_container({}, ["PATH=/bin"], Policy(network="db")) == Request("db")
-    assert request.of_container({}, ["PATH=/bin"], Policy()) is None
+def test_a_container_that_requests_nothing_has_no_request() -> None:
+    """Its default network, if any, is a matter of its namespace too: oci/prepare."""
+    assert request.of_container({}, ["PATH=/bin"], Policy(network="db")) is None
+
+
+def test_a_vlan_alone_is_for_the_default_network() -> None:
+    assert request.of_container({}, ["SRIOV_BOND_VLAN=5"], Policy(network="db")) == Request("db", 5)
 
 
 def test_only_listed_networks_may_be_requested() -> None:
