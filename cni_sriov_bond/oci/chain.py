@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from cni_sriov_bond import jsontext
 from cni_sriov_bond.cni import result as results
 from cni_sriov_bond.cni.invoke import Delegates
-from cni_sriov_bond.errors import DECODING_FAILURE, INVALID_CONFIG, TRY_AGAIN_LATER, CniError
+from cni_sriov_bond.errors import DECODING_FAILURE, INVALID_CONFIG, TRY_AGAIN_LATER, CniError, DelegateError
 from cni_sriov_bond.oci.conflist import NetworkList, Plugin
 from cni_sriov_bond.oci.request import Request
 from cni_sriov_bond.oci.site import require_trusted
@@ -134,7 +134,11 @@ class Chain:
             forward=lambda data: self._warn(f"{plugin.type} at {command}: {data.decode('utf-8', 'replace').strip()}"),
         )
         config = jsontext.dumps(self._config(plugin, previous)).encode()
-        return delegates.run(executable, command, self._environ(command), config, seconds)
+        try:
+            return delegates.run(executable, command, self._environ(command), config, seconds)
+        except DelegateError as failed:
+            failed.msg = f"network {self._network.name}, plugin {plugin.type}: {failed.msg}"
+            raise
 
     def _environ(self, command: str) -> dict[str, str]:
         attached = self._attached
