@@ -5,7 +5,7 @@ from typing import NamedTuple
 from cni_sriov_bond import files
 from cni_sriov_bond.errors import TRY_AGAIN_LATER, CniError
 from cni_sriov_bond.kernel import netns
-from cni_sriov_bond.oci import engine, pin, process
+from cni_sriov_bond.oci import engine, pin, process, results
 from cni_sriov_bond.oci.attachment import READY, Attachment, Store
 from cni_sriov_bond.oci.site import UNDO_SECONDS, Site
 from cni_sriov_bond.oci.stop import Stop
@@ -152,6 +152,13 @@ def _remove_leftovers(store: Store) -> None:
             pid = file.rpartition(".")[2]
             if file.startswith(".") and pid.isdecimal() and not process.start_time(int(pid)):
                 files.unlink(f"{directory}/{file}")
+    directory = store.site.directory("results")
+    cached = files.listed(directory)  # before the records: a record is written before its result
+    records = store.all()[0]
+    owned = {results.name(record.network, record.container_id, record.ifname) for record in records}
+    for file in cached:
+        if file not in owned and not file.startswith("."):
+            files.unlink(f"{directory}/{file}")
     known = set(store.keys())
     locks = store.site.directory("locks")
     for key in files.listed(locks):

@@ -98,8 +98,8 @@ def test_a_start_waits_for_the_pool(product: Product) -> None:
 
 def test_podman_runs_hooks_by_annotations(product: Product) -> None:
     """With crun, which drops a hook's standard error: the reason of a refusal is in the journal."""
-    for path in (REPOSITORY / "conf/oci/hooks.d").iterdir():
-        product.guest.write(f"{HOOKS}/{path.name}", path.read_text())
+    for sample in (REPOSITORY / "conf/oci/hooks.d").iterdir():
+        product.guest.write(f"{HOOKS}/{sample.name}", sample.read_text())
     journal = product.guest.spawn(
         "mkdir -p /run/systemd/journal; exec python3 -c 'import socket; s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM); "
         's.bind("/run/systemd/journal/socket"); [print(s.recv(9999).decode(), flush=True) for _ in iter(int, 1)]\''
