@@ -6,7 +6,7 @@ from cni_sriov_bond import jsontext
 from cni_sriov_bond.cni.call import check_identifiers
 from cni_sriov_bond.errors import INVALID_CONFIG, INVALID_NETNS, CniError
 from cni_sriov_bond.kernel import netns
-from cni_sriov_bond.oci import engine, process, report
+from cni_sriov_bond.oci import engine, processes, report
 from cni_sriov_bond.oci.attachment import Store
 from cni_sriov_bond.oci.request import Request
 from cni_sriov_bond.oci.site import POSTSTOP_SECONDS, Site
@@ -25,7 +25,7 @@ def create(state: State, request: Request, site: Site, stop: Stop, *, checked: b
     :raises CniError: nothing is attached then, and the container does not start.
     """
     check_identifiers("ADD", state.container_id, request.ifname)
-    if process.is_rootless():
+    if processes.is_rootless():
         raise CniError(INVALID_NETNS, "a rootless engine cannot move the host's VFs; start the container as root of the host")
     namespace = _namespace(state)
     try:
@@ -89,7 +89,7 @@ def _require_own(state: State, namespace: netns.Netns) -> None:
     """
     entries = _namespaces(state)
     if entries is None:
-        others = [pid for pid in process.in_namespace(namespace) if pid != state.pid]
+        others = [pid for pid in processes.in_namespace(namespace) if pid != state.pid]
         if others:
             raise CniError(INVALID_CONFIG, f"the container shares the network namespace of process {others[0]}; {_HOW}")
         return

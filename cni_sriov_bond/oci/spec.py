@@ -57,7 +57,7 @@ class Spec(NamedTuple):
         if isinstance(path, str) and path.startswith("/proc/"):
             return "it shares the network of another container (--network container:NAME); request it for that container"
         return (
-            f"it joins a network namespace that exists already ({ascii(path):.80}), such as that of a pod or of a bridge network; "
+            f"it joins a network namespace that exists already ({path!a:.80}), such as that of a pod or of a bridge network; "
             "use --network none"
         )
 
