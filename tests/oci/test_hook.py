@@ -55,6 +55,20 @@ def test_a_slow_poststop_ends_in_time(host: Host, container: Container) -> None:
     hook.poststop(STOPPED, host.site)
 
 
+def test_a_poststop_of_a_container_that_another_process_works_on_is_left_to_it(
+    host: Host, container: Container, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also of this poststop nothing is lost: the record is there, and the container's process is gone."""
+    monkeypatch.setattr(hook, "_LOCK_SECONDS", 0.1)
+    host.network()
+    create(host, state_of(container))
+    with host.store.locked("c1", 1):
+        hook.poststop(STOPPED, host.site)
+    assert host.sequence() == ["ADD first", "ADD second"]
+    assert len(host.store.of_container("c1")) == 1
+    hook.poststop(STOPPED, host.site)
+
+
 def test_a_container_in_the_host_s_namespace_is_refused(host: Host) -> None:
     host.network()
     with pytest.raises(CniError, match=f"uses the host's network.*{SHARED}"):
