@@ -28,7 +28,7 @@ def test_a_detach_that_fails_is_pending_and_the_others_are_done(host: Host, cont
     for network, ifname in (("db", "eth0"), ("other", "eth1")):
         api.attach(Request(network, ifname=ifname), "c1", container.path, container.pid, site=host.site)
     host.refuse("DEL", "third", 7, "stuck")
-    with pytest.raises(CniError, match="`sriov-bondctl gc` tries again: eth1 of container c1 on network other: .*stuck"):
+    with pytest.raises(CniError, match=r"`sriov-bondctl gc` tries again: eth1 of container c1 on network other: .*stuck"):
         api.detach("c1", site=host.site)
     [record] = api.attachments(site=host.site)
     assert host.store.is_pending(record)

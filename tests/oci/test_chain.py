@@ -124,5 +124,5 @@ def test_a_plugin_that_is_missing_is_named(host: Host) -> None:
 def test_a_plugin_that_others_can_change_is_refused(host: Host) -> None:
     host.network()
     (host.plugins / "first").chmod(0o777)
-    with pytest.raises(CniError, match="the plugin .*first can be changed by other users"):
+    with pytest.raises(CniError, match=r"the plugin .*first can be changed by other users"):
         find(conflist.load(host.site.network_dir, "db"), host.site.cni_path)

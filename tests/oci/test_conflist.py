@@ -92,7 +92,7 @@ def test_an_invalid_list_is_refused(tmp_path: Path, keys: dict[str, Any], words:
     if words is None:
         assert load_list(tmp_path, **keys)
         return
-    with pytest.raises(CniError, match="db.conflist is not valid: ") as refused:
+    with pytest.raises(CniError, match=r"db.conflist is not valid: ") as refused:
         load_list(tmp_path, **keys)
     assert words in refused.value.msg
 
@@ -105,7 +105,7 @@ def test_a_file_that_cannot_be_parsed_stops_the_search(tmp_path: Path) -> None:
 
 def test_a_name_that_is_not_there_is_refused_with_those_that_are(tmp_path: Path) -> None:
     load_list(tmp_path)
-    with pytest.raises(CniError, match="there is no network 'nope' in .*; it has db"):
+    with pytest.raises(CniError, match=r"there is no network 'nope' in .*; it has db"):
         load(str(tmp_path), "nope")
     with pytest.raises(CniError, match="it has no network"):
         load(str(tmp_path / "missing"), "db")

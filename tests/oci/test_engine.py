@@ -86,7 +86,7 @@ def test_an_undo_that_fails_is_pending_and_gets_another_try_at_the_next_start(ho
     assert host.store.is_pending(record)
     assert pin.holds(host.store.pin("c1"), record.netns)
     with pytest.raises(
-        CniError, match="the DEL of an earlier eth0 of container c1 on network db is pending, and fails: .*stuck"
+        CniError, match=r"the DEL of an earlier eth0 of container c1 on network db is pending, and fails: .*stuck"
     ):
         attach(host, container)
     host.obey("ADD", "second")

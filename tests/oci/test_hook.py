@@ -78,7 +78,7 @@ def test_a_container_in_the_host_s_namespace_is_refused(host: Host) -> None:
 def test_a_process_that_is_gone_is_an_error(host: Host, container: Container) -> None:
     host.network()
     container.kill()
-    with pytest.raises(CniError, match="has no network namespace; has it ended?"):
+    with pytest.raises(CniError, match=r"has no network namespace; has it ended\?"):
         create(host, state_of(container))
     assert host.left() == []
 

@@ -62,7 +62,7 @@ def test_two_mounts_on_each_other_are_both_removed(tmp_path: Path) -> None:
 
 def test_a_pin_that_cannot_be_created_is_an_error(tmp_path: Path) -> None:
     own = netns.own()
-    with pytest.raises(CniError, match="cannot create .*missing/pin"):
+    with pytest.raises(CniError, match=r"cannot create .*missing/pin"):
         pin.create(str(tmp_path / "missing/pin"), own)
     own.close()
 

@@ -37,7 +37,7 @@ def test_what_others_can_change_is_not_trusted(tmp_path: Path, mode: int, truste
     if trusted:
         require_trusted(str(path), "the file")
     else:
-        with pytest.raises(CniError, match="the file .*file can be changed by other users"):
+        with pytest.raises(CniError, match=r"the file .*file can be changed by other users"):
             require_trusted(str(path), "the file")
 
 
