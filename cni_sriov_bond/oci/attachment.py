@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from cni_sriov_bond import files, jsontext
 from cni_sriov_bond.errors import IO_FAILURE, CniError
 from cni_sriov_bond.kernel import netns
-from cni_sriov_bond.oci import process, results
+from cni_sriov_bond.oci import processes, results
 from cni_sriov_bond.oci.request import Request
 from cni_sriov_bond.oci.site import Site
 
@@ -74,7 +74,7 @@ class Attachment(NamedTuple):
         if self.boot_id != files.boot_id():
             return False
         if self.pid:
-            return process.start_time(self.pid) == self.started
+            return processes.start_time(self.pid) == self.started
         namespace = netns.find(self.netns_path)
         if namespace is None:
             return False
@@ -87,7 +87,7 @@ class Attachment(NamedTuple):
 def new(container_id: str, request: Request, namespace: netns.Netns, pid: int, config: str, cni_path: str) -> Attachment:
     """Return the record of an attachment that is about to be added."""
     identity = Identity(namespace.dev, namespace.ino)
-    started = process.start_time(pid)
+    started = processes.start_time(pid)
     boot = files.boot_id()
     return Attachment(
         container_id, request, namespace.path, identity, pid, started, boot, config, cni_path, ADDING, int(time())
@@ -167,7 +167,9 @@ class Store:
             try:
                 attachments.append(self.read(directory, name))
             except CniError as failed:
-                damaged[f"{self.site.directory(directory)}/{name}"] = failed
+                path = f"{self.site.directory(directory)}/{name}"
+                if os.path.lexists(path):  # else it was erased, or became pending, since the listing
+                    damaged[path] = failed
         return attachments, damaged
 
     def read(self, directory: str, name: str) -> Attachment:

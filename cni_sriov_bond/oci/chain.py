@@ -137,8 +137,8 @@ class Chain:
         try:
             return delegates.run(executable, command, self._environ(command), config, seconds)
         except DelegateError as failed:
-            failed.msg = f"network {self._network.name}, plugin {plugin.type}: {failed.msg}"
-            raise
+            message = f"network {self._network.name}, plugin {plugin.type}: {failed.msg}"
+            raise DelegateError(failed.code, message, failed.details) from None
 
     def _environ(self, command: str) -> dict[str, str]:
         attached = self._attached

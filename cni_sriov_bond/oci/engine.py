@@ -44,6 +44,12 @@ def attach(
         store.write(record)
         try:
             pin.create(store.pin(container_id), namespace)
+            if not pin.holds(store.pin(container_id), namespace):
+                raise CniError(
+                    INVALID_NETNS,
+                    f"the pin {store.pin(container_id)} cannot be seen in the engine's mounts; remove PrivateMounts and "
+                    "MountFlags from its systemd unit",
+                )
             calls = _calls(store, record, warn)
             result = _add(calls, stop)
             results.write(

@@ -4,9 +4,9 @@ import os
 
 from cni_sriov_bond import jsontext
 from cni_sriov_bond.cni.call import check_identifiers
-from cni_sriov_bond.errors import INVALID_CONFIG, INVALID_NETNS, CniError
+from cni_sriov_bond.errors import INVALID_CONFIG, INVALID_NETNS, TRY_AGAIN_LATER, CniError
 from cni_sriov_bond.kernel import netns
-from cni_sriov_bond.oci import engine, process, report
+from cni_sriov_bond.oci import engine, processes, report
 from cni_sriov_bond.oci.attachment import Store
 from cni_sriov_bond.oci.request import Request
 from cni_sriov_bond.oci.site import POSTSTOP_SECONDS, Site
@@ -25,7 +25,7 @@ def create(state: State, request: Request, site: Site, stop: Stop, *, checked: b
     :raises CniError: nothing is attached then, and the container does not start.
     """
     check_identifiers("ADD", state.container_id, request.ifname)
-    if process.is_rootless():
+    if processes.is_rootless():
         raise CniError(INVALID_NETNS, "a rootless engine cannot move the host's VFs; start the container as root of the host")
     namespace = _namespace(state)
     try:
@@ -50,10 +50,20 @@ def poststop(state: State, site: Site) -> None:
     :raises CniError: when it could not even be recorded.
     """
     store = Store(site)
-    container_id = state.container_id
-    stop = Stop(POSTSTOP_SECONDS)
-    if not store.of_container(container_id):
+    if not store.of_container(state.container_id):
         return
+    try:
+        _detach_all(store, state.container_id)
+    except CniError as failed:
+        if failed.code != TRY_AGAIN_LATER:
+            raise
+        # Another process works on it, e.g. a createRuntime whose runtime was killed, and undoes it. If not, the container's
+        # process is gone, which `gc` sees.
+        report.warn(f"{failed.msg}; `sriov-bondctl gc` detaches it", state.container_id)
+
+
+def _detach_all(store: Store, container_id: str) -> None:
+    stop = Stop(POSTSTOP_SECONDS)
     with store.locked(container_id, _LOCK_SECONDS):
         records = store.of_container(container_id)
         for record in records:
@@ -89,7 +99,7 @@ def _require_own(state: State, namespace: netns.Netns) -> None:
     """
     entries = _namespaces(state)
     if entries is None:
-        others = [pid for pid in process.in_namespace(namespace) if pid != state.pid]
+        others = [pid for pid in processes.in_namespace(namespace) if pid != state.pid]
         if others:
             raise CniError(INVALID_CONFIG, f"the container shares the network namespace of process {others[0]}; {_HOW}")
         return

@@ -4,7 +4,6 @@ At createRuntime only ``/proc/PID/ns/net`` names the namespace, and at poststop 
 all calls, so that a DEL finds the bond in it whatever the runtime has done with the namespace in between.
 """
 
-import ctypes
 import os
 from errno import EINVAL, ENOENT
 
@@ -84,6 +83,8 @@ def _unmount(path: str) -> int:
 
 def _call(function: str, *arguments: object) -> int:
     """Call a function of the C library and return its errno, or 0."""
+    import ctypes  # late: its 2 ms are for hooks of containers of ours
+
     return 0 if ctypes.CDLL(None, use_errno=True)[function](*arguments) == 0 else ctypes.get_errno()
 
 

@@ -10,7 +10,7 @@ import signal
 import time
 
 from cni_sriov_bond.errors import INVALID_CONFIG, IO_FAILURE, CniError
-from cni_sriov_bond.oci import policy, process, report, request, spec
+from cni_sriov_bond.oci import policy, processes, report, request, spec
 from cni_sriov_bond.oci.policy import Policy
 from cni_sriov_bond.oci.request import Request
 from cni_sriov_bond.oci.spec import Spec
@@ -55,10 +55,10 @@ def _requested(container: Spec, allowed: Policy) -> Request | None:
     problem = container.problem()
     if requested is None:
         # The default is for containers with a network of their own: others that run by this runtime have not asked for it.
-        return Request(allowed.network) if allowed.network and not problem and not process.is_rootless() else None
+        return Request(allowed.network) if allowed.network and not problem and not processes.is_rootless() else None
     if problem:
         raise CniError(INVALID_CONFIG, f"the container requests the network {requested.network}, but {problem}")
-    if process.is_rootless():
+    if processes.is_rootless():
         raise CniError(
             INVALID_CONFIG,
             f"the container requests the network {requested.network}, but its engine is rootless: the host's network devices "

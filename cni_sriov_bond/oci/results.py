@@ -3,7 +3,7 @@
 There, `cnitool gc` and CRI-O's GC of the same network name would DEL our attachments.
 """
 
-from base64 import b64encode
+from binascii import b2a_base64
 from typing import Any
 
 from cni_sriov_bond import files, jsontext
@@ -26,7 +26,7 @@ def write(site: Site, network: str, container_id: str, ifname: str, **values: An
     document: dict[str, Any] = {
         "kind": _KIND,
         "containerId": container_id,
-        "config": b64encode(values["config"].encode()).decode(),
+        "config": b2a_base64(values["config"].encode(), newline=False).decode(),
         "ifName": ifname,
         "networkName": network,
         "netns": values["netns"],

@@ -4,7 +4,7 @@ import os
 import signal
 
 from cni_sriov_bond.deadline import Deadline
-from cni_sriov_bond.oci import process
+from cni_sriov_bond.oci import processes
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _received: list[int] = []  # the signals that came
@@ -29,7 +29,7 @@ class Stop:
         self.deadline = Deadline(seconds)
         self._parent = parent
         self._pid = pid
-        self._started = process.start_time(pid)
+        self._started = processes.start_time(pid)
 
     def reason(self) -> str:
         """Return why the work must stop, apart from the deadline, or "" to go on."""
@@ -37,6 +37,6 @@ class Stop:
             return "the runtime that started the hook has ended"
         if _received and self._parent:
             return f"the hook received {signal.Signals(_received[-1]).name}"
-        if self._pid and (not self._started or process.start_time(self._pid) != self._started):
+        if self._pid and (not self._started or processes.start_time(self._pid) != self._started):
             return f"the container's first process {self._pid} has ended"
         return ""

@@ -5,7 +5,7 @@ from typing import NamedTuple
 from cni_sriov_bond import files
 from cni_sriov_bond.errors import TRY_AGAIN_LATER, CniError
 from cni_sriov_bond.kernel import netns
-from cni_sriov_bond.oci import engine, pin, process
+from cni_sriov_bond.oci import engine, pin, processes, results
 from cni_sriov_bond.oci.attachment import READY, Attachment, Store
 from cni_sriov_bond.oci.site import UNDO_SECONDS, Site
 from cni_sriov_bond.oci.stop import Stop
@@ -139,7 +139,7 @@ def _is_used(path: str) -> bool:
     if namespace is None:
         return False
     try:
-        return bool(process.in_namespace(namespace))
+        return bool(processes.in_namespace(namespace))
     finally:
         namespace.close()
 
@@ -150,8 +150,15 @@ def _remove_leftovers(store: Store) -> None:
         directory = store.site.directory(name)
         for file in files.listed(directory):
             pid = file.rpartition(".")[2]
-            if file.startswith(".") and pid.isdecimal() and not process.start_time(int(pid)):
+            if file.startswith(".") and pid.isdecimal() and not processes.start_time(int(pid)):
                 files.unlink(f"{directory}/{file}")
+    directory = store.site.directory("results")
+    cached = files.listed(directory)  # before the records: a record is written before its result
+    records = store.all()[0]
+    owned = {results.name(record.network, record.container_id, record.ifname) for record in records}
+    for file in cached:
+        if file not in owned and not file.startswith("."):
+            files.unlink(f"{directory}/{file}")
     known = set(store.keys())
     locks = store.site.directory("locks")
     for key in files.listed(locks):

@@ -63,9 +63,8 @@ class Bundles:
     def start(self, name: str) -> None:
         """Start a container from its bundle in the background."""
         # Without streams of ours: the container would keep them open.
-        self._guest.sh(
-            f"{self.runtime} create --bundle {_BUNDLES}/{name} {name} </dev/null >/run/{name}.log 2>&1; {self.runtime} start {name}"
-        )
+        streams = f"</dev/null >/run/{name}.log 2>&1"
+        self._guest.sh(f"{self.runtime} create --bundle {_BUNDLES}/{name} {name} {streams}; {self.runtime} start {name}")
 
     def stop(self, name: str) -> None:
         """Kill a container and delete it."""

@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.lab import downloads
 from tests.lab.bundles import HOOK_STATE, Bundles, left
 from tests.lab.callers import conflist
+from tests.lab.machine import INSIDE
 from tests.lab.podman import podman
 from tests.lab.product import HOST_FILE, PEER, PEER6, Product, network
 from tests.lab.waiting import wait_until
@@ -98,8 +100,8 @@ def test_a_start_waits_for_the_pool(product: Product) -> None:
 
 def test_podman_runs_hooks_by_annotations(product: Product) -> None:
     """With crun, which drops a hook's standard error: the reason of a refusal is in the journal."""
-    for path in (REPOSITORY / "conf/oci/hooks.d").iterdir():
-        product.guest.write(f"{HOOKS}/{path.name}", path.read_text())
+    for sample in (REPOSITORY / "conf/oci/hooks.d").iterdir():
+        product.guest.write(f"{HOOKS}/{sample.name}", sample.read_text())
     journal = product.guest.spawn(
         "mkdir -p /run/systemd/journal; exec python3 -c 'import socket; s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM); "
         's.bind("/run/systemd/journal/socket"); [print(s.recv(9999).decode(), flush=True) for _ in iter(int, 1)]\''
@@ -121,3 +123,26 @@ def test_podman_runs_hooks_by_annotations(product: Product) -> None:
     finally:
         journal.stop()
         product.guest.sh(f"rm -rf {HOOKS} /run/systemd/journal")
+
+
+# What each hook does. It shows that the tracer works.
+REQUIRED = {
+    "createRuntime": ("mount", "fsync", "rename", "fork"),
+    "poststop": ("umount", "rename", "unlink", "fork"),
+}
+
+
+def test_a_killed_hook_leaves_nothing_after_gc(installed: Product) -> None:
+    """At some of its system calls that change something; oci/test_killed_hook has all, with fake plugins."""
+    guest = installed.guest
+    guest.sh(f"cp {downloads.tracer()} /run/tracer")
+    command = ["python3", "-m", "tests.lab.inside.hook_sweep", "/run/tracer", "--every", "3"]
+    done = guest.run(command, cwd=str(INSIDE.parents[2]), timeout=600)
+    events = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [event for event in events if event["event"] == "leak"] == []
+    assert done.status == 0, done.stderr
+    rows = {event["verb"]: event for event in events}
+    for verb, required in REQUIRED.items():
+        assert rows[verb]["runs"] >= 5
+        names = {name.split()[0] for name in rows[verb]["all"]}
+        assert set(required) <= names

@@ -75,7 +75,8 @@ class Host:
         """Return all calls in order."""
         file = self.folder / "calls"
         lines = file.read_text().splitlines() if file.exists() else []
-        return [Call(*line.split("\t")[:5], json.loads(line.split("\t")[5])) for line in lines]
+        rows = [line.split("\t") for line in lines]
+        return [Call(row[0], row[1], row[2], row[3], row[4], json.loads(row[5])) for row in rows]
 
     def sequence(self) -> list[str]:
         """Return verb and plugin of all calls."""
