@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from cni_sriov_bond.errors import DECODING_FAILURE, INVALID_CONFIG, IO_FAILURE, CniError
 from cni_sriov_bond.oci.site import CREATE_TIMEOUT, POSTSTOP_TIMEOUT
 
+_OWN = "/proc/self/ns/net"
 _SPACE = " \t\n\r"
 _NAME = "sriov-bond-hook"
 _ENVIRONMENT = ["PATH=/usr/sbin:/usr/bin:/sbin:/bin"]
@@ -44,16 +45,19 @@ class Spec(NamedTuple):
         return {key: value for key, value in items if isinstance(value, str)}
 
     def problem(self) -> str:
-        """Return why the container cannot have a bond, or "" if the runtime creates a network namespace for it."""
+        """Return why the container cannot have a bond, or "" if the runtime creates a network namespace for it.
+
+        In host mode Docker 20.10 gives a path, ``/var/run/docker/netns/default``; newer ones leave the namespace out.
+        """
         linux = self.value.get("linux")
         namespaces = linux.get("namespaces") if isinstance(linux, dict) else None
         entries = [entry for entry in namespaces if isinstance(entry, dict)] if isinstance(namespaces, list) else []
         networks = [entry for entry in entries if entry.get("type") == "network"]
-        if not networks:
-            return "it is in the host's network (--network host); use --network none"
-        path = networks[-1].get("path")
+        path = networks[-1].get("path") if networks else _OWN
         if not path:
             return ""
+        if isinstance(path, str) and _is_own(path):
+            return "it is in the host's network (--network host); use --network none"
         if isinstance(path, str) and path.startswith("/proc/"):
             return "it shares the network of another container (--network container:NAME); request it for that container"
         return (
@@ -161,6 +165,13 @@ def write(path: str, text: str) -> None:
             raise
     except OSError as failed:
         raise CniError(IO_FAILURE, f"cannot add hooks to the container's {path}: {failed.strerror}") from None
+
+
+def _is_own(path: str) -> bool:
+    try:
+        return os.path.samefile(path, _OWN)
+    except (OSError, ValueError):
+        return False
 
 
 def _constant(word: str) -> object:

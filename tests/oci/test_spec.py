@@ -154,6 +154,7 @@ def test_parts_are_read() -> None:
             [{"type": "network", "path": "/run/netns/cni-1"}],
             r"joins a network namespace that exists already \('/run/netns/cni-1'\)",
         ),
+        ([{"type": "network", "path": "/proc/self/ns/net"}], r"it is in the host's network \(--network host\)"),
         ([{"type": "network", "path": 3}], "exists already"),
     ],
 )
