@@ -20,7 +20,7 @@ import environment
 import licences
 import native
 from errors import BuildError
-from layout import CONTENTS, DOCUMENTS, EXECUTABLES, LIBRARY
+from layout import CONTENTS, DOCUMENTS, EXECUTABLES, LAUNCHER, LIBRARY
 
 ROOT = Path(__file__).resolve().parent.parent
 DIST = ROOT / "dist"
@@ -119,8 +119,10 @@ def _lay_out(bin_directory: Path, python: str) -> Path:
         program = contents / executable.name if executable.behind_link else path
         shutil.copyfile(WORK / "recipe" / executable.name, program)
         if executable.behind_link:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.symlink_to(os.path.relpath(program, path.parent))
+            _link(path, program)
+    launcher = contents / Path(LAUNCHER).name
+    shutil.copyfile(native.launcher(WORK), launcher)
+    _link(tree / LAUNCHER, launcher)
     documents = tree / DOCUMENTS
     shutil.copytree(ROOT / "conf", documents / "examples")
     shutil.copytree(ROOT / "docs", documents / "docs")
@@ -130,12 +132,17 @@ def _lay_out(bin_directory: Path, python: str) -> Path:
     distributions = licences.distributions(contents / LIBRARY, python)
     licences.collect(distributions, documents / "licences")
     (documents / bom.NAME).write_text(bom.document(_version(), distributions))
-    programs = {tree / executable.path for executable in EXECUTABLES}
+    programs = {tree / executable.path for executable in EXECUTABLES} | {launcher}
     programs |= {contents / executable.name for executable in EXECUTABLES if executable.behind_link}
     for path in (tree, *tree.rglob("*")):
         if not path.is_symlink():
             path.chmod(0o755 if path.is_dir() or path in programs else 0o644)
     return tree
+
+
+def _link(path: Path, program: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.symlink_to(os.path.relpath(program, path.parent))
 
 
 def _replace(tree: Path) -> None:

@@ -46,7 +46,11 @@ EXECUTABLES = (
     _executable("opt/cni/bin/sriov-bond", short_lived=True, behind_link=False),
     _executable("opt/cni/bin/sriov-bond-ipam", short_lived=True, behind_link=False),
     _executable("usr/local/sbin/sriov-bondctl", short_lived=False, behind_link=True),
+    _executable("usr/local/sbin/sriov-bond-hook", short_lived=True, behind_link=True),
 )
+
+# The runtime for Docker, which is no Python; its program is in CONTENTS, beside sriov-bond-hook, which it executes.
+LAUNCHER = "usr/local/sbin/sriov-bond-runtime"
 
 # Not used, and large: each needs libraries of megabytes, or is rich's syntax highlighting or Markdown.
 EXCLUDED = (

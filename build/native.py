@@ -1,4 +1,4 @@
-"""The two native parts that are built: PyInstaller's bootloader and libpython, both from unmodified code."""
+"""The native parts that are built: PyInstaller's bootloader and libpython, both from unmodified code, and runtime.c."""
 
 import hashlib
 import platform
@@ -57,13 +57,37 @@ def bootloader(work: Path, sources: Path, run_path: bool) -> Path:
     theirs = ["-w", *(f"-D{name}" for name in _DEFINED), *(f"-DHAVE_{feature}" for feature in _FEATURES)]
     log = work / "native.log"
     environment.run([*compiler, *theirs, *_paths(sources)], log, "compiling PyInstaller's bootloader", cwd=objects)
-    environment.run([*compiler, *_STRICT, "-D_GNU_SOURCE", *_paths(HERE)], log, "compiling build/*.c", cwd=objects)
+    environment.run(
+        [*compiler, *_STRICT, "-D_GNU_SOURCE", *_paths(HERE, "bootloader_*.c")],
+        log,
+        "compiling build/bootloader_*.c",
+        cwd=objects,
+    )
     target = work / "bootloader"
     command = ["gcc", "-pie", *_LINKED, "-o", str(target), *sorted(str(file) for file in objects.iterdir())]
     command += [f"-Wl,--wrap=pyi_{call}" for call in ("getenv", "setenv", "unsetenv", "pyconfig_preinit_python")]
     if run_path:  # RPATH, not RUNPATH: it applies to all libraries that the program loads
         command.append(f"-Wl,--disable-new-dtags,-rpath,$ORIGIN/{Path(CONTENTS).name}:$ORIGIN")
     environment.run([*command, "-l:libz.a", "-ldl"], log, "linking the bootloader")
+    return target
+
+
+def launcher(work: Path) -> Path:
+    """Compile sriov-bond-runtime."""
+    target = work / "sriov-bond-runtime"
+    command = [
+        "gcc",
+        "-pie",
+        "-fPIE",
+        *_STRICT,
+        "-D_GNU_SOURCE",
+        *_COMPILED,
+        *_LINKED,
+        "-o",
+        str(target),
+        str(HERE / "runtime.c"),
+    ]
+    environment.run(command, work / "native.log", "compiling build/runtime.c")
     return target
 
 
@@ -136,5 +160,5 @@ def _archive() -> Path:
     return Path(str(sysconfig.get_config_var("LIBPL")), f"libpython{version}-pic.a")
 
 
-def _paths(directory: Path) -> list[str]:
-    return sorted(str(file) for file in directory.glob("*.c"))
+def _paths(directory: Path, pattern: str = "*.c") -> list[str]:
+    return sorted(str(file) for file in directory.glob(pattern))

@@ -19,6 +19,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("kernel",),
     ("network",),
     ("plugin", "ipam"),
+    ("oci",),
     ("ctl",),
     ("commands",),
     ("__main__",),
@@ -28,8 +29,8 @@ ROOMS = [room for rooms in FLOORS for room in rooms]
 NEVER = {"ipam": {"kernel", "pool"}, "kernel": {"pool"}}
 MOST_LINES = 350
 SOURCES = sorted(PACKAGE.rglob("*.py"))
-# What calls of the plugin import: everything except sriov-bondctl.
-PLUGIN = [path for path in SOURCES if not {"ctl"} & set(path.parts)]
+# What calls of the plugin import: everything except sriov-bondctl and the OCI hook.
+PLUGIN = [path for path in SOURCES if not {"ctl", "oci"} & set(path.parts)]
 
 
 def name(path: Path) -> str:
@@ -245,7 +246,7 @@ def test_only_the_edges_write_standard_output() -> None:
         written = any(writes_standard_output(node) for node in ast.walk(tree(path)) if isinstance(node, ast.Call))
         if written or "sys.stdout" in path.read_text():
             modules.append(name(path))
-    assert modules == ["cni/process.py", "ctl/screen.py"]
+    assert modules == ["cni/process.py", "ctl/screen.py", "oci/__main__.py"]
 
 
 def test_only_the_edges_read_the_environment() -> None:
@@ -258,7 +259,7 @@ def test_only_the_edges_end_the_process() -> None:
     """One module of each program decides its exit status."""
     modules = users(SOURCES, "sys.exit", "exit", "quit", "os._exit", "posix._exit")
     modules += [name(path) for path in SOURCES if "SystemExit" in path.read_text()]
-    assert modules == ["__main__.py", "cni/process.py", "ctl/__main__.py", "ipam/__main__.py"]
+    assert modules == ["__main__.py", "cni/process.py", "ctl/__main__.py", "ipam/__main__.py", "oci/__main__.py"]
 
 
 def test_only_two_modules_open_netlink_sockets() -> None:
@@ -316,12 +317,15 @@ def test_every_error_of_ours_is_a_cni_error() -> None:
 @pytest.mark.parametrize("path", SOURCES, ids=name)
 def test_what_is_raised_is_a_cni_error_or_a_value_error(path: Path) -> None:
     """Parsers raise ValueError, which their caller turns into an error; all other modules raise a CniError."""
-    parsers = {"jsontext.py", "pool/record.py", "cni/address.py", "cni/result.py", "ipam/ranges.py", "ipam/request.py"}
+    parsers = {
+        "jsontext.py", "pool/record.py", "cni/address.py", "cni/result.py", "ipam/ranges.py", "ipam/request.py",
+        "oci/attachment.py", "oci/spec.py",
+    }  # fmt: skip
     wrong = []
     for node in ast.walk(tree(path)):
         if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call):
             raised = ast.unparse(node.exc.func)
-            allowed = raised in (*ERRORS, "_failure", "_unsupported_version", "_disappeared")
+            allowed = raised in (*ERRORS, "_failure", "_invalid", "_unsupported_version", "_disappeared")
             if not allowed and not (raised == "ValueError" and name(path) in parsers):
                 wrong.append(f"line {node.lineno}: {raised}")
     assert wrong == []

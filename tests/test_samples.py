@@ -14,12 +14,14 @@ from cni_sriov_bond.cni.call import check_version, parse_json
 from cni_sriov_bond.ctl import hostfile, hostfile_schema
 from cni_sriov_bond.network import config
 from cni_sriov_bond.network.schema import NETWORK
+from cni_sriov_bond.oci.site import CREATE_TIMEOUT, POSTSTOP_TIMEOUT
 from tests.support import REPOSITORY
 
-SAMPLES = sorted((REPOSITORY / "conf").iterdir())
+SAMPLES = sorted(path for path in (REPOSITORY / "conf").rglob("*") if path.is_file())
 NETWORKS = [path for path in SAMPLES if path.suffix == ".conflist"]
 HOST_FILES = [path for path in SAMPLES if path.suffix == ".toml"]
 UNITS = [path for path in SAMPLES if path.suffix == ".service"]
+HOOKS = [path for path in SAMPLES if path.parent.name == "hooks.d"]
 
 
 def name(path: Path) -> str:
@@ -47,7 +49,7 @@ def test_there_are_samples_of_every_kind_and_no_others() -> None:
     """No sample is of a kind that no test loads: networks are lists, never .conf (contract 0.8)."""
     assert NETWORKS
     assert HOST_FILES
-    assert sorted([*NETWORKS, *HOST_FILES, *UNITS]) == SAMPLES
+    assert sorted([*NETWORKS, *HOST_FILES, *UNITS, *HOOKS]) == SAMPLES
 
 
 @pytest.mark.parametrize("path", NETWORKS, ids=name)
@@ -120,6 +122,22 @@ def test_a_sample_unit_makes_the_pools_before_anything_starts_containers(path: P
     assert command == "up"
     assert "containerd.service" in unit["Unit"]["Before"].split()
     assert unit["Unit"]["ConditionPathExists"] == hostfile_schema.DEFAULT_PATH
+
+
+def test_sample_hooks_are_run_for_annotations_of_ours(frozen: Path) -> None:
+    """One for each stage, in the form of oci-hooks(5): podman ignores a hook without its program, and anchors no pattern."""
+    hooks = {stage: load(path) for path in HOOKS for stage in load(path)["stages"]}
+    assert sorted(hooks) == ["createRuntime", "poststop"]
+    for stage, hook in hooks.items():
+        assert sorted(hook) == ["hook", "stages", "version", "when"]
+        assert (frozen / hook["hook"]["path"].lstrip("/")).exists()
+        assert hook["hook"]["args"] == [Path(hook["hook"]["path"]).name, stage]
+        [(key, value)] = hook["when"]["annotations"].items()
+        assert [bool(re.search(key, f"sriov-bond.{name}")) for name in ("network", "ip", "networks")] == [True, True, False]
+        assert not re.search(key, "x.sriov-bond.network")
+        assert value == "^.+$"
+    assert hooks["createRuntime"]["hook"]["timeout"] == CREATE_TIMEOUT
+    assert hooks["poststop"]["hook"]["timeout"] == POSTSTOP_TIMEOUT
 
 
 def test_networks_name_pools_of_the_host_file() -> None:

@@ -23,6 +23,7 @@ SECONDS = 45.0
 _BUSY_SECONDS = 5.0
 _BUSY_POLL = 0.1
 _PROGRAM_POLL = 0.005
+_CANCEL_POLL = 0.1
 _MAX_OUTPUT = 1 << 20
 _CHUNK = 65536
 _MAX_CODE = 0xFFFFFFFF  # Go reads a code into an unsigned int
@@ -55,15 +56,26 @@ class Delegates:
     :param environ: the environment of this process.
     :param own: the entry of sriov-bond-ipam, if it is built into this process. It is called in a forked child, with the
         environment and the descriptors of the standard streams. All other delegates are executed.
+    :param kind: what delegates are called in errors.
+    :param cancelled: returns why a running delegate must be killed, or "". It is called every ``_CANCEL_POLL`` seconds.
+    :param forward: gets the standard error of each delegate; by default it is written to that of this process.
     """
 
-    __slots__ = ("_environ", "_own")
+    __slots__ = ("_cancelled", "_environ", "_forward", "_kind", "_own")
 
     def __init__(
-        self, environ: "Mapping[str, str]", own: "Callable[[dict[str, str], list[int]], NoReturn] | None" = None
+        self,
+        environ: "Mapping[str, str]",
+        own: "Callable[[dict[str, str], list[int]], NoReturn] | None" = None,
+        kind: str = "IPAM plugin",
+        cancelled: "Callable[[], str] | None" = None,
+        forward: "Callable[[bytes], None] | None" = None,
     ) -> None:
         self._environ = environ
         self._own = own
+        self._kind = kind
+        self._cancelled = cancelled
+        self._forward = forward or _to_standard_error
 
     def environment_for_replay(self, recorded: "Mapping[str, str]", netns: str) -> dict[str, str]:
         """Return the environment for a later call for an attachment, from the CNI_* variables of its ADD.
@@ -96,29 +108,28 @@ class Delegates:
         :raises DelegateError: when the delegate returned an error document; with its code and message.
         :raises CniError: DELEGATE_FAILED or TRY_AGAIN_LATER when it failed otherwise.
         """
-        name = executable.rpartition("/")[2]
+        name = f"{self._kind} {executable.rpartition('/')[2]}"
         start = self._fork if self._own is not None and _is_ours(executable) else _spawn
         variables = {**environ, "CNI_COMMAND": command}
-        pid, stdin, stdout, stderr = _start(start, executable, variables, lock, min(seconds, _BUSY_SECONDS))
+        pid, stdin, stdout, stderr = _start(start, executable, variables, lock, min(seconds, _BUSY_SECONDS), self._kind)
         exchange = _Exchange(pid, stdin, config, stdout, stderr)
         finished = False
         try:
-            finished = exchange.until(monotonic() + seconds)
+            finished = exchange.until(monotonic() + seconds, self._cancelled)
         finally:
             if not finished:  # also after an exception, e.g. KeyboardInterrupt
                 os.kill(pid, SIGKILL)
             exchange.close()
             _, status = os.waitpid(pid, 0)
         if exchange.errors:
-            try:
-                os.write(2, exchange.errors)
-            except OSError:
-                pass  # a closed standard error must not fail the call
+            self._forward(exchange.errors)
         if not finished:
+            if exchange.cancelled:
+                raise CniError(TRY_AGAIN_LATER, f"the {name} was killed at {command}: {exchange.cancelled}")
             if exchange.size > _MAX_OUTPUT:
-                raise CniError(DELEGATE_FAILED, f"the IPAM plugin {name} printed more than 1 MiB at {command} and was killed")
+                raise CniError(DELEGATE_FAILED, f"the {name} printed more than 1 MiB at {command} and was killed")
             reason = f"did not answer within {seconds:.0f} s"
-            raise CniError(TRY_AGAIN_LATER, f"the IPAM plugin {name} {reason} at {command} and was killed")
+            raise CniError(TRY_AGAIN_LATER, f"the {name} {reason} at {command} and was killed")
         text = exchange.output.decode("utf-8", "replace")
         if status:
             raise _failure(name, command, os.waitstatus_to_exitcode(status), text, exchange.errors)
@@ -142,17 +153,26 @@ class Delegates:
                 leave()
 
 
+def _to_standard_error(data: bytes) -> None:
+    try:
+        os.write(2, data)
+    except OSError:
+        pass  # a closed standard error must not fail the call
+
+
 def _start(
     start: "Callable[[str, dict[str, str], list[int]], int]",
     executable: str,
     environ: "dict[str, str]",
     lock: int,
     busy_seconds: float,
+    kind: str,
 ) -> tuple[int, int, int, int]:
     """Start a process on three pipes and return its pid and our ends of the pipes.
 
     :param start: forks or spawns, and returns the pid.
     :param busy_seconds: how long to wait while the executable is open for writing.
+    :param kind: what the process is, for the error.
     """
     deadline = monotonic() + busy_seconds
     pipes = [os.pipe2(os.O_CLOEXEC) for _ in range(3)]
@@ -172,7 +192,7 @@ def _start(
     except OSError as failed:
         for fd in mine:
             os.close(fd)
-        raise CniError(DELEGATE_FAILED, f"cannot run the IPAM plugin {executable}: {failed.strerror}") from None
+        raise CniError(DELEGATE_FAILED, f"cannot run the {kind} {executable}: {failed.strerror}") from None
     finally:
         for fd in theirs:
             os.close(fd)
@@ -247,6 +267,7 @@ class _Exchange:
             self._poll.register(fd, POLLOUT if fd == stdin else POLLIN)
             os.set_blocking(fd, False)
         self.size = 0
+        self.cancelled = ""
 
     @property
     def output(self) -> bytes:
@@ -256,9 +277,17 @@ class _Exchange:
     def errors(self) -> bytes:
         return b"".join(self._parts[self._stderr])
 
-    def until(self, deadline: float) -> bool:
-        """Exchange data until the process has ended and its output is read; return whether that was before the deadline."""
+    def until(self, deadline: float, cancelled: "Callable[[], str] | None" = None) -> bool:
+        """Exchange data until the process has ended and its output is read; return whether that was before the deadline.
+
+        :param cancelled: returns why to stop earlier, or "".
+        """
         while (seconds := deadline - monotonic()) > 0 and self.size <= _MAX_OUTPUT:
+            if cancelled is not None:
+                self.cancelled = cancelled()
+                if self.cancelled:
+                    return False
+                seconds = min(seconds, _CANCEL_POLL)
             ready = {fd for fd, _ in self._poll.poll(seconds * 1000)}
             if self._stdin in ready:
                 self._feed()
@@ -296,10 +325,13 @@ class _Exchange:
 
 
 def _failure(name: str, command: str, status: int, text: str, errors: bytes) -> CniError:
-    """Return the error of a delegate that failed: the one that it returned, with a message of ours if that has none."""
+    """Return the error of a delegate that failed: the one that it returned, with a message of ours if that has none.
+
+    :param name: what it is and its name, e.g. "IPAM plugin host-local".
+    """
     end = f"was killed by signal {-status}" if status < 0 else f"failed with status {status}"
     output = (errors.decode("utf-8", "replace").strip() or text.strip())[-400:]
-    message = f"the IPAM plugin {name} {end} at {command}" + (f": {output}" if output else "")
+    message = f"the {name} {end} at {command}" + (f": {output}" if output else "")
     try:
         document = jsontext.loads(text)
     except ValueError:

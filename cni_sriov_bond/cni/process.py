@@ -60,9 +60,9 @@ def child(run: "Callable[[], int]", environ: "dict[str, str]", streams: list[int
         posix._exit(status)
 
 
-def leave() -> "NoReturn":
-    """End this process at once with status 1. Nothing is undone or flushed."""
-    posix._exit(1)
+def leave(status: int = 1) -> "NoReturn":
+    """End this process at once. Nothing is undone or flushed."""
+    posix._exit(status)
 
 
 def report_with(report: "Callable[[CniError], object]") -> None:
@@ -104,7 +104,7 @@ def _serve(name: str, run: "Callable[[Call], None]") -> int:
     version = CNI_VERSIONS[-1]  # for errors before the config's version is known
     report_with(lambda failed: _fail(failed, version))
     try:
-        _hold_streams()
+        hold_streams()
         call = _read_call()
         version = call.version
         run(call)
@@ -123,7 +123,7 @@ def _serve(name: str, run: "Callable[[Call], None]") -> int:
     return 0
 
 
-def _hold_streams() -> None:
+def hold_streams() -> None:
     """Open /dev/null in place of closed standard streams.
 
     Else a lock or lease file would get the number of a closed stream, and errors would be written into it. Input is opened for

@@ -4,8 +4,9 @@
 """
 
 from cni_sriov_bond.ctl.text import JsonObject
+from cni_sriov_bond.oci.policy import DOCKER, HOST_FILE
 
-DEFAULT_PATH = "/etc/cni/sriov-bond.toml"
+DEFAULT_PATH = HOST_FILE
 MAX = "max"
 VF_NAME, BOND_NAME = "VF{nic}{vf}", "cbond{n}"
 MAX_VFS = 65535  # PCI SR-IOV: TotalVFs has 16 bits
@@ -95,6 +96,7 @@ HOST: JsonObject = {
                 "type": "must be tables [pools.NAME]",
                 "minProperties": "must have a table [pools.NAME]",
             },
-        }
+        },
+        "docker": DOCKER,
     },
 }

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 DATA_DIR = "/var/lib/cni/networks"  # the same as host-local's, so that switching ``type`` keeps the reservations
 _ONE_ADDRESS_PER_FAMILY = ("0.1.0", "0.2.0")
-_ARGS = ("IP", "MAC", "VLAN")
+_ARGS = ("IP", "MAC", "VLAN", "DEVICE")
 
 
 class Request:

@@ -16,8 +16,13 @@ if TYPE_CHECKING:
     class Identity(Protocol):
         """What identifies a namespace: an open one, or the record of one."""
 
-        dev: int
-        ino: int
+        @property
+        def dev(self) -> int:
+            """The device of its file."""
+
+        @property
+        def ino(self) -> int:
+            """The inode of its file."""
 
 
 _CLONE_NEWNET = 0x40000000

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 _MAX_VLAN = 4094
 _ARGS = "CNI_ARGS"
+_ARGUMENTS = {"mac": "MAC", "vlan": "VLAN", "deviceID": "DEVICE"}
 NOT_UNICAST = "is not a unicast MAC; write it like 02:11:22:33:44:55"
 
 
@@ -75,7 +76,7 @@ def _choose_text(config: "Mapping[str, object]", pairs: "Mapping[str, str]", key
 def _requests(config: "Mapping[str, object]", pairs: "Mapping[str, str]", key: str) -> "list[tuple[Path, str, object]]":
     """Return the requests for a key, by precedence: path, path as text, and value.
 
-    A VLAN is not read from runtimeConfig, a device not from CNI_ARGS.
+    A VLAN is not read from runtimeConfig.
     """
     args = config.get("args")
     requests: list[tuple[Path, str, object]] = []
@@ -83,9 +84,8 @@ def _requests(config: "Mapping[str, object]", pairs: "Mapping[str, str]", key: s
         requests.append((("runtimeConfig", key), f"runtimeConfig.{key}", _member(config.get("runtimeConfig"), key)))
     if isinstance(args, dict):
         requests.append((("args", "cni", key), f"args.cni.{key}", _member(args.get("cni"), key)))
-    if key != "deviceID":
-        name = key.upper()
-        requests.append(((_ARGS, name), f"CNI_ARGS {name}", pairs.get(name)))
+    name = _ARGUMENTS[key]
+    requests.append(((_ARGS, name), f"CNI_ARGS {name}", pairs.get(name)))
     return [request for request in requests if request[2] not in (None, "")]
 
 

@@ -152,7 +152,7 @@ def test_an_ordinary_user_may_check() -> None:
         ("[pools.db]\nvfs = 'all'\n\n[pool]\n", [
             '1: pools.db.pfs: is missing; it must be a list of NICs, e.g. ["enp1s0", "enp2s0"]',
             '2: pools.db.vfs: must be a number from 1 to 65535, "max", or VFs such as "0-15" or "0-7,12-15", not "all"',
-            "4: pool: is not a known key; allowed: pools",
+            "4: pool: is not a known key; allowed: docker, pools",
         ]),
         ('pools.db = {pfs = [\n"a",\n"a"\n], vf_name = """x"""}\n', [
             '1: pools.db.vf_name: must have {nic} and {vf}, not "x"',

@@ -75,7 +75,7 @@ def test_nics_are_numbered_over_the_whole_file(tmp_path: Path) -> None:
         ("", "line 1: pools is missing; write a table [pools.NAME]"),
         ("pools = 5", "line 1: pools must be tables [pools.NAME], not 5"),
         ("[pools]", "line 1: pools must have a table [pools.NAME]"),
-        (f"[db]\n{TWO}", "line 1: db is not a known key; allowed: pools"),
+        (f"[db]\n{TWO}", "line 1: db is not a known key; allowed: docker, pools"),
         ("[pools]\ndb = 5", "line 2: pools.db must be a table, [pools.NAME], not 5"),
         ("[pools.db]", "line 1: pools.db.pfs is missing; it must be a list of NICs"),
         ('[pools.db]\npfs = "enp1s0"', "pfs must be a list of NICs"),

@@ -31,7 +31,7 @@ COMMANDS = {"cnitool", "cni-calls"}
 
 # Unpacked and linked into the guest's file system, because installing would change this machine: podman brings networks, and
 # iptables changes its firewall.
-UNPACKED_PACKAGES = ("podman", "conmon", "iptables")
+UNPACKED_PACKAGES = ("podman", "conmon", "iptables", "crun", "docker.io")
 
 
 @dataclass(frozen=True)

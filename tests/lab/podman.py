@@ -16,7 +16,7 @@ network_backend = "cni"
 [engine]
 cgroup_manager = "cgroupfs"
 events_logger = "file"
-runtime = "runc"
+runtime = "{runtime}"
 """
 
 
@@ -32,8 +32,13 @@ class Podman:
 
     def start(self, name: str, *arguments: str) -> None:
         """Start a container that does nothing."""
-        sleep = ("--rootfs", ROOTFS, "/bin/sleep", "1000")
-        self.run("run", "--detach", "--name", name, "--cap-add", "NET_RAW", "--env", "PATH=/bin", *arguments, *sleep)
+        self.try_start(name, *arguments, check=True)
+
+    def try_start(self, name: str, *arguments: str, check: bool = False) -> "Result":
+        """Start a container that does nothing, or fail."""
+        command = ["podman", "run", "--detach", "--name", name, "--cap-add", "NET_RAW", "--env", "PATH=/bin", *arguments]
+        command += ["--rootfs", ROOTFS, "/bin/sleep", "1000"]
+        return self._guest.run(command, env={"CONTAINERS_CONF": _CONFIG}, check=check, timeout=120)
 
     def inspect(self, name: str) -> dict[str, Any]:
         """Return the description of a container."""
@@ -45,8 +50,8 @@ class Podman:
         return self.run("exec", name, "/bin/sh", "-c", script).stdout
 
 
-def podman(product: "Product") -> Podman:
+def podman(product: "Product", runtime: str = "runc") -> Podman:
     """Return a podman that can run containers."""
-    product.guest.write(_CONFIG, _SETTINGS)
+    product.guest.write(_CONFIG, _SETTINGS.format(runtime=runtime))
     make_rootfs(product)
     return Podman(product)

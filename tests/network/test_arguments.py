@@ -99,8 +99,10 @@ def test_keys_of_a_runtime_are_read_in_any_case() -> None:
 
 
 def test_requests_for_a_device_have_an_order_of_precedence() -> None:
-    """A config may have a device too, as Multus writes it for a resource."""
+    """A config may have a device too, as Multus writes it for a resource; the OCI hook passes one in CNI_ARGS."""
     assert requested(deviceID="c").device == "c"
+    assert requested("DEVICE=d", deviceID="c").device == "d"
+    assert requested("DEVICE=d", deviceID="c", args={"cni": {"deviceID": "b"}}).device == "b"
     assert requested(deviceID="c", args={"cni": {"deviceID": "b"}}).device == "b"
     assert requested(deviceID="c", args={"cni": {"deviceID": "b"}}, runtimeConfig={"deviceID": "a"}).device == "a"
 

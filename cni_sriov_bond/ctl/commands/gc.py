@@ -16,8 +16,9 @@ def add(commands: "Subcommands[argparse.ArgumentParser]") -> None:
         "gc",
         run,
         "finish interrupted calls and free leases of containers that are gone",
-        "Finish ADDs and DELs that were killed, free the leases of containers that are gone, and send IPAM DELs "
-        "that are pending. Bonds that are in use, or that another process works on, are left alone. The exit status is 1 when "
+        "Finish ADDs and DELs that were killed, free the leases of containers that are gone, and send IPAM DELs that are "
+        "pending. First detach the containers that have ended of those that sriov-bond-hook or `sriov-bondctl attach` "
+        "attached. Bonds that are in use, or that another process works on, are left alone. The exit status is 1 when "
         "something could not be finished.",
         with_json=True,
     )
@@ -27,17 +28,23 @@ def add(commands: "Subcommands[argparse.ArgumentParser]") -> None:
 def run(arguments: argparse.Namespace, context: Context) -> int:
     """Finish what waits, print the results, and return the exit status."""
     from cni_sriov_bond.ctl import recover
+    from cni_sriov_bond.oci import unfinished
+    from cni_sriov_bond.oci.site import beside
 
+    # First: what it detaches, the pools need not look for.
+    attachments = unfinished.finish(beside(arguments.state_dir))
     quiet = Context(Log(level="panic"), context.deadline, context.delegates)  # the results are printed below
     findings = {name: recover.gc(arguments.state_dir, name, quiet) for name in chosen_pools(arguments)}
     if arguments.json:
         of_pools = [
             {"name": name, "found": [recover.to_json(finding) for finding in of_pool]} for name, of_pool in findings.items()
         ]
-        print_json({"pools": of_pools})
-    elif not findings:
-        print("there is no pool, so there is nothing to finish")
+        print_json({"pools": of_pools, "containers": [finding._asdict() for finding in attachments]})
     else:
+        for attachment in attachments:
+            print(printable(f"{attachment.subject}: {attachment.message}"))
+        if not findings:
+            print("there is no pool, so there is nothing to finish")
         for name, of_pool in findings.items():
             for finding in of_pool:
                 owner = f" of {finding.owner}" if finding.owner else ""
@@ -46,6 +53,7 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
             if not of_pool:
                 print(f"pool {name}: nothing to finish")
     failed = sum(finding.failed for of_pool in findings.values() for finding in of_pool)
+    failed += sum(attachment.failed for attachment in attachments)
     if failed:
         raise CniError(POOL_UNUSABLE, f"{failed} of these could not be finished; fix the causes and run it again")
     return DONE

@@ -181,11 +181,13 @@ def run(argv: list[str], environ: dict[str, str], stdin: bytes = b"") -> Call:
 class Traced:
     """A program under the tracer; its children may outlive it."""
 
-    def __init__(self, tracer: str, order: str, environ: dict[str, str], stdin: bytes) -> None:
+    def __init__(
+        self, tracer: str, order: str, environ: dict[str, str], stdin: bytes, program: tuple[str, ...] = (PLUGIN,)
+    ) -> None:
         self._streams = Streams(stdin)
         self._pipe, write = os.pipe()
         actions = [*self._streams.actions, (os.POSIX_SPAWN_DUP2, write, 9)]
-        self.pid = os.posix_spawn(tracer, [tracer, "9", order, PLUGIN], environ, file_actions=actions)
+        self.pid = os.posix_spawn(tracer, [tracer, "9", order, *program], environ, file_actions=actions)
         os.close(write)
         self.points: list[tuple[str, int, str]] = []
         self._rest = b""

@@ -1,0 +1,1 @@
+"""OCI hooks, and the runtime wrapper for Docker."""
