@@ -1,0 +1,150 @@
+"""The network files: valid, naming pools that exist, without overlaps, with an MTU that the NICs have."""
+
+from collections import defaultdict
+from collections.abc import Iterator
+from itertools import combinations
+
+from cni_sriov_bond.doctor.check import Check, Finding, Fix, failure, passed, skipped, warning
+from cni_sriov_bond.doctor.host import Host
+from cni_sriov_bond.doctor.netfiles import Subnet, networks, read
+from cni_sriov_bond.doctor.tree import NET, PCI
+
+SUBJECT = "networks"
+NO_NETWORK = "no network file has sriov-bond"
+
+
+def files(host: Host) -> Iterator[Finding]:
+    """Check every network file that has one of our plugins, as `sriov-bondctl check` does, and names that occur twice."""
+    found = read(host)
+    names: dict[str, str] = {}
+    for file in found:
+        if file.problems:
+            more = f" (and {len(file.problems) - 1} more)" if len(file.problems) > 1 else ""
+            remedy = f"correct it; `sriov-bondctl check {file.file}` shows every mistake"
+            yield failure(file.file, f"{file.file}: {file.problems[0]}{more}", remedy)
+        elif file.network and names.setdefault(file.network.name, file.file) != file.file:
+            first = names[file.network.name]
+            yield failure(
+                file.file,
+                f"{file.file} and {first} both have the network {file.network.name}; runtimes take the first",
+                "rename or remove one of them",
+            )
+        else:
+            yield passed(file.file, f"{file.file} is valid")
+    if not found:
+        yield skipped(NO_NETWORK)
+
+
+def pools(host: Host) -> Iterator[Finding]:
+    """Check that each network names a pool that exists."""
+    found = networks(host)
+    have = ", ".join(host.pool_names) or "none"
+    for network in found:
+        if network.state_dir not in ("", host.state_dir):
+            yield skipped(f"network {network.name} has the state directory {network.state_dir}", network.name)
+        elif network.pool and network.pool not in host.pool_names:
+            yield failure(
+                network.name,
+                f"network {network.name} names pool {network.pool}, which does not exist",
+                f"correct pool in {network.file}, or add it to {host.config}; there is {have}",
+            )
+        elif not network.pool and len(host.pool_names) != 1:
+            sentence = f"network {network.name} names no pool, and there is not exactly one"
+            yield failure(network.name, sentence, f"set pool in {network.file}; there is {have}")
+        else:
+            yield passed(network.name, f"network {network.name} uses pool {network.pool or host.pool_names[0]}")
+    if not found:
+        yield skipped(NO_NETWORK)
+
+
+def overlaps(host: Host) -> Iterator[Finding]:
+    """Look for addresses that two networks may both give, and for subnets that are on several VLANs."""
+    found = networks(host)
+    count = 0
+    for one, other in combinations(found, 2):
+        pairs = [(a, b) for a in one.subnets for b in other.subnets]
+        same = next((pair for pair in pairs if pair[0].range.overlaps(pair[1].range)), None)
+        spread = next((pair for pair in pairs if pair[0].vlan != pair[1].vlan and _one_subnet(*pair)), None)
+        both = f"networks {one.name} and {other.name}"
+        if same and same[0].vlan == same[1].vlan and (one.data_dir, one.name) != (other.data_dir, other.name):
+            count += 1
+            vlan = f"VLAN {same[0].vlan}" if same[0].vlan else "the untagged network"
+            yield failure(
+                one.name,
+                f"{both} both give addresses of {same[1].range} on {vlan}: two containers may get one address",
+                f"give each its own range, or use one network, in {one.file} or {other.file}",
+            )
+        elif spread:
+            count += 1
+            yield warning(
+                one.name,
+                f"{both} have the subnet {spread[0].range.subnet} on VLAN {spread[0].vlan} and on VLAN {spread[1].vlan}",
+                "give each VLAN its own subnet, unless nothing routes between them",
+            )
+    if not found:
+        yield skipped(NO_NETWORK)
+    elif not count:
+        yield passed("", f"the addresses of {len(found)} networks do not overlap")
+
+
+def _one_subnet(one: Subnet, other: Subnet) -> bool:
+    """Return whether two subnets have addresses in common."""
+    return one.range.subnet == other.range.subnet or one.range.overlaps(other.range)
+
+
+def mtu(host: Host) -> Iterator[Finding]:
+    """Compare the MTU of each network with that of its NICs: an ADD is refused above it."""
+    nics = _nics_of_pools(host)
+    found = networks(host)
+    for network in found:
+        pool = network.pool or (host.pool_names[0] if len(host.pool_names) == 1 else "")
+        wanted = network.mtu
+        small = [(name, have) for name, have in nics.get(pool, {}).items() if wanted and have and have < wanted]
+        for name, have in small:
+            yield failure(
+                network.name,
+                f"network {network.name} has the MTU {wanted}, and {name} only {have}",
+                f"lower mtu in {network.file}, or run `ip link set {name} mtu {wanted}` (and set the switch)",
+                _raise(host, name, wanted or 0),
+            )
+        if not small:
+            yield passed(network.name, f"the NICs have the MTU of network {network.name}")
+    for pool, mtus in nics.items():
+        if len(set(mtus.values())) > 1:
+            text = ", ".join(f"{name} {value}" for name, value in mtus.items())
+            yield warning(pool, f"the NICs of pool {pool} have different MTUs: {text}", "set one MTU on both NICs and switches")
+    if not found:
+        yield skipped(NO_NETWORK)
+
+
+def _raise(host: Host, name: str, mtu: int) -> Fix:
+    """Return the repair of a NIC's MTU. It is not safe: VFs of some NICs lose their link for it (igb, ixgbe)."""
+
+    def run() -> str:
+        host.tree.write(f"{NET}/{name}/mtu", str(mtu))
+        return f"set the MTU of {name} to {mtu}"
+
+    return Fix(f"set the MTU of {name} to {mtu}, for which its VFs may lose their link for seconds", False, run)
+
+
+def _nics_of_pools(host: Host) -> dict[str, dict[str, int]]:
+    """Return the MTU of each NIC by the pool and its name."""
+    addresses: dict[str, list[str]] = defaultdict(list)
+    for plan in host.plans:
+        addresses[plan.name] = [host.address_of(name) for name in plan.pfs]
+    for state in host.pools:
+        if state.made and state.pool.name not in addresses:
+            addresses[state.pool.name] = [nic.address for nic in state.made.nics]
+    found: dict[str, dict[str, int]] = {}
+    for pool, nics in addresses.items():
+        names = [host.netdev(address) for address in nics if address and host.tree.exists(f"{PCI}/{address}")]
+        found[pool] = {name: host.tree.number(f"{NET}/{name}/mtu") or 0 for name in names if name}
+    return found
+
+
+CHECKS = (
+    Check("network-file", SUBJECT, "network files are valid, and no two have one name", files),
+    Check("network-pool", SUBJECT, "each network names a pool that exists", pools),
+    Check("network-overlap", SUBJECT, "no two networks give one address; no subnet is on two VLANs", overlaps),
+    Check("network-mtu", SUBJECT, "the NICs have the MTU of each network", mtu),
+)
