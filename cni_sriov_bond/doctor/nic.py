@@ -18,8 +18,8 @@ _IFF_UP = 1  # linux/if.h
 def host_file(host: Host) -> Iterator[Finding]:
     """Read the host file, and look for the NICs that it names."""
     if not os.path.lexists(host.config):
-        able = [nic.name for nic in host.nics if nic.total_vfs and nic.name]
-        names = ", ".join(f'"{name}"' for name in (able if len(able) > 1 else ("enp1s0", "enp2s0"))[:2])
+        here = [nic.name for nic in host.nics if nic.total_vfs and nic.name]
+        names = ", ".join(f'"{name}"' for name in (here[:2] if len(here) > 1 else ("enp1s0", "enp2s0")))
         yield failure("", f"there is no {host.config}", f'write it, e.g. `pools.db = {{pfs = [{names}], vfs = "max"}}`')
         return
     if host.config_problem:

@@ -27,7 +27,7 @@ def gc(host: Host, pool: str) -> Fix:
         findings = recover.gc(host.state_dir, pool, quiet(host))
         failed = next((finding for finding in findings if finding.failed), None)
         if failed:
-            raise failed.error()
+            raise CniError(failed.code, failed.message)
         return f"finished {len(findings)} leases and pending DELs of pool {pool}"
 
     return Fix(f"run `sriov-bondctl gc {pool}`", True, run)

@@ -15,6 +15,7 @@ from cni_sriov_bond.ports import Bond, Port
 SUBJECT = "VFs"
 _NO_POOL = "there is no pool of this boot"
 _IFF_UP = 1  # linux/if.h
+_UPPER = "master"  # the link in sysfs to the bond or bridge that a device is a port of
 _ZERO = "00:00:00:00:00:00"
 
 
@@ -105,7 +106,7 @@ def _place(host: Host, pool: str, bond: Bond, port: Port) -> Finding | None:
 
 def _use(host: Host, port: Port) -> str:
     """Return how the host uses a VF of a free bond, as the end of a sentence, or ""."""
-    user = host.tree.link(f"{NET}/{port.name}/master")
+    user = host.tree.link(f"{NET}/{port.name}/{_UPPER}")
     if user:
         return f"is a port of {user}"
     flags = host.tree.read(f"{NET}/{port.name}/flags")
