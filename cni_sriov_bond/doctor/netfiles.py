@@ -81,7 +81,7 @@ def _file(tree: Tree, path: str) -> NetworkFile | None:
         return None
     report = check.check(here)
     problems = tuple(
-        f"line {finding.line}: {finding.path} {finding.problem}" if finding.line else finding.problem
+        f"{f'line {finding.line}: ' if finding.line else ''}{finding.path} {finding.problem}".replace("  ", " ").strip()
         for finding in report.findings
     )
     network = _network(path, document.value) if document.readable and isinstance(document.value, dict) else None
