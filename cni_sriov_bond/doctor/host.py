@@ -1,5 +1,6 @@
 """What several checks read of the host: its NICs, its pools and their leases, each read once."""
 
+import re
 from functools import cached_property
 from typing import NamedTuple
 
@@ -197,11 +198,8 @@ class Host:
     @cached_property
     def kernel(self) -> tuple[int, int]:
         """The kernel's version, (0, 0) where it is not known."""
-        parts = self.tree.read("/proc/sys/kernel/osrelease").split(".")
-        try:
-            return int(parts[0]), int("".join(character for character in parts[1] if character.isdecimal()))
-        except (ValueError, IndexError):
-            return 0, 0
+        match = re.match(r"(\d+)\.(\d+)", self.tree.read("/proc/sys/kernel/osrelease"))
+        return (int(match[1]), int(match[2])) if match else (0, 0)
 
     @cached_property
     def hypervisor(self) -> str:

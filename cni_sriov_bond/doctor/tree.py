@@ -61,5 +61,5 @@ class Tree:
 
         :raises OSError: when it cannot be written.
         """
-        with open(os.open(self.path(path), os.O_WRONLY | os.O_CLOEXEC), "w", encoding="ascii") as file:
+        with open(os.open(self.path(path), os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC), "w", encoding="ascii") as file:
             file.write(text)
