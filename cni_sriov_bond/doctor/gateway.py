@@ -14,7 +14,6 @@ from cni_sriov_bond.cni.address import family_of, packed
 from cni_sriov_bond.doctor import repairs
 from cni_sriov_bond.doctor.check import Check, Finding, failure, passed, skipped, warning
 from cni_sriov_bond.doctor.host import Host, PoolState
-from cni_sriov_bond.doctor.netfiles import networks
 from cni_sriov_bond.doctor.nic import is_up
 from cni_sriov_bond.doctor.tree import NET
 from cni_sriov_bond.errors import CniError
@@ -62,8 +61,8 @@ def gateways(host: Host) -> Iterator[Finding]:
 
 def _by_pool(host: Host) -> dict[str, list[_Gateway]]:
     found: dict[tuple[str, int | None, str], list[tuple[str, bool]]] = defaultdict(list)
-    for network in networks(host):
-        pool = network.pool or (host.pool_names[0] if len(host.pool_names) == 1 else "")
+    for network in host.networks:
+        pool = host.pool_of(network)
         for subnet in network.subnets:
             if subnet.gateway:
                 found[pool, subnet.vlan, subnet.gateway].append((network.name, subnet.routed))

@@ -9,6 +9,8 @@ from cni_sriov_bond.ctl import hostfile
 from cni_sriov_bond.ctl.hostfile import PoolPlan
 from cni_sriov_bond.ctl.hostfile_schema import DEFAULT_PATH
 from cni_sriov_bond.ctl.nic import PhysicalFunction
+from cni_sriov_bond.doctor import netfiles
+from cni_sriov_bond.doctor.netfiles import Network, NetworkFile
 from cni_sriov_bond.doctor.tree import NET, PCI, Tree
 from cni_sriov_bond.errors import CniError
 from cni_sriov_bond.kernel import netdevs, nic_models
@@ -159,6 +161,24 @@ class Host:
         for state in self.pools:
             addresses += [nic.address for nic in state.made.nics] if state.made else []
         return [self.nic(address) for address in dict.fromkeys(addresses) if address and self.tree.exists(f"{PCI}/{address}")]
+
+    # -- networks
+
+    @cached_property
+    def network_files(self) -> list[NetworkFile]:
+        """Every network file that has one of our plugins or cannot be read."""
+        return netfiles.read(self.tree)
+
+    @cached_property
+    def networks(self) -> list[Network]:
+        """The networks with sriov-bond."""
+        return [file.network for file in self.network_files if file.network]
+
+    def pool_of(self, network: Network) -> str:
+        """Return the pool of a network, or "" where it has another state directory, or names none and there is not one."""
+        if network.state_dir not in ("", self.state_dir):
+            return ""
+        return network.pool or (self.pool_names[0] if len(self.pool_names) == 1 else "")
 
     # -- pools
 

@@ -10,7 +10,7 @@ from cni_sriov_bond.cni.address import to_number
 from cni_sriov_bond.doctor import repairs
 from cni_sriov_bond.doctor.check import Check, Finding, Fix, failure, passed, skipped, warning
 from cni_sriov_bond.doctor.host import Host, LeaseState
-from cni_sriov_bond.doctor.netfiles import Network, networks
+from cni_sriov_bond.doctor.netfiles import Network
 from cni_sriov_bond.errors import CniError
 from cni_sriov_bond.ipam import reservations
 from cni_sriov_bond.ipam.reservations import Owner
@@ -73,7 +73,7 @@ def _lease(host: Host, state: LeaseState) -> Finding | None:
 
 def containers(host: Host) -> Iterator[Finding]:
     """Look for containers that a runtime attached to a network of ours, still run, and have no lease."""
-    ours = {network.name for network in networks(host)}
+    ours = {network.name for network in host.networks}
     if not ours:
         yield skipped("no network file has sriov-bond")
         return
@@ -106,7 +106,7 @@ def _cached(host: Host, path: str, ours: set[str]) -> tuple[str, str] | None:
 
 def addresses(host: Host) -> Iterator[Finding]:
     """Look for addresses of networks of ours that are reserved for no lease and no pending DEL."""
-    found = [network for network in networks(host) if network.data_dir]
+    found = [network for network in host.networks if network.data_dir]
     for network in found:
         taken = _reserved(host, network)
         # After the reservations: a lease is there before its addresses are, and erased after they are freed.

@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 from cni_sriov_bond.cni.address import to_text
 from cni_sriov_bond.ctl import check, documents, networkfile
 from cni_sriov_bond.doctor import runtimes
-from cni_sriov_bond.doctor.host import Host
 from cni_sriov_bond.doctor.tree import Tree
 from cni_sriov_bond.errors import CniError
 from cni_sriov_bond.ipam.ranges import Range
@@ -54,21 +53,16 @@ class NetworkFile(NamedTuple):
     network: Network | None
 
 
-def read(host: Host) -> list[NetworkFile]:
+def read(tree: Tree) -> list[NetworkFile]:
     """Return every network file that has one of our plugins or cannot be read, in the runtimes' order: by name."""
     found = []
-    for directory in runtimes.network_directories(host.tree):
-        for name in host.tree.listed(directory):
+    for directory in runtimes.network_directories(tree):
+        for name in tree.listed(directory):
             if name.endswith(SUFFIXES):
-                file = _file(host.tree, f"{directory}/{name}")
+                file = _file(tree, f"{directory}/{name}")
                 if file is not None:
                     found.append(file)
     return found
-
-
-def networks(host: Host) -> list[Network]:
-    """Return the networks with sriov-bond."""
-    return [file.network for file in read(host) if file.network]
 
 
 def _file(tree: Tree, path: str) -> NetworkFile | None:

@@ -6,7 +6,7 @@ from itertools import combinations
 
 from cni_sriov_bond.doctor.check import Check, Finding, Fix, failure, passed, skipped, warning
 from cni_sriov_bond.doctor.host import Host
-from cni_sriov_bond.doctor.netfiles import Subnet, networks, read
+from cni_sriov_bond.doctor.netfiles import Network, Subnet
 from cni_sriov_bond.doctor.tree import NET, PCI
 
 SUBJECT = "networks"
@@ -15,7 +15,7 @@ NO_NETWORK = "no network file has sriov-bond"
 
 def files(host: Host) -> Iterator[Finding]:
     """Check every network file that has one of our plugins, as `sriov-bondctl check` does, and names that occur twice."""
-    found = read(host)
+    found = host.network_files
     names: dict[str, str] = {}
     for file in found:
         if file.problems:
@@ -37,7 +37,7 @@ def files(host: Host) -> Iterator[Finding]:
 
 def pools(host: Host) -> Iterator[Finding]:
     """Check that each network names a pool that exists."""
-    found = networks(host)
+    found = host.networks
     have = ", ".join(host.pool_names) or "none"
     for network in found:
         if network.state_dir not in ("", host.state_dir):
@@ -59,7 +59,7 @@ def pools(host: Host) -> Iterator[Finding]:
 
 def overlaps(host: Host) -> Iterator[Finding]:
     """Look for addresses that two networks may both give, and for subnets that are on several VLANs."""
-    found = networks(host)
+    found = host.networks
     count = 0
     for one, other in combinations(found, 2):
         pairs = [(a, b) for a in one.subnets for b in other.subnets]
@@ -84,7 +84,17 @@ def overlaps(host: Host) -> Iterator[Finding]:
     if not found:
         yield skipped(NO_NETWORK)
     elif not count:
-        yield passed("", f"the addresses of {len(found)} networks do not overlap")
+        yield passed("", f"the addresses of {len(found)} networks do not overlap{_shared_vlans(found)}")
+
+
+def _shared_vlans(found: list[Network]) -> str:
+    """Return which networks share a VLAN, so that their containers reach each other, as the end of a sentence."""
+    users: dict[int, list[str]] = defaultdict(list)
+    for network in found:
+        if network.vlan:
+            users[network.vlan].append(network.name)
+    shared = [f"{' and '.join(names)} share VLAN {vlan}" for vlan, names in users.items() if len(names) > 1]
+    return f" ({', '.join(shared)})" if shared else ""
 
 
 def _one_subnet(one: Subnet, other: Subnet) -> bool:
@@ -95,9 +105,9 @@ def _one_subnet(one: Subnet, other: Subnet) -> bool:
 def mtu(host: Host) -> Iterator[Finding]:
     """Compare the MTU of each network with that of its NICs: an ADD is refused above it."""
     nics = _nics_of_pools(host)
-    found = networks(host)
+    found = host.networks
     for network in found:
-        pool = network.pool or (host.pool_names[0] if len(host.pool_names) == 1 else "")
+        pool = host.pool_of(network)
         wanted = network.mtu
         small = [(name, have) for name, have in nics.get(pool, {}).items() if wanted and have and have < wanted]
         for name, have in small:

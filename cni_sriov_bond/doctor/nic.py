@@ -88,7 +88,9 @@ def _count(host: Host, plan: PoolPlan, nic: Nic) -> Finding:
         have = f"{count} VFs" if count else "no VFs"
         sentence = f"{nic.label} has {have}, and pool {plan.name} asks for {required or 'the most'} of {total}"
         return failure(nic.label, sentence, f"run `sriov-bondctl up {plan.name}`", repairs.up(host, plan.name))
-    return passed(nic.label, f"{nic.label} has {count} of {total} VFs")
+    most = nic_models.model_of(nic.vendor, nic.device)[3]
+    limited = f" (its model can have {most}: firmware has lowered it)" if total < most else ""
+    return passed(nic.label, f"{nic.label} has {count} of {total} VFs{limited}")
 
 
 def autoprobe(host: Host) -> Iterator[Finding]:

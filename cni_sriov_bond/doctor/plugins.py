@@ -8,7 +8,6 @@ from cni_sriov_bond.ctl.networkfile import DELEGATE, PLUGIN
 from cni_sriov_bond.doctor import repairs, runtimes
 from cni_sriov_bond.doctor.check import Check, Finding, failure, passed, skipped, warning
 from cni_sriov_bond.doctor.host import Host
-from cni_sriov_bond.doctor.netfiles import networks
 
 SUBJECT = "plugins"
 _OURS = (PLUGIN, DELEGATE)
@@ -19,7 +18,7 @@ _ANY = runtimes.Runtime("the usual directory", (runtimes.DEFAULT_PLUGINS,))
 def present(host: Host) -> Iterator[Finding]:
     """Check that each runtime finds every plugin that a network of ours needs, and may execute it."""
     needed: dict[str, list[str]] = {PLUGIN: []}
-    for network in networks(host):
+    for network in host.networks:
         for kind in network.types:
             needed.setdefault(kind, []).append(network.name)
     for runtime in runtimes.installed(host.tree) or [_ANY]:

@@ -78,7 +78,7 @@ def to_json(outcomes: list[Outcome], repairs: list[Repair]) -> JsonObject:
     return {"version": VERSION, "counts": counts(outcomes), "findings": findings, "repairs": [one._asdict() for one in repairs]}
 
 
-def lines(outcomes: list[Outcome], width: int | None) -> list[Line]:
+def lines(outcomes: list[Outcome], width: int | None, *, only_wrong: bool = False) -> list[Line]:
     """Return a line for each check, and one for each thing that is wrong, with its remedy.
 
     :param width: the terminal's columns, to which lines are wrapped between words; None for one line each, for programs.
@@ -86,6 +86,8 @@ def lines(outcomes: list[Outcome], width: int | None) -> list[Line]:
     found: list[Line] = []
     subject = ""
     for outcome in outcomes:
+        if only_wrong and outcome.result not in (WARNING, FAILURE):
+            continue
         if outcome.check.subject != subject:
             subject = outcome.check.subject
             found.append(Line(subject, "bold", len(subject)))

@@ -10,7 +10,7 @@ from tests.doctor.fake_host import CONFLIST, GATEWAY, FakeHost
 
 
 def only(fake: FakeHost) -> netfiles.Network:
-    [network] = netfiles.networks(fake.host())
+    [network] = fake.host().networks
     return network
 
 
@@ -65,7 +65,7 @@ def test_other_ipam_plugins_keep_no_files_and_chained_plugins_are_needed(fake: F
 )
 def test_a_wrong_file_has_problems_and_no_wrong_values(fake: FakeHost, value: Any) -> None:
     fake.write(CONFLIST, json.dumps({"cniVersion": "1.0.0", **value}))
-    [file] = netfiles.read(fake.host())
+    [file] = netfiles.read(fake.host().tree)
     assert file.problems
     assert file.network is not None
     assert file.network.subnets == ()
@@ -74,5 +74,5 @@ def test_a_wrong_file_has_problems_and_no_wrong_values(fake: FakeHost, value: An
 def test_a_file_that_cannot_be_read_is_reported(fake: FakeHost) -> None:
     fake.remove(CONFLIST)
     (fake.root / CONFLIST[1:]).mkdir()
-    [file] = netfiles.read(fake.host())
+    [file] = netfiles.read(fake.host().tree)
     assert file.problems[0].startswith("cannot be read")

@@ -58,6 +58,7 @@ def test_one_address_of_two_networks_is_named(fake: FakeHost) -> None:
     fake.broken_and_repaired("network-overlap", other, words, lambda: fake.remove(OTHER))
     fake.write_network(OTHER, "web", subnet("10.101.0.0/24"))
     assert fake.passes("network-overlap"), "two subnets on one VLAN are fine"
+    assert fake.check("network-overlap")[0].sentence.endswith("(db and web share VLAN 100)"), "but they reach each other"
 
 
 def test_a_subnet_on_two_vlans_is_a_warning(fake: FakeHost) -> None:

@@ -79,6 +79,12 @@ def test_a_nic_that_offers_fewer_vfs_is_told_where_to_raise_them(fake: FakeHost)
     assert finding.remedy.startswith("lower vfs in ")
 
 
+def test_a_number_that_firmware_lowered_is_shown(fake: FakeHost) -> None:
+    assert fake.check("nic-vfs")[0].sentence == "nic1 has 2 of 7 VFs"
+    fake.write(f"{PCI}/{PFS[0]}/sriov_totalvfs", "4\n")
+    assert fake.check("nic-vfs")[0].sentence == "nic1 has 2 of 4 VFs (its model can have 7: firmware has lowered it)"
+
+
 def test_autoprobe_is_repaired_and_binds_what_has_no_driver(fake: FakeHost) -> None:
     path = f"{PCI}/{PFS[0]}/sriov_drivers_autoprobe"
     fake.write("/sys/bus/pci/drivers_probe", "")

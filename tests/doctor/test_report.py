@@ -42,6 +42,11 @@ def test_programs_get_one_line_for_each_result() -> None:
     ]
 
 
+def test_after_repairs_only_what_is_still_wrong_is_shown() -> None:
+    texts = [line.text.split()[:2] for line in report.lines(OUTCOMES, None, only_wrong=True)]
+    assert texts == [["NICs"], ["FAIL", "nic-up"], ["ok", "nic-up"], ["warn", "network-overlap"]]
+
+
 @pytest.mark.parametrize("width", [60, 80, 120])
 def test_lines_fit_the_terminal_and_no_word_is_broken(fake: FakeHost, width: int) -> None:
     fake.write(f"{NET}/nic2/flags", "0x1002")

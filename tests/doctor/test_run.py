@@ -11,7 +11,6 @@ from cni_sriov_bond.doctor.run import Outcome
 from cni_sriov_bond.errors import POOL_UNUSABLE, CniError
 from tests.doctor.fake_host import FakeHost, nothing
 
-
 NOTHING: dict[str, str] = {}
 
 

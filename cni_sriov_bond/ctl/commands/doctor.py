@@ -9,7 +9,7 @@ from cni_sriov_bond.plugin.context import Context
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from cni_sriov_bond.doctor.report import Line
-    from cni_sriov_bond.doctor.run import Outcome
+    from cni_sriov_bond.doctor.run import Outcome, Repair
 
 
 def add(commands: "Subcommands[argparse.ArgumentParser]") -> None:
@@ -30,34 +30,49 @@ def add(commands: "Subcommands[argparse.ArgumentParser]") -> None:
 
 def run(arguments: argparse.Namespace, context: Context) -> int:
     """Run the checks and repairs, print what they found, and return the exit status."""
-    from cni_sriov_bond.ctl import screen
-    from cni_sriov_bond.doctor import report, run
+    from cni_sriov_bond.doctor import report
     from cni_sriov_bond.doctor.check import FAILURE
-    from cni_sriov_bond.doctor.host import Host
-    from cni_sriov_bond.doctor.tree import Tree
 
-    def look() -> "list[Outcome]":
-        with screen.Progress("doctor") as progress:
-            return run.run(Host(Tree(), context, arguments.state_dir, arguments.config), progress.report)
-
-    outcomes = look()
-    repairs = []
+    outcomes, repairs = _look(arguments, context), []
+    if not arguments.json:
+        _print(report.lines(outcomes, _columns()))
     if arguments.fix:
-        if not arguments.json:
-            _print(report.lines(outcomes, screen.columns()))
-        repairs = run.repair(outcomes, lambda text: arguments.yes or _ask(text), lambda stage, done, total: None)
-        if repairs:
-            outcomes = look()  # again: one repair may have helped another check, or not
+        repairs, outcomes = _fix(arguments, context, outcomes)
     if arguments.json:
         print_json(report.to_json(outcomes, repairs))
     else:
-        if arguments.fix:
-            _print([report.Line("")])
-            _print(report.repair_lines(repairs) or [report.Line("  there is nothing that could be repaired")])
-        if not arguments.fix or repairs:
-            _print(report.lines(outcomes, screen.columns()))
         print(report.summary(outcomes))
     return FOUND if any(outcome.result == FAILURE for outcome in outcomes) else DONE
+
+
+def _look(arguments: argparse.Namespace, context: Context) -> "list[Outcome]":
+    from cni_sriov_bond.ctl import screen
+    from cni_sriov_bond.doctor import run
+    from cni_sriov_bond.doctor.host import Host
+    from cni_sriov_bond.doctor.tree import Tree
+
+    with screen.Progress("doctor") as progress:
+        return run.run(Host(Tree(), context, arguments.state_dir, arguments.config), progress.report)
+
+
+def _fix(arguments: argparse.Namespace, context: Context, outcomes: "list[Outcome]") -> "tuple[list[Repair], list[Outcome]]":
+    """Repair, and check again: one repair may have helped another check, or not."""
+    from cni_sriov_bond.doctor import report, run
+
+    repairs = run.repair(outcomes, lambda text: arguments.yes or _ask(text), lambda stage, done, total: None)
+    if repairs:
+        outcomes = _look(arguments, context)
+    if not arguments.json:
+        done = report.repair_lines(repairs) or [report.Line("  there is nothing that could be repaired")]
+        wrong = report.lines(outcomes, _columns(), only_wrong=True) if repairs else []
+        _print([report.Line("repairs", "bold", len("repairs")), *done, *wrong])
+    return repairs, outcomes
+
+
+def _columns() -> int | None:
+    from cni_sriov_bond.ctl import screen
+
+    return screen.columns()
 
 
 def _ask(text: str) -> bool:
