@@ -28,6 +28,8 @@ from cni_sriov_bond.ports import Port, VfSettings
 SUBJECT = "networks"
 # The attachment of the lease while gateways are asked.
 ATTACHMENT = Attachment("sriov-bondctl doctor", "doctor", "doctor")
+# The VFs stay in the host: recovery must enter no namespace for them.
+NO_NETNS = NetnsIdentity("", 0, 0)
 _CARRIER_SECONDS = 4.0
 _ANSWER_SECONDS, _INTERVAL = 1.0, 0.2
 _ALL_SECONDS = 20.0
@@ -76,15 +78,15 @@ def _by_pool(host: Host) -> dict[str, list[_Gateway]]:
 def _of_pool(host: Host, state: PoolState, wanted: list[_Gateway]) -> Iterator[Finding]:
     name = state.pool.name
     try:
-        lease = acquisition.acquire(state.pool, ATTACHMENT, NetnsIdentity("", 0, 0), Requested())
+        lease = acquisition.acquire(state.pool, ATTACHMENT, NO_NETNS, Requested())
     except CniError as refused:
         yield skipped(f"pool {name} has no free bond to ask with: {refused.msg}", name)
         return
     answers: dict[str, set[_Gateway]] = {}
     try:
         problem = _ask_all(host, lease, wanted, answers)
+    finally:  # also if it is interrupted
         outcome = release.release(lease, repairs.quiet(host), release.DEL)
-    finally:
         lease.close()
     if problem:
         yield failure(name, f"gateways cannot be asked from {lease}: {problem}", "see `dmesg`, and run `sriov-bondctl gc`")

@@ -5,8 +5,9 @@ import pytest
 from cni_sriov_bond.doctor import gateway
 from cni_sriov_bond.doctor.check import FAILURE, PASS, SKIPPED, WARNING
 from cni_sriov_bond.kernel.netns import Entered
+from cni_sriov_bond.pool.lease import ADDING
 from tests.doctor.fake_host import GATEWAY, FakeHost
-from tests.support import ready, veth_pair
+from tests.support import lease, ready, veth_pair, vf_state
 
 WEB = "/etc/cni/net.d/20-web.conflist"
 
@@ -48,6 +49,7 @@ def test_each_vlan_and_gateway_is_asked_once(fake: FakeHost) -> None:
     assert of(vlan=0).place == "untagged"
 
 
+@pytest.mark.root
 def test_a_gateway_that_answers_arp_and_one_that_answers_nd_are_told_from_silent_ones() -> None:
     with veth_pair() as (left, right):
         right.theirs.addr("add", index=right.index("b"), address="10.100.0.1", prefixlen=24)
@@ -69,6 +71,21 @@ def test_vfs_that_cannot_be_used_are_a_failure_and_the_bond_is_given_back(fake: 
     """The kernel of this machine has no such NICs."""
     found = fake.wrong("gateway")
     assert "gateways cannot be asked from bond cbond1 of pool db" in found[0].sentence
+    assert fake.pool.entries() == []
+
+
+def test_what_a_killed_doctor_leaves_is_finished_by_gc(fake: FakeHost) -> None:
+    taken = lease(fake.pool, "doctor", gateway.ATTACHMENT.network, gateway.ATTACHMENT.ifname, netns=gateway.NO_NETNS)
+    taken.record.mac = taken.record.bond.mac
+    taken.record.port_macs = dict.fromkeys((port.address for port in taken.record.ports), taken.record.mac)
+    taken.record.before = {port.address: vf_state() for port in taken.record.ports}
+    taken.save(ADDING)
+    taken.close()
+    assert taken.entry.key == gateway.ATTACHMENT.key
+    [finding] = fake.wrong("lease")
+    assert finding.sentence == "the ADD or DEL of cbond1 for container doctor doctor was interrupted"
+    assert finding.fix is not None
+    finding.fix.run()
     assert fake.pool.entries() == []
 
 

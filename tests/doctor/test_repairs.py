@@ -28,6 +28,7 @@ def test_a_leased_bonds_vf_is_not_moved(fake: FakeHost) -> None:
         fix.run()
 
 
+@pytest.mark.root
 def test_a_vf_that_no_namespace_has_is_said(fake: FakeHost) -> None:
     bond = fake.bonds()[0]
     with pytest.raises(CniError, match="no namespace was found that has VF11"):

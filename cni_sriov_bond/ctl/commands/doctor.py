@@ -33,7 +33,8 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
     from cni_sriov_bond.doctor import report
     from cni_sriov_bond.doctor.check import FAILURE
 
-    outcomes, repairs = _look(arguments, context), []
+    outcomes = _look(arguments, context)
+    repairs: list[Repair] = []
     if not arguments.json:
         _print(report.lines(outcomes, _columns()))
     if arguments.fix:
