@@ -74,6 +74,8 @@ def test_vfs_that_cannot_be_used_are_a_failure_and_the_bond_is_given_back(fake: 
     assert fake.pool.entries() == []
 
 
+# A release leaves its netlink socket to the end of its process, which is a call of the plugin.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_what_a_killed_doctor_leaves_is_finished_by_gc(fake: FakeHost) -> None:
     taken = lease(fake.pool, "doctor", gateway.ATTACHMENT.network, gateway.ATTACHMENT.ifname, netns=gateway.NO_NETNS)
     taken.record.mac = taken.record.bond.mac
