@@ -15,7 +15,7 @@ def _groups(host: Host) -> list[tuple[str, list[Nic]]]:
     """Return the NICs of each pool that are here."""
     groups = [(plan.name, [host.address_of(name) for name in plan.pfs]) for plan in host.plans]
     if not groups:
-        groups = [(state.pool.name, [nic.address for nic in state.made.nics]) for state in host.pools if state.made]
+        groups = [(state.pool.name, [nic.address for nic in state.inventory.nics]) for state in host.pools if state.inventory]
     return [(name, [host.nic(address) for address in addresses if address and host.tree.exists(f"{PCI}/{address}")])
             for name, addresses in groups]  # fmt: skip
 

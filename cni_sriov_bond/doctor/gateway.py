@@ -54,9 +54,9 @@ def gateways(host: Host) -> Iterator[Finding]:
     """Ask the gateways of each pool's networks, on each of its NICs."""
     by_pool = _by_pool(host)
     for state in host.pools:
-        wanted = by_pool.get(state.pool.name, [])
-        if wanted and state.made and state.made.of_this_boot:
-            yield from _of_pool(host, state, wanted)
+        asked = by_pool.get(state.pool.name, [])
+        if asked and state.inventory and state.inventory.of_this_boot:
+            yield from _of_pool(host, state, asked)
     if not any(by_pool.get(state.pool.name) for state in host.pools):
         yield skipped("no network of a pool of this boot has a gateway")
 
@@ -75,7 +75,7 @@ def _by_pool(host: Host) -> dict[str, list[_Gateway]]:
     return by_pool
 
 
-def _of_pool(host: Host, state: PoolState, wanted: list[_Gateway]) -> Iterator[Finding]:
+def _of_pool(host: Host, state: PoolState, asked: list[_Gateway]) -> Iterator[Finding]:
     name = state.pool.name
     try:
         lease = acquisition.acquire(state.pool, ATTACHMENT, NO_NETNS, Requested())
@@ -84,7 +84,7 @@ def _of_pool(host: Host, state: PoolState, wanted: list[_Gateway]) -> Iterator[F
         return
     answers: dict[str, set[_Gateway]] = {}
     try:
-        problem = _ask_all(host, lease, wanted, answers)
+        problem = _ask_all(host, lease, asked, answers)
     finally:  # also if it is interrupted
         outcome = release.release(lease, repairs.quiet(host), release.DEL)
         lease.close()
@@ -94,7 +94,7 @@ def _of_pool(host: Host, state: PoolState, wanted: list[_Gateway]) -> Iterator[F
         yield failure(
             name, f"{lease} was not given back: {failed.msg}", f"run `sriov-bondctl gc {name}`", repairs.gc(host, name)
         )
-    for gateway in wanted:
+    for gateway in asked:
         yield from _judge(gateway, answers)
 
 
@@ -126,7 +126,7 @@ def _judge(gateway: _Gateway, answers: dict[str, set[_Gateway]]) -> Iterator[Fin
         )
 
 
-def _ask_all(host: Host, lease: Lease, wanted: list[_Gateway], answers: dict[str, set[_Gateway]]) -> str:
+def _ask_all(host: Host, lease: Lease, asked: list[_Gateway], answers: dict[str, set[_Gateway]]) -> str:
     """Ask every gateway on every port, and return why that had to end, or ""."""
     end = monotonic() + _ALL_SECONDS
     present = sriov.Host()
@@ -141,7 +141,7 @@ def _ask_all(host: Host, lease: Lease, wanted: list[_Gateway], answers: dict[str
         for port in record.ports:
             nic = host.nic(port.pf_address)
             if is_up(host, nic) and host.tree.read(f"{NET}/{nic.name}/carrier") == "1":
-                found = _ask_port(present, lease, port, wanted, end)
+                found = _ask_port(present, lease, port, asked, end)
                 if found is not None:
                     answers[nic.name] = found
     except CniError as failed:
@@ -153,15 +153,15 @@ def _ask_all(host: Host, lease: Lease, wanted: list[_Gateway], answers: dict[str
     return ""
 
 
-def _ask_port(present: sriov.Host, lease: Lease, port: Port, wanted: list[_Gateway], end: float) -> set[_Gateway] | None:
+def _ask_port(present: sriov.Host, lease: Lease, port: Port, asked: list[_Gateway], end: float) -> set[_Gateway] | None:
     """Return the gateways that answer on a port, or None where it has no carrier in time.
 
     :raises CniError: when the kernel refuses a setting.
     """
     before = lease.record.before[port.address].settings.vlan
     answered: set[_Gateway] = set()
-    for vlan in dict.fromkeys(gateway.vlan for gateway in wanted):
-        mine = [gateway for gateway in wanted if gateway.vlan == vlan]
+    for vlan in dict.fromkeys(gateway.vlan for gateway in asked):
+        mine = [gateway for gateway in asked if gateway.vlan == vlan]
         link = present.name(port)
         present.configure(port, link, VfSettings(vlan=before if vlan is None else vlan), lease.record.mac)
         with _without_ipv6(port.name):
@@ -175,8 +175,8 @@ def _ask_port(present: sriov.Host, lease: Lease, port: Port, wanted: list[_Gatew
     return answered
 
 
-def _answering(name: str, mac: str, wanted: list[_Gateway]) -> set[_Gateway]:
-    targets = {packed(gateway.address): gateway for gateway in wanted}
+def _answering(name: str, mac: str, asked: list[_Gateway]) -> set[_Gateway]:
+    targets = {packed(gateway.address): gateway for gateway in asked}
     requests = [Request(family_of(gateway.address), b"", target) for target, gateway in targets.items()]
     socket = RawSocket(name, mac)
     try:

@@ -49,16 +49,16 @@ class Nic(NamedTuple):
 
 
 class PoolState(NamedTuple):
-    """A pool on disk; ``made`` is None, and ``problem`` says why, where its inventory cannot be used."""
+    """A pool on disk; ``inventory`` is None, and ``problem`` says why, where its inventory cannot be used."""
 
     pool: Pool
-    made: Inventory | None
+    inventory: Inventory | None
     problem: str
 
     @property
     def ports(self) -> list[tuple[Bond, Port]]:
         """Every port with its bond."""
-        return [(bond, port) for bond in self.made.bonds for port in bond.ports] if self.made else []
+        return [(bond, port) for bond in self.inventory.bonds for port in bond.ports] if self.inventory else []
 
 
 class LeaseState(NamedTuple):
@@ -159,7 +159,7 @@ class Host:
         """The NICs of the pools: of the host file, and of inventories for pools that it does not have."""
         addresses = [self.address_of(name) for plan in self.plans for name in plan.pfs]
         for state in self.pools:
-            addresses += [nic.address for nic in state.made.nics] if state.made else []
+            addresses += [nic.address for nic in state.inventory.nics] if state.inventory else []
         return [self.nic(address) for address in dict.fromkeys(addresses) if address and self.tree.exists(f"{PCI}/{address}")]
 
     # -- networks

@@ -151,7 +151,7 @@ def _owners(host: Host, network: str) -> set[tuple[str, str]]:
                 continue  # reported as a pending DEL
     attachments = [record.attachment for record in records if record and record.attachment]
     mine = [attachment for attachment in attachments if attachment.network == network]
-    return {(one.container_id, ifname) for one in mine for ifname in (one.ifname, "")}
+    return {(attachment.container_id, ifname) for attachment in mine for ifname in (attachment.ifname, "")}
 
 
 def _free(host: Host, network: Network, owner: Owner, text: str) -> Fix:

@@ -108,12 +108,12 @@ def clone(host: Host) -> Iterator[Finding]:
 
     seen = False
     for state in host.pools:
-        if state.made is None or not state.made.of_this_boot or not state.made.nics or not state.made.bonds:
+        if state.inventory is None or not state.inventory.of_this_boot or not state.inventory.nics or not state.inventory.bonds:
             continue
         seen = True
-        address = state.made.nics[0].address
+        address = state.inventory.nics[0].address
         mac = permanent_mac(host, address)
-        bond = state.made.bonds[0]
+        bond = state.inventory.bonds[0]
         expected = inventory.stable_mac(f"sriov-bond {mac} {bond.ports[0].vf_index}")
         if mac and bond.mac != expected:
             yield failure(

@@ -61,23 +61,23 @@ def overlaps(host: Host) -> Iterator[Finding]:
     """Look for addresses that two networks may both give, and for subnets that are on several VLANs."""
     found = host.networks
     count = 0
-    for one, other in combinations(found, 2):
-        pairs = [(a, b) for a in one.subnets for b in other.subnets]
+    for first, second in combinations(found, 2):
+        pairs = [(a, b) for a in first.subnets for b in second.subnets]
         same = next((pair for pair in pairs if pair[0].range.overlaps(pair[1].range)), None)
-        spread = next((pair for pair in pairs if pair[0].vlan != pair[1].vlan and _one_subnet(*pair)), None)
-        both = f"networks {one.name} and {other.name}"
-        if same and same[0].vlan == same[1].vlan and (one.data_dir, one.name) != (other.data_dir, other.name):
+        spread = next((pair for pair in pairs if pair[0].vlan != pair[1].vlan and _have_common_addresses(*pair)), None)
+        both = f"networks {first.name} and {second.name}"
+        if same and same[0].vlan == same[1].vlan and (first.data_dir, first.name) != (second.data_dir, second.name):
             count += 1
             vlan = f"VLAN {same[0].vlan}" if same[0].vlan else "the untagged network"
             yield failure(
-                one.name,
+                first.name,
                 f"{both} both give addresses of {same[1].range} on {vlan}: two containers may get one address",
-                f"give each its own range, or use one network, in {one.file} or {other.file}",
+                f"give each its own range, or use one network, in {first.file} or {second.file}",
             )
         elif spread:
             count += 1
             yield warning(
-                one.name,
+                first.name,
                 f"{both} have the subnet {spread[0].range.subnet} on VLAN {spread[0].vlan} and on VLAN {spread[1].vlan}",
                 "give each VLAN its own subnet, unless nothing routes between them",
             )
@@ -97,9 +97,9 @@ def _shared_vlans(found: list[Network]) -> str:
     return f" ({', '.join(shared)})" if shared else ""
 
 
-def _one_subnet(one: Subnet, other: Subnet) -> bool:
+def _have_common_addresses(first: Subnet, second: Subnet) -> bool:
     """Return whether two subnets have addresses in common."""
-    return one.range.subnet == other.range.subnet or one.range.overlaps(other.range)
+    return first.range.subnet == second.range.subnet or first.range.overlaps(second.range)
 
 
 def mtu(host: Host) -> Iterator[Finding]:
@@ -108,14 +108,14 @@ def mtu(host: Host) -> Iterator[Finding]:
     found = host.networks
     for network in found:
         pool = host.pool_of(network)
-        wanted = network.mtu
-        small = [(name, have) for name, have in nics.get(pool, {}).items() if wanted and have and have < wanted]
+        required = network.mtu
+        small = [(name, have) for name, have in nics.get(pool, {}).items() if required and have and have < required]
         for name, have in small:
             yield failure(
                 network.name,
-                f"network {network.name} has the MTU {wanted}, and {name} only {have}",
-                f"lower mtu in {network.file}, or run `ip link set {name} mtu {wanted}` (and set the switch)",
-                _raise(host, name, wanted or 0),
+                f"network {network.name} has the MTU {required}, and {name} only {have}",
+                f"lower mtu in {network.file}, or run `ip link set {name} mtu {required}` (and set the switch)",
+                _raise(host, name, required or 0),
             )
         if not small:
             yield passed(network.name, f"the NICs have the MTU of network {network.name}")
@@ -143,8 +143,8 @@ def _nics_of_pools(host: Host) -> dict[str, dict[str, int]]:
     for plan in host.plans:
         addresses[plan.name] = [host.address_of(name) for name in plan.pfs]
     for state in host.pools:
-        if state.made and state.pool.name not in addresses:
-            addresses[state.pool.name] = [nic.address for nic in state.made.nics]
+        if state.inventory and state.pool.name not in addresses:
+            addresses[state.pool.name] = [nic.address for nic in state.inventory.nics]
     found: dict[str, dict[str, int]] = {}
     for pool, nics in addresses.items():
         names = [host.netdev(address) for address in nics if address and host.tree.exists(f"{PCI}/{address}")]

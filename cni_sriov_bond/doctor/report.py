@@ -75,7 +75,12 @@ def counts(outcomes: list[Outcome]) -> dict[str, int]:
 def to_json(outcomes: list[Outcome], repairs: list[Repair]) -> JsonObject:
     """Return the document of ``--json``."""
     findings = [finding.to_json(outcome.check.name) for outcome in outcomes for finding in outcome.findings]
-    return {"version": VERSION, "counts": counts(outcomes), "findings": findings, "repairs": [one._asdict() for one in repairs]}
+    return {
+        "version": VERSION,
+        "counts": counts(outcomes),
+        "findings": findings,
+        "repairs": [entry._asdict() for entry in repairs],
+    }
 
 
 def lines(outcomes: list[Outcome], width: int | None, *, only_wrong: bool = False) -> list[Line]:
@@ -139,8 +144,6 @@ def summary(outcomes: list[Outcome]) -> str:
 
 def repair_lines(repairs: list[Repair]) -> list[Line]:
     """Return what was repaired, and what was not and why."""
-    return [
-        Line(f"  {'done' if one.done else 'left'}  {printable(one.message if one.done else f'{one.text}: {one.message}')}",
-             "green" if one.done else "yellow", 6)
-        for one in repairs
-    ]  # fmt: skip
+    done = ((repair.message, "done", "green") for repair in repairs if repair.done)
+    left = ((f"{repair.text}: {repair.message}", "left", "yellow") for repair in repairs if not repair.done)
+    return [Line(f"  {mark}  {printable(text)}", style, 6) for text, mark, style in (*done, *left)]

@@ -17,7 +17,7 @@ _NO_POOL = "there is no pool of this boot"
 
 def _pools(host: Host) -> list[tuple[str, list[str]]]:
     """Return each pool of this boot with the PCI addresses of its VFs."""
-    states = [state for state in host.pools if state.made and state.made.of_this_boot]
+    states = [state for state in host.pools if state.inventory and state.inventory.of_this_boot]
     return [(state.pool.name, [port.address for _, port in state.ports]) for state in states]
 
 

@@ -98,14 +98,14 @@ def inventories(host: Host) -> Iterator[Finding]:
         state, remedy, fix = states.get(name), f"run `sriov-bondctl up {name}`", repairs.up(host, name)
         if state is None:
             yield failure(name, f"pool {name} of the host file is not made", remedy, fix)
-        elif state.made is None:
+        elif state.inventory is None:
             yield failure(name, state.problem, remedy, fix)
-        elif state.made.being_removed:
+        elif state.inventory.being_removed:
             yield failure(name, f"the removal of pool {name} was interrupted", f"run `sriov-bondctl down {name}`, or `up`", fix)
-        elif not state.made.of_this_boot:
+        elif not state.inventory.of_this_boot:
             yield failure(name, f"pool {name} was made before this boot", remedy, fix)
         else:
-            yield passed(name, f"pool {name} has {len(state.made.bonds)} bonds")
+            yield passed(name, f"pool {name} has {len(state.inventory.bonds)} bonds")
     if not host.pool_names:
         yield skipped("there is no pool")
 

@@ -21,7 +21,7 @@ _ZERO = "00:00:00:00:00:00"
 
 def _ports(host: Host) -> list[tuple[str, Bond, Port]]:
     """Return every port of pools of this boot, with its pool and its bond."""
-    states = [state for state in host.pools if state.made and state.made.of_this_boot]
+    states = [state for state in host.pools if state.inventory and state.inventory.of_this_boot]
     return [(state.pool.name, bond, port) for state in states for bond, port in state.ports]
 
 
