@@ -18,11 +18,13 @@ class Fix(NamedTuple):
 
     ``text`` says what it does, beginning with a verb; two fixes of one text are one, which is run once. ``safe`` is whether it
     can harm nobody, so that it is run without a question. ``run`` returns what was done, and raises CniError or OSError.
+    ``last`` is for one that judges what the others repair: `up` quarantines bonds whose VFs are not in the host.
     """
 
     text: str
     safe: bool
     run: Callable[[], str]
+    last: bool = False
 
 
 class Finding(NamedTuple):

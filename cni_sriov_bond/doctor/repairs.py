@@ -48,7 +48,7 @@ def up(host: Host, pool: str) -> Fix | None:
         changed = provision.up(host.state_dir, plan, quiet(host), lambda stage, done, total: None)
         return f"ran `sriov-bondctl up {pool}`{'' if changed else ', which had nothing to change'}"
 
-    return Fix(f"run `sriov-bondctl up {pool}`", safe, run)
+    return Fix(f"run `sriov-bondctl up {pool}`", safe, run, last=True)
 
 
 def bring_up(host: Host, name: str) -> Fix:

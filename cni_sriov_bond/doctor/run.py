@@ -87,6 +87,8 @@ def _findings(check: Check, host: Host) -> tuple[Finding, ...]:
 def repair(outcomes: list[Outcome], allowed: Callable[[str], bool], report: Report) -> list[Repair]:
     """Run the repairs that are safe, and of the others those that are allowed; return each with what it did.
 
+    Those that judge what others repair are the last.
+
     :param allowed: asks whether to run a repair.
     """
     fixes = {
@@ -96,7 +98,7 @@ def repair(outcomes: list[Outcome], allowed: Callable[[str], bool], report: Repo
         if finding.fix and finding.result in (WARNING, FAILURE)
     }
     repairs = []
-    for number, fix in enumerate(sorted(fixes.values(), key=lambda fix: not fix.safe)):
+    for number, fix in enumerate(sorted(fixes.values(), key=lambda fix: (fix.last, not fix.safe))):
         if not fix.safe and not allowed(fix.text):
             repairs.append(Repair(fix.text, False, "it was not allowed"))
             continue

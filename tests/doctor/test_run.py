@@ -87,18 +87,19 @@ def _outcome(*findings: Finding) -> Outcome:
     return Outcome(Check("c", "s", "", lambda host: []), findings)
 
 
-def test_safe_repairs_come_first_each_once_and_the_others_are_asked_for() -> None:
+def test_safe_repairs_come_first_each_once_and_the_others_are_asked_for_and_up_is_the_last() -> None:
     done: list[str] = []
 
-    def fix(text: str, safe: bool) -> Fix:
+    def fix(text: str, safe: bool, last: bool = False) -> Fix:
         def repair() -> str:
             done.append(text)
             return f"did {text}"
 
-        return Fix(text, safe, repair)
+        return Fix(text, safe, repair, last)
 
     outcomes = [
-        _outcome(failure("a", "x", "y", fix("risky", False)), failure("b", "x", "y", fix("safe", True))),
+        _outcome(failure("a", "x", "y", fix("up", True, last=True)), failure("a", "x", "y", fix("risky", False))),
+        _outcome(failure("b", "x", "y", fix("safe", True))),
         _outcome(warning("c", "x", "y", fix("safe", True)), failure("d", "x", "y"), warning("e", "x", "y", fix("no", False))),
     ]
     asked: list[str] = []
@@ -108,11 +109,12 @@ def test_safe_repairs_come_first_each_once_and_the_others_are_asked_for() -> Non
         return text != "no"
 
     repairs = run.repair(outcomes, allowed, nothing)
-    assert (done, asked) == (["safe", "risky"], ["risky", "no"])
+    assert (done, asked) == (["safe", "risky", "up"], ["risky", "no"])
     assert [tuple(one) for one in repairs] == [
         ("safe", True, "did safe"),
         ("risky", True, "did risky"),
         ("no", False, "it was not allowed"),
+        ("up", True, "did up"),
     ]
 
 
