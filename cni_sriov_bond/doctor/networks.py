@@ -84,7 +84,9 @@ def overlaps(host: Host) -> Iterator[Finding]:
     if not found:
         yield skipped(NO_NETWORK)
     elif not count:
-        yield passed("", f"the addresses of {len(found)} networks do not overlap{_shared_vlans(found)}")
+        yield passed(
+            "", f"the addresses of {len(found)} network{'s' if len(found) > 1 else ''} do not overlap{_shared_vlans(found)}"
+        )
 
 
 def _shared_vlans(found: list[Network]) -> str:

@@ -2,12 +2,14 @@
 
 import json
 import re
+import signal
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.lab.conftest import changes
 from tests.lab.product import PEER, Product, look, network
+from tests.lab.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -49,6 +51,17 @@ def test_nothing_fails_on_a_sound_host_and_nothing_is_changed(host: Product) -> 
     assert (text.status, re.findall(r"^ +FAIL.*", text.stdout, re.MULTILINE)) == (0, []), text.stdout
     assert f"gateway {PEER} of network sound answers on VLAN 100 on enp1s0 and enp2s0" in text.stdout
     assert text.seconds < 20, "a few seconds, on an emulated processor"
+    assert changes(before, look(host.guest)) == []
+
+
+def test_a_doctor_that_is_killed_while_it_asks_leaves_what_gc_restores(host: Product) -> None:
+    before = look(host.guest)
+    process = host.guest.spawn(["sriov-bondctl", "doctor"], timeout=60)
+    wait_until(lambda: bool(look(host.guest).leases), "a bond to be leased for the question", 30)
+    process.signal(signal.SIGKILL)
+    process.wait()
+    assert len(look(host.guest).leases) == 1
+    host.wait_free()
     assert changes(before, look(host.guest)) == []
 
 
