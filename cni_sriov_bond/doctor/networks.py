@@ -84,9 +84,8 @@ def overlaps(host: Host) -> Iterator[Finding]:
     if not found:
         yield skipped(NO_NETWORK)
     elif not count:
-        yield passed(
-            "", f"the addresses of {len(found)} network{'s' if len(found) > 1 else ''} do not overlap{_shared_vlans(found)}"
-        )
+        names = f"{len(found)} networks" if len(found) > 1 else f"network {found[0].name}"
+        yield passed("", f"the addresses of {names} do not overlap{_shared_vlans(found)}")
 
 
 def _shared_vlans(found: list[Network]) -> str:

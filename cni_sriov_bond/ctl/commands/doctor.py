@@ -3,7 +3,8 @@
 import argparse
 import sys
 
-from cni_sriov_bond.ctl.commands.common import DONE, FOUND, Subcommands, declare, print_json
+from cni_sriov_bond.ctl.commands.common import DONE, FOUND, USAGE, Subcommands, declare, print_error, print_json
+from cni_sriov_bond.errors import INVALID_CONFIG, CniError
 from cni_sriov_bond.plugin.context import Context
 
 TYPE_CHECKING = False
@@ -33,6 +34,9 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
     from cni_sriov_bond.doctor import report
     from cni_sriov_bond.doctor.check import FAILURE
 
+    if arguments.yes and not arguments.fix:
+        print_error(CniError(INVALID_CONFIG, "--yes answers the questions of --fix; give both"))
+        return USAGE
     outcomes = _look(arguments, context)
     repairs: list[Repair] = []
     if not arguments.json:
