@@ -1,5 +1,6 @@
 """What the checks found as lines of text and as JSON."""
 
+import re
 import textwrap
 from collections import Counter
 from typing import NamedTuple
@@ -10,6 +11,7 @@ from cni_sriov_bond.doctor.run import Outcome, Repair
 
 _MARKS = {PASS: "ok", WARNING: "warn", FAILURE: "FAIL", SKIPPED: "skip"}
 _STYLES = {PASS: "green", WARNING: "yellow", FAILURE: "red", SKIPPED: "dim"}
+_CONTAINER_ID, _ID_CHARACTERS = re.compile(r"\b[0-9a-f]{64}\b"), 12  # cut on a terminal, as `docker ps` cuts it
 _LEAST_TEXT = 24  # columns; on a narrower terminal the lines are longer than it is
 VERSION = 1
 _STRING = {"type": "string"}
@@ -121,6 +123,7 @@ def _wrapped(name: str, finding: Finding, width: int | None) -> list[Line]:
         return [Line(f"{head}{sentence}{f'; {remedy}' if remedy else ''}", style, 6)]
     columns = max(width - len(head) - 1, _LEAST_TEXT)
     blank = " " * len(head)
+    sentence = _CONTAINER_ID.sub(lambda match: f"{match[0][:_ID_CHARACTERS]}…", sentence)
 
     def wrap(text: str, first: str, rest: str) -> list[str]:
         return textwrap.wrap(

@@ -61,6 +61,16 @@ def test_lines_fit_the_terminal_and_no_word_is_broken(fake: FakeHost, width: int
             assert set(printable(finding.sentence).split()) <= words
 
 
+def test_a_container_id_is_cut_on_a_terminal_only() -> None:
+    identity = "0123456789ab" + "c" * 52
+    outcomes = [_outcome("lease", failure("db/cbond1", f"cbond1 is leased by container {identity} eth0", "run gc"))]
+    assert [line.text for line in report.lines(outcomes, 80)][1:] == [
+        "  FAIL  lease           cbond1 is leased by container 0123456789ab… eth0",
+        "                        -> run gc",
+    ]
+    assert identity in report.lines(outcomes, None)[1].text
+
+
 def test_the_summary_names_what_fails() -> None:
     assert report.summary(OUTCOMES) == "5 checks: 1 failure (nic-up), 1 warning, 1 skipped"
     assert report.summary(OUTCOMES[:1]) == "1 checks: no failure, no warning"
