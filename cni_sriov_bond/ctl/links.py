@@ -120,7 +120,7 @@ class Reader:
         if link is None:  # it was removed after its name was read
             return nic
         up = bool(link["flags"] & _IFF_UP)
-        driver = _driver_info(nic.name)
+        driver = driver_info(nic.name)
         speed, duplex = self._mode(nic.name)
         return nic._replace(
             present=True,
@@ -200,8 +200,11 @@ def firmware_of(info: Any) -> str:
     return str(versions[names[0]]) if names else ""
 
 
-def _driver_info(name: str) -> Driver:
-    """Ask a driver by ioctl: ethtool's netlink, and so pyroute2, has no such request (ethtool(8), ``-i``)."""
+def driver_info(name: str) -> Driver:
+    """Return driver and firmware of a network device; empty texts where the driver reports none.
+
+    They are asked by ioctl: ethtool's netlink, and so pyroute2, has no such request (ethtool(8), ``-i``).
+    """
     answer = array.array("B", _DRVINFO.pack(_GDRVINFO, b"", b"", b"", b"", b"", b"", 0, 0, 0, 0, 0))
     request = struct.pack(f"{_IFNAMSIZ}sP16x", os.fsencode(name), answer.buffer_info()[0])
     try:

@@ -6,7 +6,8 @@ a terminal would obey are replaced.
 
 import textwrap
 import time
-from typing import NamedTuple, Self
+from collections.abc import Iterable
+from typing import NamedTuple, Protocol, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn
@@ -23,6 +24,22 @@ _WIDE = 160  # columns, where no terminal limits a line
 _PADDING = 2  # columns beside the content of a cell
 _ID_CHARACTERS = 25  # of a container id, which can be 64 hex digits after a namespace
 _NONE = "-"  # a fact that is not known
+
+
+class MarkedLine(Protocol):
+    """A line of output; ``style`` is that of its first ``marked`` characters."""
+
+    @property
+    def text(self) -> str:
+        """The line."""
+
+    @property
+    def style(self) -> str:
+        """A style of rich, or ""."""
+
+    @property
+    def marked(self) -> int:
+        """How many characters have the style."""
 
 
 class Progress:
@@ -85,6 +102,22 @@ def print_pools(pools: list[PoolStatus]) -> None:
         for bond in pool.bonds:
             _print_about(console, bond.name, bond.problem, "red")
             _print_about(console, bond.name, bond.waiting, "yellow")
+
+
+def columns() -> int | None:
+    """Return the columns of the terminal, or None where standard output is none."""
+    console = Console()
+    return console.width if console.is_terminal else None
+
+
+def print_lines(lines: Iterable[MarkedLine]) -> None:
+    """Print lines whose first characters are marked with a style, which only a terminal shows; they are wrapped already."""
+    console = Console(highlight=False, emoji=False, markup=False)
+    for line in lines:
+        text = Text(line.text)
+        if line.style:
+            text.stylize(line.style, 0, line.marked)
+        console.print(text, soft_wrap=True)
 
 
 def _print_about(console: Console, bond: str, text: str, style: str) -> None:

@@ -79,7 +79,7 @@ def _on_it_elsewhere(link: Link) -> Iterator[tuple[str, str]]:
     In such a namespace IFLA_LINK is the index in the host, with IFLA_LINK_NETNSID. No list of a device's upper devices has
     those of other namespaces, so all namespaces are asked.
     """
-    for path in _namespaces():
+    for path in namespaces():
         with contextlib.suppress(OSError, CniError):  # it has just ended, or is one of another kind
             namespace = find(path)
             if namespace is None:
@@ -93,7 +93,7 @@ def _on_it_elsewhere(link: Link) -> Iterator[tuple[str, str]]:
                             yield path, upper.name
 
 
-def _namespaces() -> list[str]:
+def namespaces() -> list[str]:
     """Return a path of every network namespace but our own that a process is in or that has a name."""
     paths = [f"{PROC}/{entry}/ns/net" for entry in os.listdir(PROC) if entry.isdecimal()]
     for directory in _NAMED:
