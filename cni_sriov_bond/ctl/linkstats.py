@@ -12,8 +12,8 @@ from cni_sriov_bond.kernel import rtnetlink
 from cni_sriov_bond.kernel.netlink import Netlink
 
 _STATS64, _CARRIER_CHANGES, _LINKINFO = 23, 35, rtnetlink.IFLA_LINKINFO
-_INFO_SLAVE_KIND, _INFO_SLAVE_DATA = 4, 5
-_SLAVE_STATE, _SLAVE_LINK, _SLAVE_FAILURES = 1, 2, 3  # IFLA_BOND_SLAVE_*
+_INFO_PORT_KIND, _INFO_PORT_DATA = 4, 5  # the latter is IFLA_INFO_SLAVE_DATA
+_PORT_STATE, _PORT_LINK, _PORT_FAILURES = 1, 2, 3  # in it: STATE, MII_STATUS and LINK_FAILURE_COUNT
 _ACTIVE = 0  # uapi/linux/if_bonding.h, BOND_STATE_ACTIVE
 _LINK_STATES = ("up", "going down", "down", "going up")  # the same, BOND_LINK_UP, _FAIL, _DOWN, _BACK
 _STATS = struct.Struct("=8Q")  # struct rtnl_link_stats64: packets, bytes, errors and dropped, each received and sent
@@ -69,14 +69,14 @@ def parse(body: bytes) -> LinkState:
         link.bond_data,
     )
     info = dict(rtnetlink.attributes(values.get(_LINKINFO, b"")))
-    if info.get(_INFO_SLAVE_KIND, b"").rstrip(b"\0") != b"bond":
+    if info.get(_INFO_PORT_KIND, b"").rstrip(b"\0") != b"bond":
         return state
-    port = dict(rtnetlink.attributes(info.get(_INFO_SLAVE_DATA, b"")))
-    link_state = _number(port.get(_SLAVE_LINK, b""))
+    port = dict(rtnetlink.attributes(info.get(_INFO_PORT_DATA, b"")))
+    link_state = _number(port.get(_PORT_LINK, b""))
     named = _LINK_STATES[link_state] if link_state < len(_LINK_STATES) else str(link_state)
-    # A port keeps its state "active" while it is down in modes that have no active port (bond_main.c, bond_set_slave_*).
-    active = _number(port.get(_SLAVE_STATE, b"\1")) == _ACTIVE and named in ("up", "going down")
-    return state._replace(port_active=active, port_link=named, port_failures=_number(port.get(_SLAVE_FAILURES, b"")))
+    # In modes that have no active port a port keeps the state "active" while it is down (drivers/net/bonding/bond_main.c).
+    active = _number(port.get(_PORT_STATE, b"\1")) == _ACTIVE and named in ("up", "going down")
+    return state._replace(port_active=active, port_link=named, port_failures=_number(port.get(_PORT_FAILURES, b"")))
 
 
 def _number(value: bytes) -> int:

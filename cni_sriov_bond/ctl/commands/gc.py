@@ -28,7 +28,7 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
     """Finish what waits, print the results, and return the exit status."""
     from cni_sriov_bond.ctl import recover
 
-    quiet = Context(Log(level="panic"), context.deadline, context.delegates)  # the results are printed below
+    quiet = Context(Log("panic", prefix="sriov-bondctl"), context.deadline, context.delegates)  # the results are printed below
     findings = {name: recover.gc(arguments.state_dir, name, quiet) for name in chosen_pools(arguments)}
     if arguments.json:
         of_pools = [
