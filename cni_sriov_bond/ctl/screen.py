@@ -130,8 +130,8 @@ _NIC_COLUMNS = (
     Column("DRIVER", 5), Column("FIRMWARE", 3), Column("MTU", 2), Column("NUMA", 1), Column("ERRORS", 4),
 )  # fmt: skip
 _BOND_COLUMNS = (
-    Column("BOND"), Column("STATE"), Column("ACTIVE", 5), Column("PORTS", 3), Column("VLAN", 4), Column("ADDRESSES", least=15),
-    Column("CONTAINER", least=12),
+    Column("BOND"), Column("STATE"), Column("ACTIVE"), Column("PORTS", 3), Column("VLAN", 4), Column("ADDRESSES", least=15),
+    Column("CONTAINER", least=10),
     Column("INTERFACE", 1), Column("NETWORK", 2),
 )  # fmt: skip
 

@@ -115,6 +115,12 @@ def collect(state_dir: str, name: str) -> PoolStatus:
     return PoolStatus(name, made.of_this_boot, nics, bonds, len(target.pending.listed()))
 
 
+def read_bond(target: Pool, bond: Bond) -> BondStatus:
+    """Return the state of one bond of a pool."""
+    entry = next((entry for entry in target.entries() if entry.bond == bond.name), None)
+    return _bond(target, bond, entry, quarantine.reasons(target.path).get(bond.name))
+
+
 def _bond(target: Pool, bond: Bond, entry: Entry | None, quarantined: str | None) -> BondStatus:
     ports = [
         PortStatus(port.address, port.name, port.pf_address, port.vf_index, sysfs.netdev(port.address)) for port in bond.ports

@@ -11,8 +11,9 @@ PADDING = 2  # columns beside the content of a cell
 class Column(NamedTuple):
     """A column of a table, which may be too wide for the terminal.
 
-    Columns with a ``rank`` are left out, the lowest first. If the others are still too wide, those with ``least`` are cut down
-    to that width, the lowest first. A column with neither is always shown in full. ``right`` is for numbers.
+    Columns with a ``rank`` are left out, the lowest first, and those of one rank together. If the others are still too wide,
+    those with ``least`` are cut down to that width, the lowest first. A column with neither is always shown in full. ``right``
+    is for numbers.
     """
 
     title: str
@@ -44,9 +45,9 @@ def fit(columns: tuple[Column, ...], rows: list[list[Text]], width: int) -> dict
     def excess() -> int:
         return sum(column_width + PADDING for column_width in widths.values()) - width
 
-    for index in sorted(widths, key=lambda index: columns[index].rank):
-        if columns[index].rank and excess() > 0:
-            del widths[index]
+    for rank in sorted({column.rank for column in columns} - {0}):
+        if excess() > 0:
+            widths = {index: column_width for index, column_width in widths.items() if columns[index].rank != rank}
     for index in sorted(widths, key=lambda index: columns[index].least):
         least = columns[index].least
         if least and excess() > 0:

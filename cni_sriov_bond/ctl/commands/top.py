@@ -1,0 +1,74 @@
+"""``sriov-bondctl top``."""
+
+import argparse
+import sys
+import time
+
+from cni_sriov_bond.ctl.commands.common import DONE, USAGE, Subcommands, add_pools, chosen_pools, declare, print_json
+from cni_sriov_bond.plugin.context import Context
+
+_LEAST_SECONDS, _MOST_SECONDS = 0.1, 3600.0
+
+
+def add(commands: "Subcommands[argparse.ArgumentParser]") -> None:
+    """Declare the command."""
+    top = declare(
+        commands,
+        "top",
+        run,
+        "show the traffic of bonds and NICs live",
+        "Show the traffic of each leased bond and of the NICs, which port is active, carrier, and how often a port failed. The "
+        "counters are read in the containers' namespaces. Press s for another order, and q or Ctrl-C to end.",
+        with_json=True,
+    )
+    add_pools(top, "show")
+    top.add_argument("--once", action="store_true", help="print one screen and end; for output that is no terminal")
+    top.add_argument(
+        "--interval", type=_seconds, default=2.0, metavar="SECONDS", help="time between two readings (default: %(default)s)"
+    )
+    # Not SORTS of ctl.rates: it would be imported by every command.
+    top.add_argument(
+        "--sort", default="traffic", choices=("traffic", "name", "failovers", "errors"), help="order (default: %(default)s)"
+    )
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not _LEAST_SECONDS <= seconds <= _MOST_SECONDS:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds from {_LEAST_SECONDS} to {_MOST_SECONDS:.0f}")
+    return seconds
+
+
+def run(arguments: argparse.Namespace, context: Context) -> int:
+    """Show the traffic until a key ends it, or once, and return the exit status."""
+    if not arguments.once and (arguments.json or not sys.stdout or not sys.stdout.isatty()):
+        reason = "--json prints one reading" if arguments.json else "standard output is not a terminal"
+        print(f"sriov-bondctl: {reason}; add --once", file=sys.stderr)
+        return USAGE
+    from cni_sriov_bond.ctl import live, rates
+
+    pools = chosen_pools(arguments)
+    before = live.read(arguments.state_dir, pools)
+    if arguments.once:
+        time.sleep(arguments.interval)
+        after = rates.between(before, live.read(arguments.state_dir, pools), arguments.sort)
+        if arguments.json:
+            print_json(after.to_json())
+            return DONE
+    from cni_sriov_bond.ctl import screen, top_screen
+
+    console = screen.output()
+    if arguments.once:
+        console.print(top_screen.render(after, console.width))
+        return DONE
+    readings = [before]
+
+    def read(sort: str) -> rates.Top:
+        readings.append(live.read(arguments.state_dir, pools))
+        return rates.between(readings.pop(0), readings[0], sort)
+
+    top_screen.watch(console, read, arguments.interval, arguments.sort)
+    return DONE
