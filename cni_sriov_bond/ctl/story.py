@@ -67,14 +67,10 @@ def caller(state_dir: str, attachment: Attachment) -> str:
         every = eventlog.read(state_dir)
     except CniError:
         return ""
-    callers = [
-        event.caller for event in every if event.action in _BEGINNINGS and not event.error and _attachment(event) == wanted
-    ]
-    return callers[-1] if callers else ""
-
-
-def _attachment(event: Event) -> tuple[str, str, str]:
-    return event.network, event.container_id, event.ifname
+    for event in reversed(every):
+        if event.action in _BEGINNINGS and not event.error and (event.network, event.container_id, event.ifname) == wanted:
+            return event.caller
+    return ""
 
 
 def _of_container(every: list[Event], wanted: str) -> list[Event]:

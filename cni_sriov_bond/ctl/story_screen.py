@@ -30,16 +30,12 @@ def _clock(at: float) -> str:
 
 
 def _print_action(console: Console, event: Event) -> None:
-    owner = f"{event.container_id} {event.ifname}".strip()
-    parts = [
-        owner,
-        f"network {event.network}" if event.network else "",
-        f"bond {event.pool}/{event.bond}" if event.bond else "",
-    ]
+    parts = [f"{event.container_id} {event.ifname}".strip()]
+    parts += [f"network {event.network}"] if event.network else []
+    parts += [f"bond {event.pool}/{event.bond}"] if event.bond else []
     program = "" if event.program == "sriov-bond" else f" with {event.program}"
-    _print_line(
-        console, _clock(event.time), f"{event.action} by {event.caller}{program}: {', '.join(filter(None, parts))}", "bold"
-    )
+    title = f"{event.action} by {event.caller}{program}: {', '.join(filter(None, parts))}"
+    _print_line(console, _clock(event.time), title, "bold")
     for seconds, text in event.steps:
         _print_line(console, f"{seconds:+22.3f} s", text, "yellow" if text.startswith("warning: ") else "")
     if event.error:

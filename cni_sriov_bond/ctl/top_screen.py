@@ -35,11 +35,9 @@ def render(top: Top, width: int, height: int = 0, help_line: str = "") -> Render
     :param width: of the terminal, in columns.
     :param height: in lines; bonds that do not fit are counted. With 0 all are shown.
     """
-    title = Text.assemble(
-        ("sriov-bondctl top", "bold"),
-        f"  {time.strftime('%H:%M:%S')}  {len(top.bonds)} of {top.size} bonds leased, {help_line}",
-    )
-    title.append(f"over {top.interval:.1f} s")
+    leased = f"{len(top.bonds)} of {top.size} bonds leased"
+    facts = f"  {time.strftime('%H:%M:%S')}  {leased}, {help_line}over {top.interval:.1f} s"
+    title = Text.assemble(("sriov-bondctl top", "bold"), facts)
     title.truncate(width, overflow="ellipsis")
     parts: list[RenderableType] = [title]
     parts += [Text(printable(problem), "red", no_wrap=True, overflow="ellipsis") for problem in top.problems]
@@ -47,7 +45,6 @@ def render(top: Top, width: int, height: int = 0, help_line: str = "") -> Render
         parts.append(table(_NIC_COLUMNS, [_nic_cells(row) for row in top.nics], width))
     room = height - _HEAD - len(top.nics) - len(top.problems) if height else len(top.bonds)
     shown = top.bonds[: max(1, room)]
-    # The widths are those of all bonds, so that columns do not jump when the order changes.
     parts.append(table(_BOND_COLUMNS, [_bond_cells(row) for row in shown], width))
     if len(shown) < len(top.bonds):
         parts.append(Text(f"and {len(top.bonds) - len(shown)} more bonds", "dim"))
@@ -72,11 +69,16 @@ def watch(console: Console, read: Callable[[str], Top], seconds: float, sort: st
                 sort = SORTS[(SORTS.index(sort) + 1) % len(SORTS)]
 
 
+def _wait(seconds: float) -> str:
+    time.sleep(seconds)
+    return ""
+
+
 @contextlib.contextmanager
 def _keys() -> Iterator[Callable[[float], str]]:
-    """Return a function that waits for a key for some seconds, and returns it or "". Where input is no terminal it only waits."""
+    """Return a function that waits some seconds for a key, and returns it or ""; where input is no terminal it only waits."""
     if not sys.stdin or not sys.stdin.isatty():
-        yield lambda seconds: time.sleep(seconds) or ""  # type: ignore[func-returns-value]
+        yield _wait
         return
     fd = sys.stdin.fileno()
     before = termios.tcgetattr(fd)

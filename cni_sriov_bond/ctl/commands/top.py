@@ -7,6 +7,7 @@ import time
 from cni_sriov_bond.ctl.commands.common import DONE, USAGE, Subcommands, add_pools, chosen_pools, declare, print_json
 from cni_sriov_bond.plugin.context import Context
 
+_FIRST_SECONDS = 0.5  # before the first screen, for something to compare with
 _LEAST_SECONDS, _MOST_SECONDS = 0.1, 3600.0
 
 
@@ -64,6 +65,7 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
     if arguments.once:
         console.print(top_screen.render(after, console.width))
         return DONE
+    time.sleep(min(arguments.interval, _FIRST_SECONDS))
     readings = [before]
 
     def read(sort: str) -> rates.Top:
