@@ -109,7 +109,7 @@ def port_events(since: float) -> list[PortEvent]:
         if stamp.isdecimal():
             lines.append((int(stamp) / 1e6, str(entry.get("MESSAGE"))))
     found = [event for event in (_port_event(at, text) for at, text in lines or _kmsg()) if event and event.time >= since]
-    return sorted(found)
+    return sorted(found, key=lambda event: event.time)  # those of one time stay in the kernel's order
 
 
 def _port_event(at: float, text: str) -> PortEvent | None:
@@ -160,7 +160,7 @@ def _kmsg() -> list[tuple[float, str]]:
                 head, _, text = record.partition(";")
                 stamp = head.split(",")[2:3]
                 if stamp and stamp[0].isdecimal():
-                    lines.append((booted + int(stamp[0]) / 1e6, text))
+                    lines.append((round(booted + int(stamp[0]) / 1e6, 3), text))
     finally:
         os.close(fd)
     return lines

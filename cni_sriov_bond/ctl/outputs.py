@@ -1,7 +1,7 @@
 """JSON schemas (2020-12) of what the commands print with ``--json``. tests/ctl/test_outputs.py holds the outputs to them.
 
-The outputs are stable: in later versions objects may have more keys, but none of these goes or means something else. So programs
-must pass over keys that they do not know, and the schemas allow them.
+The outputs are stable: in later versions objects may have more keys, but none of these goes or means something else. So
+programs must pass over keys that they do not know, and the schemas allow them.
 """
 
 from cni_sriov_bond.ctl.links import Counters

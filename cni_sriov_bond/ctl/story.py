@@ -52,9 +52,7 @@ def of(state_dir: str, wanted: str) -> list[Happening]:
     if not chosen:
         chosen = _of_container(every, wanted)
     if not chosen:
-        raise CniError(
-            INVALID_CONFIG, f"the log has nothing of a bond or container {wanted}; `sriov-bondctl status` shows both"
-        )
+        raise CniError(INVALID_CONFIG, f"the log has no bond and no container {wanted}; `sriov-bondctl status` shows both")
     happenings = [Happening(event.time, event.pool, event.bond, action=event) for event in chosen]
     happenings += _of_ports(state_dir, _periods(chosen))
     return sorted(happenings, key=lambda happening: happening.time)

@@ -5,15 +5,16 @@ from typing import NamedTuple
 from rich.table import Table
 from rich.text import Text
 
+LATE = 10  # ranks from here on are left out only after other columns were cut
 PADDING = 2  # columns beside the content of a cell
 
 
 class Column(NamedTuple):
     """A column of a table, which may be too wide for the terminal.
 
-    Columns with a ``rank`` are left out, the lowest first, and those of one rank together. If the others are still too wide,
-    those with ``least`` are cut down to that width, the lowest first. A column with neither is always shown in full. ``right``
-    is for numbers.
+    Columns with a ``rank`` are left out, the lowest first, and those of one rank together. Those with ``least`` are cut down to
+    that width, the lowest first: after the columns below ``LATE`` are left out, and before the others are. A column with
+    neither is always shown in full. ``right`` is for numbers.
     """
 
     title: str
@@ -45,14 +46,23 @@ def fit(columns: tuple[Column, ...], rows: list[list[Text]], width: int) -> dict
     def excess() -> int:
         return sum(column_width + PADDING for column_width in widths.values()) - width
 
-    for rank in sorted({column.rank for column in columns} - {0}):
-        if excess() > 0:
-            widths = {index: column_width for index, column_width in widths.items() if columns[index].rank != rank}
-    for index in sorted(widths, key=lambda index: columns[index].least):
-        least = columns[index].least
-        if least and excess() > 0:
-            widths[index] = max(widths[index] - excess(), min(widths[index], least))
+    ranks = sorted({column.rank for column in columns} - {0})
+    for rank in (rank for rank in ranks if rank < LATE):
+        widths = _without(widths, columns, rank) if excess() > 0 else widths
+    full = dict(widths)
+    for late in [0, *(rank for rank in ranks if rank >= LATE)]:
+        if late and excess() > 0:
+            full = _without(full, columns, late)
+        widths = dict(full)
+        for index in sorted(widths, key=lambda index: columns[index].least):
+            least = columns[index].least
+            if least and excess() > 0:
+                widths[index] = max(widths[index] - excess(), min(widths[index], least))
     return widths
+
+
+def _without(widths: dict[int, int], columns: tuple[Column, ...], rank: int) -> dict[int, int]:
+    return {index: width for index, width in widths.items() if columns[index].rank != rank}
 
 
 def fits(columns: tuple[Column, ...], rows: list[list[Text]], width: int) -> bool:

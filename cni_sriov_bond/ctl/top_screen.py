@@ -22,7 +22,7 @@ _NIC_COLUMNS = (
     Column("PF OUT BIT/S", 2, right=True), Column("PF ERRORS", 3, right=True), Column("POOL", 1),
 )  # fmt: skip
 _BOND_COLUMNS = (
-    Column("BOND"), Column("CONTAINER", least=10), Column("ACTIVE"), Column("LINK", 6), Column("FAILOVERS", 5, right=True),
+    Column("BOND"), Column("CONTAINER", least=10), Column("ACTIVE"), Column("LINK", 11), Column("FAILOVERS", 10, right=True),
     Column("IN BIT/S", right=True), Column("OUT BIT/S", right=True), Column("IN PKT/S", 3, right=True),
     Column("OUT PKT/S", 3, right=True), Column("ERRORS", 4, right=True), Column("NETWORK", 2), Column("POOL", 1),
 )  # fmt: skip
@@ -36,8 +36,8 @@ def render(top: Top, width: int, height: int = 0, help_line: str = "") -> Render
     :param height: in lines; bonds that do not fit are counted. With 0 all are shown.
     """
     leased = f"{len(top.bonds)} of {top.size} bonds leased"
-    facts = f"  {time.strftime('%H:%M:%S')}  {leased}, {help_line}over {top.interval:.1f} s"
-    title = Text.assemble(("sriov-bondctl top", "bold"), facts)
+    facts = f" {time.strftime('%H:%M:%S')}, {leased}, over {top.interval:.1f} s{help_line}"
+    title = Text.assemble(("top", "bold"), facts)
     title.truncate(width, overflow="ellipsis")
     parts: list[RenderableType] = [title]
     parts += [Text(printable(problem), "red", no_wrap=True, overflow="ellipsis") for problem in top.problems]
@@ -60,7 +60,7 @@ def watch(console: Console, read: Callable[[str], Top], seconds: float, sort: st
     with contextlib.suppress(KeyboardInterrupt), _keys() as key, Live(console=console, screen=True, auto_refresh=False) as live:
         while True:
             top = read(sort)
-            help_line = f"by {sort} (s), q ends, "
+            help_line = f", by {sort} (s), q ends"
             live.update(render(top, console.width, console.height, help_line), refresh=True)
             pressed = key(seconds)
             if pressed == "q":
@@ -91,7 +91,7 @@ def _keys() -> Iterator[Callable[[float], str]]:
     try:
         yield key
     finally:
-        termios.tcsetattr(fd, termios.TCSADRAIN, before)
+        termios.tcsetattr(fd, termios.TCSANOW, before)
 
 
 def _nic_cells(row: NicRow) -> list[Text]:

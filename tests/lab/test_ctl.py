@@ -81,11 +81,15 @@ def _traffic_is_counted(product: Product, name: str, nic: int) -> None:
     ping.wait()
 
 
+def kinds_of(events: list[dict[str, Any]]) -> list[tuple[str, str | None]]:
+    return [(event.get("action") or event["meaning"], event.get("nic")) for event in events]
+
+
 def _story_is_told(product: Product, name: str, first: int, other: int) -> None:
     """`log`, by container and by bond: the ADD with its steps, the failure, the port that took over, and the DEL."""
     events = of(product, "log", "c1")["events"][-20:]
-    assert events == of(product, "log", name)["events"][-20:]
-    kinds = [(event.get("action") or event["meaning"], event.get("nic")) for event in events]
+    kinds = kinds_of(events)
+    assert kinds == kinds_of(of(product, "log", name)["events"][-20:])
     began = max(index for index, (kind, _) in enumerate(kinds) if kind == "ADD")
     add, end = events[began], events[-1]
     steps = [step["text"] for step in add["steps"]]

@@ -17,18 +17,13 @@ def add(commands: "Subcommands[argparse.ArgumentParser]") -> None:
         "schema",
         run,
         "print the JSON schema of a config file, or of what a command prints",
-        "Print a JSON schema (2020-12): for editors of a network file, of its ipam part for sriov-bond-ipam, or of the host file; "
-        "for programs of what a command prints with --json.",
+        "Print a JSON schema (2020-12): for editors of a network file, of its ipam part for sriov-bond-ipam, or of the host "
+        "file; for programs of what a command prints with --json.",
         needs_root=False,
     )
-    names = ", ".join((*_FILES, *_OUTPUTS))
+    names = (*_FILES, *_OUTPUTS)
     schema.add_argument(
-        "name",
-        nargs="?",
-        default=_FILES[0],
-        choices=(*_FILES, *_OUTPUTS),
-        metavar="NAME",
-        help=f"one of {names} (default: network)",
+        "name", nargs="?", default=names[0], choices=names, metavar="NAME", help=f"{', '.join(names)} (default: %(default)s)"
     )
 
 
