@@ -22,14 +22,14 @@ _STATS = struct.Struct("=8Q")  # struct rtnl_link_stats64: packets, bytes, error
 class LinkState(NamedTuple):
     """A network device. The fields ``port_*`` are those of a port of a bond; ``port_failures`` is 0 for other devices.
 
-    ``master`` is the index of its bond or bridge, ``bond_data`` the IFLA_BOND_* attributes of a bond.
+    ``upper`` is the index of its bond or bridge, ``bond_data`` the IFLA_BOND_* attributes of a bond.
     """
 
     ifindex: int
     name: str
     kind: str
     parent: str
-    master: int
+    upper: int
     up: bool
     carrier: bool
     carrier_changes: int

@@ -212,8 +212,8 @@ def _read_inside(bond: LiveBond) -> LiveBond:
     link = LiveLink(
         own.up, own.carrier, own.mac, own.mtu, bond_options.decode(own.bond_data), texts, own.carrier_changes, own.counters
     )
-    inside = {other.parent: other for other in links if other.master == own.ifindex}
-    named = {other.name: other for other in links if other.master == own.ifindex}  # before Linux 5.14 there is no parent
+    inside = {other.parent: other for other in links if other.upper == own.ifindex}
+    named = {other.name: other for other in links if other.upper == own.ifindex}  # before Linux 5.14 there is no parent
     ports = [
         _port(port, wanted, inside.get(port.address) or named.get(port.name))
         for port, wanted in zip(bond.ports, record.ports, strict=True)
@@ -224,9 +224,9 @@ def _read_inside(bond: LiveBond) -> LiveBond:
 def _bond_link(links: list[LinkState], record: LeaseRecord, ifname: str) -> LinkState | None:
     """Return the bond that has the lease's VFs, under any name, or else the bond of the expected name."""
     addresses = {port.address for port in record.ports}
-    masters = {link.master for link in links if link.parent in addresses}
+    uppers = {link.upper for link in links if link.parent in addresses}
     bonds = [link for link in links if link.kind == "bond"]
-    of_ports = [link for link in bonds if link.ifindex in masters]
+    of_ports = [link for link in bonds if link.ifindex in uppers]
     return next(iter(of_ports), None) or next((link for link in bonds if link.name == ifname), None)
 
 

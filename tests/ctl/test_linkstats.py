@@ -32,7 +32,7 @@ def message(**port: int) -> bytes:
 
 def test_a_port_has_what_the_bonding_driver_reports() -> None:
     state = linkstats.parse(message(state=0, mii=0, failures=5))
-    assert (state.ifindex, state.name, state.master, state.up, state.carrier) == (7, "VF11", 3, True, True)
+    assert (state.ifindex, state.name, state.upper, state.up, state.carrier) == (7, "VF11", 3, True, True)
     assert (state.port_active, state.port_link, state.port_failures, state.carrier_changes) == (True, "up", 5, 9)
     assert state.counters == Counters(1, 2, 3, 4, 5, 6, 7, 8)
 

@@ -107,3 +107,19 @@ def test_an_interrupt_is_its_end(tmp_path: Path) -> None:
     terminal.process.send_signal(signal.SIGINT)
     assert terminal.process.wait(30) == 0
     os.close(terminal.master)
+
+
+@pytest.mark.root
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        ((), "standard output is not a terminal; add --once"),
+        (("--json",), "--json prints one reading; add --once"),
+        (("--once", "--interval", "0"), "--interval is 0; it must be from 0.1 to 3600 seconds"),
+        (("--once", "--interval", "nan"), "--interval is nan; it must be from 0.1 to 3600 seconds"),
+    ],
+)
+def test_arguments_that_do_not_go_together(tmp_path: Path, words: tuple[str, ...], reason: str) -> None:
+    argv = [sys.executable, "-m", "cni_sriov_bond.ctl", "--state-dir", str(tmp_path), "top", *words]
+    done = subprocess.run(argv, capture_output=True, text=True, cwd=REPOSITORY, check=False, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", f"sriov-bondctl: {reason}\n")

@@ -25,7 +25,7 @@ def add(commands: "Subcommands[argparse.ArgumentParser]") -> None:
     add_pools(top, "show")
     top.add_argument("--once", action="store_true", help="print one screen and end; for output that is no terminal")
     top.add_argument(
-        "--interval", type=_seconds, default=2.0, metavar="SECONDS", help="time between two readings (default: %(default)s)"
+        "--interval", type=float, default=2.0, metavar="SECONDS", help="time between two readings (default: %(default)s)"
     )
     # Not SORTS of ctl.rates: it would be imported by every command.
     top.add_argument(
@@ -33,21 +33,24 @@ def add(commands: "Subcommands[argparse.ArgumentParser]") -> None:
     )
 
 
-def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = 0.0
-    if not _LEAST_SECONDS <= seconds <= _MOST_SECONDS:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds from {_LEAST_SECONDS} to {_MOST_SECONDS:.0f}")
-    return seconds
+def _refusal(arguments: argparse.Namespace) -> str:
+    """Return what is wrong with the arguments, or ""."""
+    if not _LEAST_SECONDS <= arguments.interval <= _MOST_SECONDS:
+        return f"--interval is {arguments.interval:g}; it must be from {_LEAST_SECONDS:g} to {_MOST_SECONDS:g} seconds"
+    if arguments.once:
+        return ""
+    if arguments.json:
+        return "--json prints one reading; add --once"
+    if not sys.stdout or not sys.stdout.isatty():
+        return "standard output is not a terminal; add --once"
+    return ""
 
 
 def run(arguments: argparse.Namespace, context: Context) -> int:
     """Show the traffic until a key ends it, or once, and return the exit status."""
-    if not arguments.once and (arguments.json or not sys.stdout or not sys.stdout.isatty()):
-        reason = "--json prints one reading" if arguments.json else "standard output is not a terminal"
-        print(f"sriov-bondctl: {reason}; add --once", file=sys.stderr)
+    refusal = _refusal(arguments)
+    if refusal:
+        print(f"sriov-bondctl: {refusal}", file=sys.stderr)
         return USAGE
     from cni_sriov_bond.ctl import live, rates
 
