@@ -69,7 +69,7 @@ class BondRow(NamedTuple):
 class NicRow(NamedTuple):
     """A NIC. ``rates`` is the traffic of the bonds' ports on it; ``own`` is what its PF's device counts.
 
-    What a PF counts depends on its driver: all that passes the cable (igb, ixgbe), or only the host's own packets (mlx5).
+    What a PF counts depends on its driver: all that passes the cable, or only the host's own packets.
     """
 
     nic: LiveNic
