@@ -129,6 +129,8 @@ def _lay_out(bin_directory: Path, python: str) -> Path:
     for name in TOP:
         if (ROOT / name).is_file():
             shutil.copyfile(ROOT / name, documents / name)
+    manual = [python, str(ROOT / "build" / "manual.py"), str(tree)]
+    environment.run(manual, WORK / "manual.log", "writing the man page and the completion")
     distributions = licences.distributions(contents / LIBRARY, python)
     licences.collect(distributions, documents / "licences")
     (documents / bom.NAME).write_text(bom.document(_version(), distributions))

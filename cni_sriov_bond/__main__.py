@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
     from cni_sriov_bond.cni.call import Call
     from cni_sriov_bond.errors import Issue
+    from cni_sriov_bond.events import Action
     from cni_sriov_bond.log import Log
     from cni_sriov_bond.network.config import Network
     from cni_sriov_bond.plugin.context import Context
@@ -24,16 +25,29 @@ def _run(call: "Call") -> None:
     from cni_sriov_bond.cni.invoke import Delegates
     from cni_sriov_bond.deadline import SECONDS, Deadline
     from cni_sriov_bond.errors import CniError
+    from cni_sriov_bond.events import Action
     from cni_sriov_bond.plugin.context import Context
 
     network, log = _read_network(call)
+    action = Action(log, call.command)
     delegates = Delegates(call.environ, _own_delegate if getattr(sys, "frozen", False) else None)
     context = Context(log, Deadline(SECONDS[call.command]), delegates)
     try:
         _run_verb(call, network, context)
-    except CniError as failed:
-        failed.details = "; ".join(filter(None, (failed.details, context.deadline.waits())))
+    except BaseException as failed:
+        if isinstance(failed, CniError):
+            failed.details = "; ".join(filter(None, (failed.details, context.deadline.waits())))
+        _record(call, network, log, action, failed)
         raise
+    _record(call, network, log, action)
+
+
+def _record(call: "Call", network: "Network", log: "Log", action: "Action", failed: BaseException | None = None) -> None:
+    """Write the event of an ADD or a DEL that is over, or of a CHECK that failed. What GC releases is recorded by recovery."""
+    if call.command in ("ADD", "DEL") or (call.command == "CHECK" and failed is not None):
+        from cni_sriov_bond.events import Subject
+
+        action.end(network.state_dir, Subject(*log.bond, network.name, call.container_id, call.ifname), failed)
 
 
 def _run_verb(call: "Call", network: "Network", context: "Context") -> None:

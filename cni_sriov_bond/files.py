@@ -114,6 +114,15 @@ def _wait_for_lock(fd: int, subject: str, deadline: float) -> None:
         pause = min(pause * 2, 0.05)
 
 
+def try_lock(fd: int) -> bool:
+    """Lock an open file if no other process has it locked, and return whether it is; closing it unlocks it."""
+    try:
+        flock(fd, LOCK_EX | LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
 def unlock(fd: int) -> None:
     """Release a lock and close its descriptor. LOCK_UN releases it also for processes that inherited the descriptor."""
     try:

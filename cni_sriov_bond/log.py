@@ -13,6 +13,9 @@ class Log:
     :param level: a level of sriov-cni. Warnings are written at warning, info and debug, steps at debug.
     :param path: the file to append to; empty for standard error.
     :param prefix: what each line begins with: the program and the call.
+
+    ``steps`` are what was done and warned of so far, each with its monotonic time, at every level: events.py writes them.
+    ``bond`` is the pool and the bond that the call works on, as soon as it is known.
     """
 
     def __init__(self, level: str = "warning", path: str = "", prefix: str = "sriov-bond") -> None:
@@ -21,15 +24,24 @@ class Log:
         self._path = path
         self._prefix = prefix
         self._last = monotonic()
+        self.steps: list[tuple[float, str]] = []
+        self.bond = ("", "")
+
+    @property
+    def program(self) -> str:
+        """The name of the program."""
+        return self._prefix.partition(" ")[0]
 
     def warn(self, text: str) -> None:
         """Write a warning: the call continues, but the operator should know."""
+        self.steps.append((monotonic(), f"warning: {text}"))
         if self._warnings:
             self._write("warning", text)
 
     def step(self, text: str) -> None:
         """Write, at level debug, that a step is finished and how long it took."""
         now = monotonic()
+        self.steps.append((now, text))
         if self._steps:
             self._write("debug", f"{text} ({(now - self._last) * 1000:.1f} ms)")
         self._last = monotonic()

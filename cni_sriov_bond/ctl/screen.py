@@ -4,25 +4,24 @@ Names of interfaces, containers, networks and pools are foreign text: they are n
 a terminal would obey are replaced.
 """
 
+import shutil
 import textwrap
 import time
 from collections.abc import Iterable
-from typing import NamedTuple, Protocol, Self
+from typing import Protocol, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bars
-from rich.table import Table
 from rich.text import Text
 
 from cni_sriov_bond.ctl.links import Nic
 from cni_sriov_bond.ctl.status import BROKEN, FREE, QUARANTINED, BondStatus, PoolStatus
+from cni_sriov_bond.ctl.tables import Column, fits, short_id, table
 from cni_sriov_bond.ctl.text import printable
 
 _SLOW = 1.0
 _WIDE = 160  # columns, where no terminal limits a line
-_PADDING = 2  # columns beside the content of a cell
-_ID_CHARACTERS = 25  # of a container id, which can be 64 hex digits after a namespace
 _NONE = "-"  # a fact that is not known
 
 
@@ -83,11 +82,15 @@ class Progress:
             self._console.print(line, highlight=False, markup=False, emoji=False, soft_wrap=True)
 
 
+def output() -> Console:
+    """Return the console of standard output. Its width is COLUMNS or the terminal's; elsewhere a line may be wider."""
+    width = shutil.get_terminal_size((_WIDE, 24)).columns
+    return Console(width=width, highlight=False, emoji=False, markup=False)
+
+
 def print_pools(pools: list[PoolStatus]) -> None:
     """Print the state of pools: of each its NICs, its bonds, and what is wrong."""
-    console = Console(highlight=False, emoji=False, markup=False)
-    if not console.is_terminal:
-        console.width = _WIDE
+    console = output()
     if not pools:
         console.print("there is no pool; write /etc/cni/sriov-bond.toml and run `sriov-bondctl up`", soft_wrap=True)
     for pool in pools:
@@ -97,8 +100,12 @@ def print_pools(pools: list[PoolStatus]) -> None:
         for warning in _warnings(pool):
             _print_sentence(console, warning, "yellow")
         if pool.nics:
-            console.print(_table(_NIC_COLUMNS, [_nic_cells(nic) for nic in pool.nics], console.width))
-        console.print(_table(_BOND_COLUMNS, [_bond_cells(bond) for bond in pool.bonds], console.width))
+            console.print(table(_NIC_COLUMNS, [_nic_cells(nic) for nic in pool.nics], console.width))
+        numbers = {nic.address: nic.number for nic in pool.nics}
+        rows = [_bond_cells(bond, numbers, all_addresses=True) for bond in pool.bonds]
+        if not fits(_BOND_COLUMNS, rows, console.width):
+            rows = [_bond_cells(bond, numbers, all_addresses=False) for bond in pool.bonds]
+        console.print(table(_BOND_COLUMNS, rows, console.width))
         for bond in pool.bonds:
             _print_about(console, bond.name, bond.problem, "red")
             _print_about(console, bond.name, bond.waiting, "yellow")
@@ -126,9 +133,9 @@ def _print_about(console: Console, bond: str, text: str, style: str) -> None:
 
 
 def _print_sentence(console: Console, sentence: str, style: str) -> None:
-    """Print a sentence, on a terminal wrapped between words; elsewhere it stays one line, which programs can search."""
+    """Print a sentence, wrapped between words to a known width; elsewhere it stays one line, which programs can search."""
     lines = [f"  {sentence}"]
-    if console.is_terminal:
+    if console.is_terminal or console.width != _WIDE:
         lines = textwrap.wrap(
             sentence,
             console.width,
@@ -151,57 +158,15 @@ def _warnings(pool: PoolStatus) -> list[str]:
     return warnings
 
 
-class _Column(NamedTuple):
-    """A column of a table, which may be too wide for the terminal.
-
-    Columns with a ``rank`` are then left out, the lowest first. If the others are still too wide, those with ``least`` are cut
-    down to that width, the lowest first. A column with neither is always shown in full.
-    """
-
-    title: str
-    rank: int = 0
-    least: int = 0
-
-
 _NIC_COLUMNS = (
-    _Column("NIC"), _Column("NAME", least=8), _Column("ADDRESS"), _Column("LINK"), _Column("MBIT/S", 7), _Column("VFS", 6),
-    _Column("DRIVER", 5), _Column("FIRMWARE", 3), _Column("MTU", 2), _Column("NUMA", 1), _Column("ERRORS", 4),
+    Column("NIC"), Column("NAME", least=8), Column("ADDRESS"), Column("LINK"), Column("MBIT/S", 7), Column("VFS", 6),
+    Column("DRIVER", 5), Column("FIRMWARE", 3), Column("MTU", 2), Column("NUMA", 1), Column("ERRORS", 4),
 )  # fmt: skip
 _BOND_COLUMNS = (
-    _Column("BOND"), _Column("STATE"), _Column("PORTS", 3), _Column("VLAN", 4), _Column("ADDRESSES", least=15),
-    _Column("CONTAINER", least=12),
-    _Column("INTERFACE", 1), _Column("NETWORK", 2),
+    Column("BOND"), Column("STATE"), Column("ACTIVE"), Column("PORTS", 3), Column("VLAN", 4), Column("ADDRESSES", least=15),
+    Column("CONTAINER", least=10),
+    Column("INTERFACE", 1), Column("NETWORK", 2),
 )  # fmt: skip
-
-
-def _table(columns: tuple[_Column, ...], rows: list[list[Text]], width: int) -> Table:
-    table = Table(box=None, pad_edge=True, header_style="bold")
-    widths = _fit(columns, rows, width)
-    for index, column_width in widths.items():
-        table.add_column(columns[index].title, width=column_width, no_wrap=True, overflow="ellipsis")
-    for row in rows:
-        table.add_row(*(row[index] for index in widths))
-    return table
-
-
-def _fit(columns: tuple[_Column, ...], rows: list[list[Text]], width: int) -> dict[int, int]:
-    """Return the columns to show, by index, with the width of each."""
-    widths = {
-        index: max([len(column.title), *(line.cell_len for row in rows for line in row[index].split())])
-        for index, column in enumerate(columns)
-    }
-
-    def excess() -> int:
-        return sum(column_width + _PADDING for column_width in widths.values()) - width
-
-    for index in sorted(widths, key=lambda index: columns[index].rank):
-        if columns[index].rank and excess() > 0:
-            del widths[index]
-    for index in sorted(widths, key=lambda index: columns[index].least):
-        least = columns[index].least
-        if least and excess() > 0:
-            widths[index] = max(widths[index] - excess(), min(widths[index], least))
-    return widths
 
 
 def _nic_cells(nic: Nic) -> list[Text]:
@@ -224,16 +189,36 @@ _STYLES = {FREE: "green", "ready": "cyan", "adding": "yellow", "releasing": "yel
            QUARANTINED: "red"}  # fmt: skip
 
 
-def _bond_cells(bond: BondStatus) -> list[Text]:
-    cells = [printable(bond.name), bond.state, " ".join(printable(port.name) for port in bond.ports)]
+def _bond_cells(bond: BondStatus, numbers: dict[str, int], *, all_addresses: bool) -> list[Text]:
+    """Return the cells of a bond.
+
+    :param numbers: the number of each NIC of the pool, by PCI address.
+    :param all_addresses: else the first alone, and how many more there are; `show` has them all.
+    """
+    cells = [bond.state, "", " ".join(printable(port.name) for port in bond.ports)]
     lease = bond.lease
     if lease:
-        cells += ["" if lease.vlan is None else str(lease.vlan), "\n".join(printable(ip) for ip in lease.ips)]
-        cells += [_short(printable(lease.container_id)), printable(lease.ifname), printable(lease.network)]
-    row = [Text(cell) for cell in cells] + [Text("")] * (len(_BOND_COLUMNS) - len(cells))
+        cells += ["" if lease.vlan is None else str(lease.vlan), _addresses(lease.ips, all_addresses)]
+        cells += [short_id(printable(lease.container_id)), printable(lease.ifname), printable(lease.network)]
+    row = [Text(printable(bond.name)), *map(Text, cells)]
+    row += [Text("")] * (len(_BOND_COLUMNS) - len(row))
     row[1].stylize(_STYLES[bond.state])
+    row[2] = _active(bond, numbers)
     return row
 
 
-def _short(container_id: str) -> str:
-    return container_id if len(container_id) <= _ID_CHARACTERS else container_id[: _ID_CHARACTERS - 1] + "…"
+def _addresses(ips: list[str], all_of_them: bool) -> str:
+    shown = ips if all_of_them else ips[:1]
+    more = f" +{len(ips) - len(shown)}" if len(shown) < len(ips) else ""
+    return printable(" ".join(shown)) + more
+
+
+def _active(bond: BondStatus, numbers: dict[str, int]) -> Text:
+    """Return the NICs of the ports that the bond sends through, in colour where a port has failed."""
+    if any(port.active is None for port in bond.ports):
+        return Text("")  # no container has it, or it cannot be read
+    nics = [str(numbers.get(port.pf_address, "?")) for port in bond.ports if port.active]
+    if not nics:
+        return Text("no port", "red")
+    failed = any(port.link != "up" for port in bond.ports)
+    return Text(f"NIC {'+'.join(nics)}", "yellow" if failed else "")

@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from cni_sriov_bond import files, lock_holder
-from cni_sriov_bond.ctl import links
+from cni_sriov_bond.ctl import links, live
 from cni_sriov_bond.ctl.text import JsonObject
 from cni_sriov_bond.errors import CniError, DamagedLeaseError
 from cni_sriov_bond.kernel import sysfs
@@ -18,17 +18,24 @@ FREE, QUARANTINED, BROKEN = "free", "quarantined", "broken"
 
 
 class PortStatus(NamedTuple):
-    """A port of a bond; ``device`` is the VF's present name in the host, or empty while it is not there."""
+    """A port of a bond; ``device`` is the VF's present name in the host, or empty while it is not there.
+
+    In a container ``active`` is whether the bond sends through it, and ``link`` what its monitor says, as ``live.LivePort`` has
+    it. Elsewhere, and where the container cannot be read, they are None and empty.
+    """
 
     address: str
     name: str
     pf_address: str
     vf_index: int
     device: str
+    active: bool | None = None
+    link: str = ""
 
     def to_json(self) -> JsonObject:
         """Return the port as ``status --json`` has it."""
-        return {"pci": self.address, "name": self.name, "pf": self.pf_address, "vf": self.vf_index, "device": self.device}
+        value: JsonObject = {"pci": self.address, "name": self.name, "pf": self.pf_address, "vf": self.vf_index}
+        return {**value, "device": self.device, "active": self.active, "link": self.link or None}
 
 
 class LeaseStatus(NamedTuple):
@@ -108,6 +115,12 @@ def collect(state_dir: str, name: str) -> PoolStatus:
     return PoolStatus(name, made.of_this_boot, nics, bonds, len(target.pending.listed()))
 
 
+def read_bond(target: Pool, bond: Bond) -> BondStatus:
+    """Return the state of one bond of a pool."""
+    entry = next((entry for entry in target.entries() if entry.bond == bond.name), None)
+    return _bond(target, bond, entry, quarantine.reasons(target.path).get(bond.name))
+
+
 def _bond(target: Pool, bond: Bond, entry: Entry | None, quarantined: str | None) -> BondStatus:
     ports = [
         PortStatus(port.address, port.name, port.pf_address, port.vf_index, sysfs.netdev(port.address)) for port in bond.ports
@@ -138,8 +151,21 @@ def _bond(target: Pool, bond: Bond, entry: Entry | None, quarantined: str | None
             created=record.created,
             this_boot=record.boot_id == files.boot_id(),
         )
-        return status._replace(lease=lease, waiting=_waiting(target, entry, record))
+        ports = _with_live(target.name, entry, record, status.ports)
+        return status._replace(lease=lease, waiting=_waiting(target, entry, record), ports=ports)
     return status
+
+
+def _with_live(pool: str, entry: Entry, record: LeaseRecord, ports: list[PortStatus]) -> list[PortStatus]:
+    """Return the ports of a leased bond with what its container's kernel reports, where that can be read."""
+    bond = live.read_bond(pool, entry.state, record, [])
+    if bond.link is None:
+        return ports
+    inside = {port.address: port for port in bond.ports}
+    return [
+        port._replace(active=inside[port.address].active, link=inside[port.address].link) if port.address in inside else port
+        for port in ports
+    ]
 
 
 def _waiting(target: Pool, entry: Entry, record: LeaseRecord) -> str:

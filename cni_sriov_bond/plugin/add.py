@@ -85,6 +85,7 @@ def add(call: "Call", network: "Network", context: "Context", answer: "Callable[
     log.step("validated")
     work = context.until(context.deadline.keeping(UNDO_SECONDS))
     site = _Site(namespace, container, acquire(call, network, namespace, work))
+    log.bond = site.lease.pool, site.lease.entry.bond
     log.step(f"leased {site.lease.entry.bond}")
     # From here on every failure is undone, from the first step that changes the kernel. The undo needs no list of steps: the
     # lease has all that it restores.

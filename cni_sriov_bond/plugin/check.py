@@ -32,6 +32,7 @@ def check(call: "Call", network: "Network", context: "Context") -> None:
     lease = pools.find(network.state_dir, attachment, context.deadline, read_only=True)
     if lease is None:
         raise CniError(CHECK_DIFFERS, f"{attachment} has no bond; ADD it again")
+    context.log.bond = lease.pool, lease.entry.bond
     try:
         if lease.entry.state != READY or lease.record.damage:
             cause = lease.record.damage or f"it is {lease.entry.state}, not ready"

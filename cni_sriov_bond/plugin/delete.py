@@ -26,6 +26,7 @@ def delete(call: "Call", network: "Network", context: "Context") -> None:
         forward(call, network, context, "DEL", network.raw)
         _send_pending_del(network, attachment, context)
         return
+    context.log.bond = lease.pool, lease.entry.bond
     context.log.step(f"found {lease}")
     namespace = netns.find(call.netns)
     try:

@@ -4,7 +4,7 @@ Three callers select different leases for the same work: the next ADD (``Interru
 ``down`` and `sriov-bondctl gc` (``Unused``), and GC (``NotListed``). A bond that another process has locked is left alone.
 """
 
-from cni_sriov_bond import files
+from cni_sriov_bond import events, files
 from cni_sriov_bond.errors import POOL_UNUSABLE, TRY_AGAIN_LATER, CniError
 from cni_sriov_bond.plugin import release
 from cni_sriov_bond.pool.lease import INTERRUPTED, READY
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from cni_sriov_bond.plugin.context import Context
     from cni_sriov_bond.pool.lease import Entry, Lease
     from cni_sriov_bond.pool.pool import Pool
-    from cni_sriov_bond.pool.record import Attachment
+    from cni_sriov_bond.pool.record import Attachment, LeaseRecord
 
 # How long an ADD waits for all recovery together, and the least that one pending DEL gets of it.
 SECONDS = 20.0
@@ -157,7 +157,7 @@ def _recover_lease(pool: "Pool", entry: "Entry", selection: "Interrupted | NotLi
         return None
     try:
         if selection.releases(lease):
-            return _report(_release(lease, selection, context), context)
+            return _report(_release(pool, lease, selection, context), context)
         if lease.record.damage:
             message = f"{lease.record.damage}; its VFs are still in use, so it is left alone"
             return _report(Finding(entry.bond, "", FAILED, message, POOL_UNUSABLE), context)
@@ -175,9 +175,13 @@ def _report(finding: Finding, context: "Context") -> Finding:
     return finding
 
 
-def _release(lease: "Lease", selection: "Interrupted | NotListed", context: "Context") -> Finding:
+def _release(pool: "Pool", lease: "Lease", selection: "Interrupted | NotListed", context: "Context") -> Finding:
     record, bond = lease.record, lease.entry.bond
+    action = events.Action(context.log, "release")
+    context.log.step(f"the lease was {lease.entry.state}")
     outcome = release.release_unattended(lease, context, release.RECOVERY, enter=selection.enters(lease))
+    if outcome.free or outcome.problems:  # a release that waits is tried again and again
+        action.end(pool.state_dir, _subject(record), outcome.problems[0] if outcome.problems else None)
     if outcome.problems:
         message = "; ".join(problem.msg for problem in outcome.problems)
         return Finding(bond, record.owner, FAILED, message, outcome.problems[0].code)
@@ -187,6 +191,12 @@ def _release(lease: "Lease", selection: "Interrupted | NotListed", context: "Con
         message = f"released, but its container and its IPAM plugin are not known: {record.damage}"
         return Finding(bond, "", FAILED, message, POOL_UNUSABLE)
     return Finding(bond, record.owner, DONE, "released")
+
+
+def _subject(record: "LeaseRecord") -> events.Subject:
+    attachment = record.attachment
+    parts = (attachment.network, attachment.container_id, attachment.ifname) if attachment else ()
+    return events.Subject(record.pool, record.bond.name, *parts)
 
 
 def leased(pool: "Pool", network: str) -> set[tuple[str, str]]:
@@ -247,10 +257,12 @@ def _send_pending_del(pool: "Pool", key: str, context: "Context", seconds: float
         record = pool.pending.read(key)
         if record is not None:  # None: another process has sent it since the listing
             bond, owner = record.bond.name, record.owner
+            action = events.Action(context.log, "IPAM DEL")
             # The delegate inherits the lock: if we are killed, no ADD of this attachment starts while it may free addresses.
             release.send_del(record, context, seconds, lock)
             # After the DEL: a process that is killed in between sends it twice, which CNI allows, but never not at all.
             pool.pending.remove(key)
+            action.end(pool.state_dir, _subject(record))
     except CniError as failed:
         context.log.warn(f"the addresses of {owner or key} may still be reserved: {failed.msg}")
         return Finding(bond, owner, FAILED, f"the IPAM DEL could not be sent: {failed.msg}", failed.code)

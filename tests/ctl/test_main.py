@@ -39,7 +39,8 @@ def command(request: pytest.FixtureRequest) -> list[str]:
 
 def run(command: list[str], state: Path, *words: str, stdout: int = subprocess.PIPE) -> "subprocess.CompletedProcess[str]":
     argv = [*command, "--state-dir", str(state), *words]
-    return subprocess.run(argv, stdout=stdout, stderr=-1, text=True, cwd=REPOSITORY, check=False, timeout=60)
+    environ = {name: value for name, value in os.environ.items() if name != "COLUMNS"}  # pytest sets it
+    return subprocess.run(argv, stdout=stdout, stderr=-1, env=environ, text=True, cwd=REPOSITORY, check=False, timeout=60)
 
 
 @pytest.mark.parametrize("words", [("status",), ("status", "--json"), ("gc",)])
@@ -159,7 +160,7 @@ def test_status_for_programs_has_what_the_table_has(command: list[str], tmp_path
     assert pool["nics"] == [links.Nic("ffff:01:00.0", "enp1s0", 1).to_json()]
     [bond] = pool["bonds"]
     assert sorted(bond) == ["mac", "name", "ports", "problem", "state"]
-    assert bond["ports"][0] == {**bond_entry(1)["ports"][0], "device": ""}
+    assert bond["ports"][0] == {**bond_entry(1)["ports"][0], "device": "", "active": None, "link": None}
     assert "VF11 and VF21 are not in the host, though the bond is not leased" in bond["problem"]
 
 

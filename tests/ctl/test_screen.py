@@ -83,18 +83,18 @@ def test_a_bond_has_one_line_of_80_columns() -> None:
         "from cni_sriov_bond.ctl import screen\n"
         "from cni_sriov_bond.ctl.links import *\nfrom cni_sriov_bond.ctl.status import *\n"
         "lease = LeaseStatus('a-network', 'k8s.io-' + 'f' * 64, 'eth0', '', ['10.0.0.2/24'], 100, [], 1, True)\n"
-        "ports = [PortStatus('', name, '', 0, '') for name in ('VF11', 'VF21')]\n"
+        "ports = [PortStatus('', f'VF{n}1', f'ffff:0{n}:00.0', 0, '', True, 'up') for n in (1, 2)]\n"
         "nic = Nic('ffff:01:00.0', 'enp1s0', 1, True, True, True, 'up', 100000, 'full', 9000, '', 'mlx5_core', '6.1',\n"
         "          '16.35.2000 (MT_0000000012)', 63, 127, 0, Counters(*range(8)))\n"
         "bonds = [BondStatus(f'cbond{n}', '', 'ready', ports, lease=lease) for n in (1, 2)]\n"
-        "screen.print_pools([PoolStatus('db', True, [nic], bonds, 0)])\n"
+        "screen.print_pools([PoolStatus('db', True, [nic, nic._replace(address='ffff:02:00.0', number=2)], bonds, 0)])\n"
     )
     lines = re.sub(r"\x1b\[[0-9;]*m", "", terminal(code)).splitlines()
-    assert len(lines) == 6, lines
+    assert len(lines) == 7, lines
     assert all(len(line) <= 80 for line in lines)
     assert lines[1].split() == ["NIC", "NAME", "ADDRESS", "LINK", "MBIT/S", "VFS", "DRIVER", "ERRORS"]
-    assert lines[3].split() == ["BOND", "STATE", "PORTS", "VLAN", "ADDRESSES", "CONTAINER"]
-    assert lines[5].split() == ["cbond2", "ready", "VF11", "VF21", "100", "10.0.0.2/24", "k8s.io-" + "f" * 17 + "…"]
+    assert lines[4].split() == ["BOND", "STATE", "ACTIVE", "VLAN", "ADDRESSES", "CONTAINER"]
+    assert lines[6].split() == ["cbond2", "ready", "NIC", "1+2", "100", "10.0.0.2/24", "k8s.io-" + "f" * 17 + "…"]
 
 
 WIDE_POOL = """
@@ -111,7 +111,7 @@ screen.print_pools([PoolStatus('db', True, nics, bonds, 1)])
 """
 
 
-@pytest.mark.parametrize("columns", [60, 80, 120])
+@pytest.mark.parametrize("columns", [60, 80, 120, 200])
 def test_a_pool_fits_the_terminal(columns: int) -> None:
     """A quarantined bond and a long IPv6 address: bond, state and NIC are never cut, and sentences break between words."""
     lines = re.sub(r"\x1b\[[0-9;]*m", "", terminal(WIDE_POOL, columns)).splitlines()
@@ -121,7 +121,8 @@ def test_a_pool_fits_the_terminal(columns: int) -> None:
         ["NIC", "2", "enp2s0f0np0"],
     ]
     assert [line.split()[:2] for line in lines if line.startswith(" cbond")] == [["cbond1", "ready"], ["cbond2", "quarantined"]]
-    assert columns < 80 or "fd00:100:aaaa:bbbb:cccc:dddd:eeee:1010/64" in " ".join(lines)
+    assert ("fd00:100:aaaa:bbbb:cccc:dddd:eeee:1010/64" in " ".join(lines)) == (columns == 200)
+    assert ("10.100.0.10/24 +1" in " ".join(lines)) == (columns < 200)
     sentences = " ".join(" ".join(lines).split())
     assert "cbond2: VF13 (the VF at ffff:01:10.3) is not in the host: bind this VF to its network driver and" in sentences
 

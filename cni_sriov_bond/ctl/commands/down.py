@@ -2,7 +2,7 @@
 
 import argparse
 
-from cni_sriov_bond.ctl.commands.common import DONE, Subcommands, add_pools, chosen_pools, declare
+from cni_sriov_bond.ctl.commands.common import DONE, Subcommands, add_pools, chosen_pools, declare, print_json
 from cni_sriov_bond.plugin.context import Context
 
 
@@ -14,6 +14,7 @@ def add(commands: "Subcommands[argparse.ArgumentParser]") -> None:
         run,
         "remove pools",
         "Remove the VFs and the inventory. Refused while a bond is leased, an IPAM DEL is pending, or a VF is in use.",
+        with_json=True,
     )
     add_pools(down, "remove")
 
@@ -25,7 +26,10 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
     chosen = chosen_pools(arguments)
     for name in chosen:
         removal.down(arguments.state_dir, name, context)
-        print(f"pool {name}: removed")
-    if not chosen:
+        if not arguments.json:
+            print(f"pool {name}: removed")
+    if arguments.json:
+        print_json({"pools": [{"name": name} for name in chosen]})
+    elif not chosen:
         print("there is no pool to remove")
     return DONE

@@ -33,7 +33,7 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
 
     # First: what it detaches, the pools need not look for.
     attachments = unfinished.finish(beside(arguments.state_dir))
-    quiet = Context(Log(level="panic"), context.deadline, context.delegates)  # the results are printed below
+    quiet = Context(Log("panic", prefix="sriov-bondctl"), context.deadline, context.delegates)  # the results are printed below
     findings = {name: recover.gc(arguments.state_dir, name, quiet) for name in chosen_pools(arguments)}
     if arguments.json:
         of_pools = [

@@ -2,7 +2,7 @@
 
 import argparse
 
-from cni_sriov_bond.ctl.commands.common import Subcommands, add_pools, declare, report
+from cni_sriov_bond.ctl.commands.common import Subcommands, add_pools, declare, print_json, report
 from cni_sriov_bond.errors import INVALID_CONFIG, CniError
 from cni_sriov_bond.plugin.context import Context
 from cni_sriov_bond.pool import pool
@@ -18,6 +18,7 @@ def add(commands: "Subcommands[argparse.ArgumentParser]") -> None:
         "Create the VFs, name them, set the MAC of each bond, and write the inventory. Run it at every boot; a "
         "second run changes nothing. VFs are never removed while a bond is leased.",
         epilog='Host file: pools.db = {pfs = ["enp1s0", "enp2s0"], vfs = 63}',
+        with_json=True,
     )
     add_pools(up, "create", "all of the host file")
 
@@ -32,13 +33,18 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
         have = ", ".join(plan.name for plan in plans)
         raise CniError(INVALID_CONFIG, f"{arguments.config} has no pool {', '.join(sorted(unknown))}; it has {have}")
     problems = []
+    done = []
     for plan in plans:
         if not arguments.pools or plan.name in arguments.pools:
             try:
                 with screen.Progress(plan.name) as progress:
                     changed = provision.up(arguments.state_dir, plan, context, progress.report)
                 size = len(pool.Pool(arguments.state_dir, plan.name).bonds())
-                print(f"pool {plan.name}: {size} bonds{'' if changed else ', nothing to change'}")
+                done.append({"name": plan.name, "bonds": size, "changed": changed})
+                if not arguments.json:
+                    print(f"pool {plan.name}: {size} bonds{'' if changed else ', nothing to change'}")
             except CniError as failed:  # a NIC that is missing must not keep the other pools from being created
                 problems.append(failed)
+    if arguments.json:
+        print_json({"pools": done})
     return report(problems)
