@@ -69,6 +69,10 @@ class Netlink:
         """Return every device of the namespace, without VFs."""
         return [rtnetlink.parse_link(body) for body in self._dump(rtnetlink.RTM_GETLINK, rtnetlink.get_link_body())]
 
+    def link_messages(self) -> list[bytes]:
+        """Return the RTM_NEWLINK body of every device of the namespace, with counters, without VFs."""
+        return self._dump(rtnetlink.RTM_GETLINK, rtnetlink.link_body(0, rtnetlink.u32(rtnetlink.IFLA_EXT_MASK, 0)))
+
     def add_bond(self, name: str, mac: str, options: bytes) -> None:
         """Create a bond with this name and MAC; it is down.
 
