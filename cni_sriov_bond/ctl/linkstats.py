@@ -1,6 +1,6 @@
 """Links with their counters, and what the bonding driver reports of its ports: more than a call of the plugin reads.
 
-The attributes are those of uapi/linux/if_link.h; tests/ctl/test_linkstats.py compares them with pyroute2's. pyroute2 itself takes
+The attributes are those of uapi/linux/if_link.h; tests/ctl/test_linkstats.py compares them with pyroute2's. pyroute2 takes
 over 100 ms to import, and several times as long to read a list, which ``sriov-bondctl top`` does once a second a container.
 """
 
@@ -25,7 +25,7 @@ class LinkState(NamedTuple):
     ``master`` is the index of its bond or bridge, ``bond_data`` the IFLA_BOND_* attributes of a bond.
     """
 
-    index: int
+    ifindex: int
     name: str
     kind: str
     parent: str

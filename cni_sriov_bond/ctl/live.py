@@ -204,12 +204,12 @@ def _read_inside(bond: LiveBond) -> LiveBond:
     own = _bond_link(links, record, bond.attachment.ifname)
     if own is None:
         return bond._replace(absence=f"its container has no bond {bond.attachment.ifname}")
-    texts = [_text(address) for address in addresses if address.index == own.index and address.family in (AF_INET, AF_INET6)]
+    texts = [_text(address) for address in addresses if address.index == own.ifindex and address.family in (AF_INET, AF_INET6)]
     link = LiveLink(
         own.up, own.carrier, own.mac, own.mtu, bond_options.decode(own.bond_data), texts, own.carrier_changes, own.counters
     )
-    inside = {other.parent: other for other in links if other.master == own.index}
-    named = {other.name: other for other in links if other.master == own.index}  # before Linux 5.14 there is no parent
+    inside = {other.parent: other for other in links if other.master == own.ifindex}
+    named = {other.name: other for other in links if other.master == own.ifindex}  # before Linux 5.14 there is no parent
     ports = [
         _port(port, wanted, inside.get(port.address) or named.get(port.name))
         for port, wanted in zip(bond.ports, record.ports, strict=True)
@@ -222,7 +222,7 @@ def _bond_link(links: list[LinkState], record: LeaseRecord, ifname: str) -> Link
     addresses = {port.address for port in record.ports}
     masters = {link.master for link in links if link.parent in addresses}
     bonds = [link for link in links if link.kind == "bond"]
-    of_ports = [link for link in bonds if link.index in masters]
+    of_ports = [link for link in bonds if link.ifindex in masters]
     return next(iter(of_ports), None) or next((link for link in bonds if link.name == ifname), None)
 
 
