@@ -39,6 +39,7 @@ def up(state_dir: str, plan: PoolPlan, context: Context, report: vfs.Report) -> 
     functions = [PhysicalFunction(name, number) for name, number in zip(plan.pfs, plan.nics, strict=True)]
     missing = changes.missing_directories(state_dir)
     pools.make_directories(target)
+    call_counters.create(target.state_dir)
     with provisioning(target):
         return _Up(target, plan, functions, context, report).run(missing)
 
