@@ -20,11 +20,15 @@ class Finding(NamedTuple):
 
 
 class Report(NamedTuple):
-    """The mistakes in a file; ``note`` is a remark on a file without one."""
+    """The mistakes in a file; ``note`` is a remark on a file without one.
+
+    ``unread``: it could not be read, or is of no known kind; that is the only finding.
+    """
 
     file: str
     findings: list[Finding]
     note: str = ""
+    unread: bool = False
 
     def lines(self) -> list[str]:
         """Return the lines to print: ``FILE:LINE: path: problem`` for each mistake, or ``FILE: ok``."""
@@ -47,7 +51,7 @@ def check(file: str) -> Report:
     try:
         data = documents.read(file)
     except CniError as failed:
-        return Report(file, [Finding(None, "", failed.msg)])
+        return Report(file, [Finding(None, "", failed.msg)], unread=True)
     if file.endswith(".toml"):
         document = documents.parse_toml(data)
         mistakes = list(document.mistakes) or hostfile.mistakes(document.value)
@@ -62,7 +66,7 @@ def check(file: str) -> Report:
     problem = (
         "has an unknown suffix: a host file ends in .toml, a list of plugins in .conflist, a single plugin in .conf or .json"
     )
-    return Report(file, [Finding(None, "", problem)])
+    return Report(file, [Finding(None, "", problem)], unread=True)
 
 
 def _findings(document: Document, mistakes: list[Mistake]) -> list[Finding]:

@@ -43,7 +43,7 @@ class Checked:
 
     def mistake(self, *mistakes: str) -> None:
         """Assert that these are all mistakes, without the file's path in front."""
-        assert (self.status, self.lines) == (1, list(mistakes))
+        assert (self.status, self.lines) == (3, list(mistakes))
 
 
 @pytest.fixture
@@ -96,6 +96,8 @@ def test_the_report_for_programs(tmp_path: Path, capsys: pytest.CaptureFixture[s
     good, bad = tmp_path / "good.toml", tmp_path / "bad.toml"
     good.write_text(POOL)
     bad.write_text(f"{POOL}vfs = 0\n")
+    assert main(["check", str(good), str(bad)]) == 3
+    capsys.readouterr()
     assert main(["check", "--json", str(good), str(bad), str(tmp_path / "none.toml")]) == 1
     words = 'must be a number from 1 to 65535, "max", or VFs such as "0-15" or "0-7,12-15", not 0'
     assert json.loads(capsys.readouterr().out) == {
@@ -246,7 +248,7 @@ def test_a_mistake_in_a_network_has_its_line(check: Any, old: str, new: str, mis
     done = check("db.conflist", NETWORK.replace(old, new))
     if mistakes is None:  # the sentence is Python's
         [mistake] = done.lines
-        assert (done.status, mistake.startswith("1: is not valid JSON: ")) == (1, True)
+        assert (done.status, mistake.startswith("1: is not valid JSON: ")) == (3, True)
     else:
         done.mistake(*mistakes)
 

@@ -187,6 +187,19 @@ def test_a_command_imports_what_it_needs(tmp_path: Path, words: tuple[str, ...],
     assert set(done.stderr.split()) == heavy
 
 
+@pytest.mark.parametrize("before", [True, False])
+def test_locations_stand_before_or_after_the_command(command: list[str], tmp_path: Path, before: bool) -> None:
+    make_pool(tmp_path / "state")
+    config = tmp_path / "host.toml"
+    config.write_text("[pools.a]\npfs = []\n")
+    locations = ["--state-dir", str(tmp_path / "state"), "--config", str(config)]
+    for word, ends in (("status", 0), ("up", 1)):
+        argv = [*command, *locations, word] if before else [*command, word, *locations]
+        done = subprocess.run(argv, capture_output=True, text=True, cwd=REPOSITORY, check=False, timeout=60)
+        assert done.returncode == ends
+        assert ("pool db" if word == "status" else str(config)) in done.stdout + done.stderr
+
+
 def test_down_reads_the_inventory_under_the_lock(command: list[str], tmp_path: Path) -> None:
     """`up` may rewrite it while `down` waits, and other NICs are then to be set down."""
     pool = make_pool(tmp_path, "test", 1)
