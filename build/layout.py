@@ -51,13 +51,13 @@ EXECUTABLES = (
 # Not used, and large: each needs libraries of megabytes, or is rich's syntax highlighting or Markdown.
 EXCLUDED = (
     "_bz2", "_codecs_cn", "_codecs_hk", "_codecs_iso2022", "_codecs_jp", "_codecs_kr", "_codecs_tw", "_curses",
-    "_hashlib", "_lzma", "_multibytecodec", "_sqlite3", "_ssl", "_tkinter", "_uuid", "doctest", "email", "html", "http",
-    "importlib.metadata", "lib2to3", "markdown_it", "mdurl", "pdb", "pydoc", "pygments", "readline", "setuptools",
-    "smtplib", "tkinter", "urllib.request", "xml", "xmlrpc",
+    "_hashlib", "_lzma", "_multibytecodec", "_sqlite3", "_ssl", "_tkinter", "_uuid", "doctest", "importlib.metadata",
+    "lib2to3", "markdown_it", "mdurl", "pdb", "pydoc", "pygments", "readline", "setuptools", "smtplib", "tkinter", "xml",
+    "xmlrpc",
 )  # fmt: skip
 
 # Packages that sriov-bondctl imports late, and packages with data files: PyInstaller analyses imports only.
-LATE = ("jsonschema", "pyroute2", "rich")
+LATE = ("jsonschema", "prometheus_client", "pyroute2", "rich")
 WITH_DATA = ("jsonschema_specifications",)
 
 # Compiled into every program (freeze.py), with all their submodules.

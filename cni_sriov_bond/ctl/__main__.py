@@ -7,7 +7,7 @@ import sys
 from cni_sriov_bond import VERSION
 from cni_sriov_bond.cni import process
 from cni_sriov_bond.cni.invoke import Delegates
-from cni_sriov_bond.ctl.commands import check, down, gc, release, schema, status, up
+from cni_sriov_bond.ctl.commands import check, down, gc, metrics, release, schema, status, up
 from cni_sriov_bond.ctl.commands.common import FAILED, INTERRUPTED, add_locations, print_error
 from cni_sriov_bond.deadline import Deadline
 from cni_sriov_bond.errors import CniError
@@ -16,7 +16,7 @@ from cni_sriov_bond.plugin.context import Context
 
 # In the order of the help. A command imports what it needs when it runs: rich, pyroute2 and jsonschema take longer to import
 # than most commands take.
-COMMANDS = (up, down, status, gc, release, check, schema)
+COMMANDS = (up, down, status, gc, release, metrics, check, schema)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -22,7 +22,11 @@ from cni_sriov_bond.kernel.netlink import Netlink
 from cni_sriov_bond.kernel.objects import Address
 from cni_sriov_bond.pool.pool import Pool
 from cni_sriov_bond.pool.record import Attachment, LeaseRecord
-from cni_sriov_bond.ports import BondOptions, Port
+from cni_sriov_bond.ports import Port
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from cni_sriov_bond.ports import BondOptions
 
 
 class LiveNic(NamedTuple):
@@ -69,7 +73,7 @@ class LiveLink(NamedTuple):
     carrier: bool
     mac: str
     mtu: int
-    options: BondOptions
+    options: "BondOptions"
     addresses: list[str]
     carrier_changes: int
     counters: Counters

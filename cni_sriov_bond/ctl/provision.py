@@ -20,7 +20,7 @@ from cni_sriov_bond.kernel.netlink import Netlink
 from cni_sriov_bond.log import Log
 from cni_sriov_bond.plugin import recover
 from cni_sriov_bond.plugin.context import Context
-from cni_sriov_bond.pool import inventory, pools, quarantine
+from cni_sriov_bond.pool import call_counters, inventory, pools, quarantine
 from cni_sriov_bond.pool.inventory import Inventory, NicRecord
 from cni_sriov_bond.pool.pool import Pool
 from cni_sriov_bond.ports import Bond, Port

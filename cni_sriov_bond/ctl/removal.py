@@ -63,8 +63,7 @@ def _remove(target: Pool, made: Inventory, log: Log) -> None:
             _bring_down(pf, log)
     # Near the end: until then `down` can be repeated.
     shutil.rmtree(target.path)
-    if not inventory.directories(target.state_dir):
-        call_counters.remove(target.state_dir)
+    call_counters.remove_unless(inventory.directories(target.state_dir), target.state_dir)
     changes.remove_directories()
 
 

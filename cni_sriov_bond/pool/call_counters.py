@@ -61,12 +61,13 @@ def create(state_dir: str) -> None:
         files.write(state_dir, FILE, MAGIC.decode().ljust(_SIZE, "\0"))
 
 
-def remove(state_dir: str) -> None:
-    """Remove the file, if it exists.
+def remove_unless(pools: list[str], state_dir: str) -> None:
+    """Remove the file, if it exists, unless there are pools left.
 
     :raises CniError: IO_FAILURE when it cannot be removed.
     """
-    files.unlink(f"{state_dir}/{FILE}")
+    if not pools:
+        files.unlink(f"{state_dir}/{FILE}")
 
 
 def add(state_dir: str, command: str, seconds: float, code: int | None) -> None:
