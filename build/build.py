@@ -20,7 +20,7 @@ import environment
 import licences
 import native
 from errors import BuildError
-from layout import CONTENTS, DOCUMENTS, EXECUTABLES, LIBRARY
+from layout import CONTENTS, DOCUMENTS, EXECUTABLES, LIBRARY, UNITS
 
 ROOT = Path(__file__).resolve().parent.parent
 DIST = ROOT / "dist"
@@ -122,7 +122,8 @@ def _lay_out(bin_directory: Path, python: str) -> Path:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.symlink_to(os.path.relpath(program, path.parent))
     documents = tree / DOCUMENTS
-    shutil.copytree(ROOT / "conf", documents / "examples")
+    shutil.copytree(ROOT / "conf", documents / "examples", ignore=shutil.ignore_patterns("systemd"))
+    shutil.copytree(ROOT / "conf/systemd", tree / UNITS)
     shutil.copytree(ROOT / "docs", documents / "docs")
     for name in TOP:
         if (ROOT / name).is_file():

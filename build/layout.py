@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 CONTENTS = "opt/cni/bin/_sriov-bond"
 DOCUMENTS = "usr/share/doc/sriov-bond"
+UNITS = "usr/local/lib/systemd/system"
 
 # The bootloader puts this name first into sys.path. Here it is a directory, not an archive: CPython imports from a directory
 # in a tenth of the instructions.

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 SUFFIX = ".prom"  # node_exporter reads no other files
 _MODE = 0o644  # node_exporter is not root
-_CLIENT_SECONDS = 10.0
+_CLIENT_SECONDS = 5.0
 
 
 class Endpoint(NamedTuple):

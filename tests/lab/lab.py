@@ -59,12 +59,14 @@ def boot(
     deadline: float = GUEST_DEADLINE,
     announce: bool = True,
     nics: int = 2,
+    systemd: bool = False,
 ) -> Lab:
     """Boot the guest, with the executables of ``product`` (dist/root) installed, if given.
 
     :param disks: writable images, by name (see ``machine.Machine``).
     :param deadline: seconds after which the guest is ended in any case.
     :param nics: the number of SR-IOV NICs, two to four.
+    :param systemd: whether systemd is the first process of the guest (see inside/systemd.sh); it needs a disk "state".
     :param announce: whether to report the boot on the terminal, where another thread may be writing.
     """
     kvm = working_kvm(downloads.kernel)
@@ -76,7 +78,7 @@ def boot(
         if product is not None:
             images["product"] = folder / "product.ext4"
             filesystem_image(product, images["product"])
-        machine = Machine(folder, downloads.kernel, images, kvm=kvm, terminal=terminal, disks=disks, nics=nics)
+        machine = Machine(folder, downloads.kernel, images, kvm=kvm, terminal=terminal, disks=disks, nics=nics, systemd=systemd)
         guest = Guest(machine, deadline=deadline)
         machine.drop_files()
         return Lab(guest, description)
