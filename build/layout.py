@@ -52,9 +52,9 @@ EXECUTABLES = (
 # Not used, and large: each needs libraries of megabytes, or is rich's syntax highlighting or Markdown.
 EXCLUDED = (
     "_bz2", "_codecs_cn", "_codecs_hk", "_codecs_iso2022", "_codecs_jp", "_codecs_kr", "_codecs_tw", "_curses",
-    "_hashlib", "_lzma", "_multibytecodec", "_sqlite3", "_ssl", "_tkinter", "_uuid", "doctest", "importlib.metadata",
-    "lib2to3", "markdown_it", "mdurl", "pdb", "pydoc", "pygments", "readline", "setuptools", "smtplib", "tkinter", "xml",
-    "xmlrpc",
+    "_hashlib", "_lzma", "_multibytecodec", "_sqlite3", "_ssl", "_tkinter", "_uuid", "doctest", "ftplib",
+    "importlib.metadata", "lib2to3", "markdown_it", "mdurl", "pdb", "pydoc", "pygments", "readline", "setuptools",
+    "smtplib", "tkinter", "webbrowser", "xml", "xmlrpc",
 )  # fmt: skip
 
 # Packages that sriov-bondctl imports late, and packages with data files: PyInstaller analyses imports only.

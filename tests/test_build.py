@@ -36,6 +36,10 @@ def files(tree: Path) -> list[Path]:
     return [path for path in tree.rglob("*") if path.is_file() and not path.is_symlink()]
 
 
+def contents(tree: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(tree)): path.read_bytes() for path in files(tree)}
+
+
 def call(program: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([program], env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True)
 
@@ -46,8 +50,11 @@ def test_has_programs_documents_and_samples(frozen: Path) -> None:
         assert (frozen / path).is_file(), path
     assert (documents / "LICENSE").read_bytes() == (CHECKOUT / "LICENSE").read_bytes()
     assert {"rich", "pyinstaller", "libffi8", "libgcc-s1"} <= {path.name for path in (documents / "licences").iterdir()}
-    samples = {path.name: path.read_bytes() for path in (CHECKOUT / "conf").iterdir()}
-    assert {path.name: path.read_bytes() for path in (documents / "examples").iterdir()} == samples
+    samples = contents(CHECKOUT / "conf")
+    units = {name: data for name, data in samples.items() if name.startswith("systemd/")}
+    assert contents(documents / "examples") == {name: data for name, data in samples.items() if name not in units}
+    installed = contents(frozen / "usr/local/lib/systemd/system")
+    assert {f"systemd/{name}": data for name, data in installed.items()} == units
 
 
 def test_links_of_the_documents_lead_to_files_of_the_tree(frozen: Path) -> None:

@@ -30,25 +30,20 @@ def add(commands: "Subcommands[argparse.ArgumentParser]") -> None:
     )
     up.add_argument(
         "--wait",
-        type=_seconds,
-        default=0.0,
+        type=int,
+        default=0,
         metavar="SECONDS",
         help="try again for so long if a pool cannot be created, for a NIC whose driver is loaded late (default: 0)",
     )
     add_pools(up, "create", "all of the host file")
 
 
-def _seconds(text: str) -> float:
-    """Parse the value of ``--wait``."""
-    if not (text.isascii() and text.isdigit() and int(text) <= _MOST_SECONDS):
-        raise argparse.ArgumentTypeError(f"must be a number of seconds from 0 to {_MOST_SECONDS}, not {text!r}")
-    return float(text)
-
-
 def run(arguments: argparse.Namespace, context: Context) -> int:
     """Create the pools, and return the exit status."""
     from cni_sriov_bond.ctl import hostfile
 
+    if not 0 <= arguments.wait <= _MOST_SECONDS:
+        raise CniError(INVALID_CONFIG, f"--wait must be from 0 to {_MOST_SECONDS} seconds, not {arguments.wait}")
     plans = hostfile.read(arguments.config)
     unknown = set(arguments.pools) - {plan.name for plan in plans}
     if unknown:
@@ -67,7 +62,7 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
             return report(lasting + present)
         if not announced:
             report(present)
-            print(f"sriov-bondctl: trying again for {arguments.wait:.0f} s", file=sys.stderr, flush=True)
+            print(f"sriov-bondctl: trying again for {arguments.wait} s", file=sys.stderr, flush=True)
             announced = True
         time.sleep(_PAUSE)
 

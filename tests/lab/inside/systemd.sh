@@ -56,7 +56,8 @@ for unit in getty.target systemd-logind.service dbus.service dbus.socket systemd
     systemd-random-seed.service systemd-firstboot.service systemd-update-utmp.service systemd-timesyncd.service \
     systemd-user-sessions.service systemd-journal-flush.service cryptsetup.target integritysetup.target veritysetup.target \
     proc-sys-fs-binfmt_misc.automount dev-hugepages.mount systemd-sysusers.service systemd-tmpfiles-clean.timer \
-    systemd-update-utmp-runlevel.service systemd-networkd.service systemd-machine-id-commit.service remote-fs.target; do
+    systemd-update-utmp-runlevel.service systemd-networkd.service systemd-machine-id-commit.service remote-fs.target \
+    systemd-tmpfiles-setup.service; do
     ln -s /dev/null $units/$unit
 done
 ln -s /lib/systemd/system/multi-user.target $units/default.target
@@ -95,4 +96,4 @@ done
 # As the operator does, offline.
 systemctl enable sriov-bond-up.service sriov-bond-gc.service sriov-bond-gc.timer sriov-bond-metrics.timer
 umount /run/product
-exec /lib/systemd/systemd --show-status=true
+exec /lib/systemd/systemd --show-status=error
