@@ -16,9 +16,10 @@ from prometheus_client.registry import Collector
 from cni_sriov_bond import VERSION
 from cni_sriov_bond.ctl import live, status
 from cni_sriov_bond.ctl.links import Counters
-from cni_sriov_bond.ctl.live import LiveBond, LivePort
+from cni_sriov_bond.ctl.live import LiveBond, LiveNic, LivePort
 from cni_sriov_bond.ctl.status import PoolStatus
 from cni_sriov_bond.errors import CniError
+from cni_sriov_bond.kernel import sysfs
 from cni_sriov_bond.pool import call_counters, lease, pools
 from cni_sriov_bond.pool.call_counters import CommandCounters
 
@@ -37,9 +38,10 @@ _TRAFFIC = {
 
 
 class State(NamedTuple):
-    """What the metrics show. ``problems`` are sentences about what could not be read."""
+    """What the metrics show; the pools are without their NICs. ``problems`` are sentences about what could not be read."""
 
     pools: list[PoolStatus]
+    nics: list[LiveNic]
     bonds: list[LiveBond]
     calls: dict[str, CommandCounters]
     problems: list[str]
@@ -49,16 +51,17 @@ def collect(state_dir: str) -> State:
     """Return the state of all pools. What cannot be read is in ``problems``; the rest is complete."""
     problems: list[str] = []
     read: list[PoolStatus] = []
+    nics: list[LiveNic] = []
     bonds: list[LiveBond] = []
     calls: dict[str, CommandCounters] = {}
     try:
         for name in pools.known(state_dir):
             try:
-                read.append(status.collect(state_dir, name))
+                read.append(status.collect(state_dir, name, with_nics=False))
             except CniError as unusable:
                 problems.append(unusable.msg)
         now = live.read(state_dir, [pool.name for pool in read])
-        bonds = now.bonds
+        nics, bonds = now.nics, now.bonds
         problems += now.problems
     except CniError as failed:
         problems.append(failed.msg)
@@ -66,7 +69,7 @@ def collect(state_dir: str) -> State:
         calls = call_counters.read(state_dir)
     except OSError as failed:
         problems.append(f"cannot read {state_dir}/{call_counters.FILE}: {failed.strerror}")
-    return State(read, bonds, calls, problems)
+    return State(read, nics, bonds, calls, problems)
 
 
 class BondCollector(Collector):
@@ -102,7 +105,7 @@ def families(state: State) -> Iterator[Metric]:
     problems = "Pools, leases and counters that could not be read this time."
     yield GaugeMetricFamily(f"{PREFIX}_unreadable_objects", problems, value=len(state.problems))
     yield from _of_pools(state.pools)
-    yield from _of_nics(state.pools)
+    yield from _of_nics(state.nics)
     yield from _of_leases(state.bonds)
     yield from _of_bonds([bond for bond in state.bonds if bond.link])
     yield from _of_ports([(bond, port) for bond in state.bonds for port in bond.ports if port.present])
@@ -126,24 +129,20 @@ def _of_pools(read: list[PoolStatus]) -> Iterator[Metric]:
     yield from (sizes, pending, ready)
 
 
-def _of_nics(read: list[PoolStatus]) -> Iterator[Metric]:
+def _of_nics(nics: list[LiveNic]) -> Iterator[Metric]:
     labels = ["nic", "pci"]
     info = GaugeMetricFamily(
-        f"{PREFIX}_nic_info", "The pools and driver of a NIC; always 1.", labels=["pool", *labels, "driver", "firmware"]
+        f"{PREFIX}_nic_info", "The pools and driver of a NIC; always 1.", labels=["pool", *labels, "driver"]
     )
     up = GaugeMetricFamily(f"{PREFIX}_nic_up", "Whether a NIC is administratively up.", labels=labels)
     carrier = GaugeMetricFamily(f"{PREFIX}_nic_carrier", "Whether a NIC has carrier.", labels=labels)
     traffic = _Traffic("nic", "a NIC", labels)
-    seen = set()  # pools may share a NIC
-    for pool in read:
-        for nic in pool.nics:
-            info.add_metric([pool.name, nic.name, nic.address, nic.driver or "", nic.firmware or ""], 1)
-            if nic.address in seen:
-                continue
-            seen.add(nic.address)
-            up.add_metric([nic.name, nic.address], nic.up)
-            carrier.add_metric([nic.name, nic.address], nic.carrier)
-            traffic.add([nic.name, nic.address], nic.counters)
+    for nic in nics:
+        info.add_metric([nic.pool, nic.name, nic.address, sysfs.driver(nic.address)], 1)
+    for nic in {nic.address: nic for nic in nics}.values():  # pools may share a NIC
+        up.add_metric([nic.name, nic.address], nic.up)
+        carrier.add_metric([nic.name, nic.address], nic.carrier)
+        traffic.add([nic.name, nic.address], nic.counters)
     yield from (info, up, carrier, *traffic.families)
 
 

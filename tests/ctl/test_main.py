@@ -172,6 +172,7 @@ def test_status_for_programs_has_what_the_table_has(command: list[str], tmp_path
         (("status",), {"rich"}),
         (("gc",), set()),
         (("schema",), set()),
+        (("metrics",), set()),
         (("check", "conf/db.conflist"), {"jsonschema"}),
         (("check", "conf/sriov-bond.toml"), {"jsonschema"}),
     ],

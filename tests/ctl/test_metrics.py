@@ -8,7 +8,7 @@ import pytest
 from prometheus_client.metrics_core import Metric
 
 from cni_sriov_bond.ctl import exposition, metrics
-from cni_sriov_bond.ctl.links import Counters, Nic
+from cni_sriov_bond.ctl.links import Counters
 from cni_sriov_bond.ctl.live import LiveBond, LiveLink, LiveNic, LivePort
 from cni_sriov_bond.ctl.metrics import STATES, State
 from cni_sriov_bond.ctl.status import BondStatus, PoolStatus
@@ -25,10 +25,8 @@ def counters(factor: int) -> Counters:
     return Counters(*(factor * number for number in (1000, 10, 1, 2, 3000, 30, 3, 4)))
 
 
-def nic(number: int, factor: int) -> Nic:
-    return Nic(
-        f"0000:0{number}:00.0", f"enp{number}s0", number, True, True, number == 1, driver="igb", counters=counters(factor)
-    )
+def nic(pool: str, number: int, factor: int) -> LiveNic:
+    return LiveNic(pool, f"0000:0{number}:00.0", f"enp{number}s0", number, True, True, number == 1, counters(factor))
 
 
 def leased_bond(factor: int) -> LiveBond:
@@ -54,9 +52,10 @@ def state(tmp_path: Path, factor: int = 1) -> State:
     for command, seconds, code in (("ADD", 0.2, None), ("ADD", 3.0, 11), ("DEL", 0.1, None)):
         call_counters.add(str(tmp_path), command, seconds, code)
     bonds = [BondStatus(f"cbond{number}", "", state, []) for number, state in enumerate(("ready", "free", "free", "broken"))]
-    pool = PoolStatus("db", True, [nic(1, factor), nic(2, factor)], bonds, 2)
-    other = PoolStatus("other", False, [nic(2, factor)], [], 0)  # it shares NIC 2
-    return State([pool, other], [leased_bond(factor)], call_counters.read(str(tmp_path)), ["pool x is damaged"])
+    pool = PoolStatus("db", True, [], bonds, 2)
+    other = PoolStatus("other", False, [], [], 0)
+    nics = [nic("db", 1, factor), nic("db", 2, factor), nic("other", 2, factor)]
+    return State([pool, other], nics, [leased_bond(factor)], call_counters.read(str(tmp_path)), ["pool x is damaged"])
 
 
 def samples(value: State) -> dict[tuple[str, ...], float]:
@@ -93,7 +92,7 @@ def test_pools_and_nics(tmp_path: Path) -> None:
     assert found["sriov_bond_nic_carrier", "enp1s0", "0000:01:00.0"] == 1
     assert found["sriov_bond_nic_carrier", "enp2s0", "0000:02:00.0"] == 0
     assert found["sriov_bond_nic_transmit_bytes_total", "enp1s0", "0000:01:00.0"] == 3000
-    infos = sorted(names[3:] for names in found if names[0] == "sriov_bond_nic_info")
+    infos = sorted(names[2:] for names in found if names[0] == "sriov_bond_nic_info")
     assert infos == [("enp1s0", "0000:01:00.0", "db"), ("enp2s0", "0000:02:00.0", "db"), ("enp2s0", "0000:02:00.0", "other")]
 
 
