@@ -17,25 +17,20 @@ if TYPE_CHECKING:
 
 def main() -> int:
     """Run one call of the plugin and return the exit status."""
-    return serve("sriov-bond", _run)
+    return serve("sriov-bond", _counted)
 
 
-def _run(call: "Call") -> None:
-    """Run a call, and count it when it has ended.
-
-    A config without ``stateDir`` is counted in the default directory also if it is invalid.
-    """
+def _counted(call: "Call") -> None:
+    """Run a call, and count it when it has ended, also if its config is invalid."""
     from time import monotonic
 
     from cni_sriov_bond.errors import INTERNAL, IO_FAILURE, CniError
-    from cni_sriov_bond.files import STATE_DIR
     from cni_sriov_bond.pool import call_counters
 
     began = monotonic()
     code: int | None = INTERNAL
-    counted = [] if "stateDir" in call.document else [STATE_DIR]
     try:
-        _run_network(call, counted)
+        _run(call)
         code = None
     except CniError as failed:
         code = failed.code
@@ -44,22 +39,16 @@ def _run(call: "Call") -> None:
         code = IO_FAILURE
         raise
     finally:
-        for state_dir in counted:
-            call_counters.add(state_dir, call.command, monotonic() - began, code)
+        call_counters.add(call.document.get("stateDir"), call.command, monotonic() - began, code)
 
 
-def _run_network(call: "Call", counted: list[str]) -> None:
-    """Run the verb of a call with its network.
-
-    :param counted: set to the network's state directory, once that is known.
-    """
+def _run(call: "Call") -> None:
     from cni_sriov_bond.cni.invoke import Delegates
     from cni_sriov_bond.deadline import SECONDS, Deadline
     from cni_sriov_bond.errors import CniError
     from cni_sriov_bond.plugin.context import Context
 
     network, log = _read_network(call)
-    counted[:] = [network.state_dir]
     delegates = Delegates(call.environ, _own_delegate if getattr(sys, "frozen", False) else None)
     context = Context(log, Deadline(SECONDS[call.command]), delegates)
     try:

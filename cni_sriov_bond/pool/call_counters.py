@@ -70,16 +70,18 @@ def remove_unless(pools: list[str], state_dir: str) -> None:
         files.unlink(f"{state_dir}/{FILE}")
 
 
-def add(state_dir: str, command: str, seconds: float, code: int | None) -> None:
+def add(state_dir: object, command: str, seconds: float, code: int | None) -> None:
     """Count a call. Whatever prevents it is ignored: a file that is missing or damaged, or a full disk.
 
+    :param state_dir: as the config has it, unchecked; None for the default.
     :param seconds: how long it took.
     :param code: with which code it failed, or None if it succeeded.
     """
-    if command not in COMMANDS:
+    directory = files.STATE_DIR if state_dir is None else state_dir
+    if command not in COMMANDS or not isinstance(directory, str):
         return
     try:
-        fd = files.locked_existing(f"{state_dir}/{FILE}", "the counters of calls", _LOCK_SECONDS)
+        fd = files.locked_existing(f"{directory}/{FILE}", "the counters of calls", _LOCK_SECONDS)
     except (CniError, OSError, ValueError):
         return
     try:

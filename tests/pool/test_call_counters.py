@@ -128,11 +128,10 @@ def test_the_plugin_counts_its_calls(plugin: Plugin) -> None:
     for _ in range(2):
         plugin.run("ADD").error(8)
     plugin.run("ADD", plugin.config(vlan=5000)).error(7)
+    plugin.run("ADD", plugin.config(stateDir=5)).error(7)
     assert plugin.run("DEL").status == 0
     counters = call_counters.read(str(plugin.state))
-    assert {code: number for code, number in counters["ADD"].failures.items() if number} == {8: 2}, (
-        "not with a config whose stateDir is not checked"
-    )
-    assert (sum(counters["ADD"].durations), sum(counters["DEL"].durations)) == (2, 1)
+    assert {code: number for code, number in counters["ADD"].failures.items() if number} == {8: 2, 7: 1}
+    assert (sum(counters["ADD"].durations), sum(counters["DEL"].durations)) == (3, 1)
     assert sum(counters["DEL"].failures.values()) == 0
     assert 0 < counters["ADD"].seconds < 60
