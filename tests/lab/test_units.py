@@ -73,6 +73,8 @@ def check_boot(lab: "Lab") -> None:
         int(settings(lab, unit, name)[name]) for unit in ("sriov-bond-up", "sriov-bond-gc", "containerd") for name in names
     ]
     assert times[0] > 0 and times == sorted(times), f"up, gc and containerd ran one after the other: {times}\n{log}"
+    modules = lab.guest.run("test -d /sys/module/bonding && ls /sys/class/net /run/udev/rules.d", check=True).stdout
+    assert "bond0" not in modules and "sriov-bond-db.rules" in modules, "`up` may load the driver and write its rules"
     for unit in UNITS:
         wanted = "active" if unit.endswith((".timer", "up.service")) else "inactive"
         assert settings(lab, unit, "ActiveState", "Result") == {"ActiveState": wanted, "Result": "success"}, unit
