@@ -58,21 +58,29 @@ def lint(prometheus: Path, text: str) -> str:
 class Server:
     """A running prometheus."""
 
-    def __init__(self, port: int, page: list[str]) -> None:
+    def __init__(self, port: int) -> None:
         self._address = f"http://127.0.0.1:{port}"
-        self._page = page
+        self.page = ""  # what it scrapes
+        self.scrapes = 0
 
     def show(self, text: str, scrapes: int = 3) -> None:
         """Let it scrape a text some times."""
-        self._page[:] = [text]
-        count = len(self._page)
-        wait_until(lambda: len(self._page) >= count + scrapes, "prometheus to scrape", 30)
+        self.page = text
+        enough = self.scrapes + scrapes
+        wait_until(lambda: self.scrapes >= enough, "prometheus to scrape", 30)
 
     def query(self, expression: str) -> list[dict[str, Any]]:
         """Return the result of a query; an error of prometheus fails."""
+        return self._ask("query", expression)
+
+    def query_range(self, expression: str, begin: float, end: float, step: float) -> list[dict[str, Any]]:
+        """Return the result of a query at all times from begin to end, as Unix time."""
+        return self._ask("query_range", expression, start=begin, end=end, step=step)
+
+    def _ask(self, kind: str, expression: str, **times: float) -> list[dict[str, Any]]:
         for name, value in VARIABLES.items():
             expression = expression.replace(name, value)
-        address = f"{self._address}/api/v1/query?{urllib.parse.urlencode({'query': expression})}"
+        address = f"{self._address}/api/v1/{kind}?{urllib.parse.urlencode({'query': expression, **times})}"
         try:
             with urllib.request.urlopen(address, timeout=30) as answer:
                 result: list[dict[str, Any]] = json.load(answer)["data"]["result"]
@@ -91,24 +99,24 @@ class Server:
 
 @contextlib.contextmanager
 def running(prometheus: Path, directory: Path) -> "Iterator[Server]":
-    """Run prometheus for the duration of the block; ``Server.show`` sets what it scrapes."""
-    page = [""]  # the text, and an entry for each time that it was scraped
+    """Run prometheus for the duration of the block; it scrapes ``Server.page``."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    server = Server(port)
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             self.send_response(200)
             self.send_header("Content-Type", "text/plain; version=0.0.4")
             self.end_headers()
-            self.wfile.write(page[0].encode())
-            page.append("")
+            self.wfile.write(server.page.encode())
+            server.scrapes += 1
 
         def log_message(self, format: str, *args: object) -> None:
             pass
 
     target = http.server.HTTPServer(("127.0.0.1", 0), Handler)
     threading.Thread(target=target.serve_forever, daemon=True).start()
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
     config = directory / "prometheus.yml"
     config.write_text(
         f"global: {{scrape_interval: {INTERVAL}, scrape_timeout: {INTERVAL}}}\nscrape_configs: [{{job_name: sriov-bond, "
@@ -118,7 +126,6 @@ def running(prometheus: Path, directory: Path) -> "Iterator[Server]":
     with (directory / "prometheus.log").open("wb") as log:
         process = subprocess.Popen([prometheus / "prometheus", *options], stdout=log, stderr=log)
     try:
-        server = Server(port, page)
         wait_until(server.ready, "prometheus to start", 60)
         yield server
     finally:
