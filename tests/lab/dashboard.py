@@ -1,11 +1,10 @@
 """`./dev dashboard`: the picture of the Grafana dashboard in docs/, drawn from real data.
 
-Grafana itself is in no registry of Debian's. In the guest containers come and go, ping, and a cable is out for a while; Debian's
-prometheus scrapes `sriov-bondctl metrics --listen` meanwhile. Each panel's own queries are then asked of prometheus, and
-gnuplot draws the answers, in the places that the dashboard gives the panels.
+Debian has no Grafana. In the guest containers come and go, ping, and a cable is out for a while; Debian's prometheus scrapes
+`sriov-bondctl metrics --listen` meanwhile. Each panel's own queries are then asked of prometheus, and gnuplot draws the
+answers, in the places that the dashboard gives the panels.
 """
 
-import re
 import subprocess
 import sys
 import tempfile
@@ -19,12 +18,15 @@ from tests.lab import debian, downloads
 from tests.lab.lab import boot
 from tests.lab.product import PEER, Product, network
 from tests.lab.progress import console, step
+from tests.support import REPOSITORY
 
 if TYPE_CHECKING:
     from tests.lab.lab import Lab
 
-PICTURE = scraped.REPOSITORY / "docs/dashboard.svg"
+PICTURE = REPOSITORY / "docs/dashboard.svg"
 ADDRESS = "127.0.0.1:9779"
+# The body of a scrape, without a program that a machine may lack.
+GET = "exec 3<>/dev/tcp/127.0.0.1/9779; printf 'GET /metrics HTTP/1.0\\r\\n\\r\\n' >&3; sed '1,/^\\r$/d' <&3"
 SECONDS = 150
 OUT, BACK = 60, 100  # when the cable is pulled and plugged in again
 STEP = 2
@@ -69,7 +71,7 @@ def _live(lab: "Lab", server: scraped.Server) -> None:
 
     def copy() -> None:
         while not over.is_set():
-            page = lab.guest.run(f"curl -s {ADDRESS}/metrics").stdout
+            page = lab.guest.run(GET).stdout
             if page:
                 server.page = page
             over.wait(1)
@@ -106,8 +108,9 @@ def _lines(server: scraped.Server, panel: dict[str, Any], began: float) -> list[
     lines = []
     for target in panel["targets"]:
         for series in server.query_range(target["expr"], began, time.time(), STEP):
-            metric = series["metric"]
-            name = re.sub(r"{{(\w+)}}", lambda label: metric.get(label[1], ""), target["legendFormat"])
+            metric, name = series["metric"], target["legendFormat"]
+            for label in scraped.labels(name):
+                name = name.replace(f"{{{{{label}}}}}", metric.get(label, ""))
             points = [(float(at) - began, float(value)) for at, value in series["values"] if value not in ("NaN", "+Inf")]
             if points:
                 lines.append(Line(name or " ".join(metric.get(key, "") for key in ("bond", "container", "mode")), points))
@@ -139,6 +142,8 @@ def _gnuplot(panels: list[tuple[dict[str, Any], list[Line]]]) -> str:
 
 def _plot(panel: dict[str, Any], lines: list[Line]) -> list[str]:
     if panel["type"] in ("stat", "table"):
+        last = max((line.points[-1][0] for line in lines), default=0.0)
+        lines = [line for line in lines if line.points[-1][0] == last]  # the others have ended
         texts = [f"{line.points[-1][1]:g}" for line in lines] if panel["type"] == "stat" else [line.name for line in lines]
         size, text = (28, texts[0] if texts else "0") if panel["type"] == "stat" else (9, "\\n".join(texts))
         label = f'set label 1 "{text}" at graph 0.5,0.5 center font ",{size}"'
