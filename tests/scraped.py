@@ -120,7 +120,7 @@ def running(prometheus: Path, directory: Path) -> "Iterator[Server]":
     config = directory / "prometheus.yml"
     config.write_text(
         f"global: {{scrape_interval: {INTERVAL}, scrape_timeout: {INTERVAL}}}\nscrape_configs: [{{job_name: sriov-bond, "
-        f'static_configs: [{{targets: ["127.0.0.1:{target.server_port}"]}}]}}]\n'
+        f'static_configs: [{{targets: ["127.0.0.1:{target.server_port}"], labels: {{instance: host1}}}}]}}]\n'
     )
     options = [f"--config.file={config}", f"--storage.tsdb.path={directory}/tsdb", f"--web.listen-address=127.0.0.1:{port}"]
     with (directory / "prometheus.log").open("wb") as log:

@@ -127,7 +127,7 @@ def _gnuplot(panels: list[tuple[dict[str, Any], list[Line]]]) -> str:
         "set grid ytics lc rgb '#dddddd'",
         "set border 3 lc rgb '#999999'",
         "set tics nomirror",
-        "set format y '%.3s%c'",
+        "set format y '%.1s%c'",
     ]
     for panel, lines in panels:
         place = panel["gridPos"]
@@ -154,7 +154,7 @@ def _plot(panel: dict[str, Any], lines: list[Line]) -> list[str]:
         lines = [
             Line(line.name, [(at, value * 0.7 + 1.2 * row) for at, value in line.points]) for row, line in enumerate(lines)
         ]
-        before, after = ["unset ytics"], ["set ytics nomirror"]
+        before, after = [f"unset ytics; set yrange [-0.2:{1.2 * len(lines)}]"], ["set ytics nomirror; set autoscale y"]
     else:
         before, after = [f"set ylabel {_quoted(panel['fieldConfig']['defaults'].get('unit', ''))}"], ["unset ylabel"]
     style = "steps" if panel["type"] == "state-timeline" else "lines"
