@@ -20,7 +20,7 @@ import environment
 import licences
 import native
 from errors import BuildError
-from layout import CONTENTS, DOCUMENTS, EXECUTABLES, LAUNCHER, LIBRARY
+from layout import CONTENTS, DOCUMENTS, EXECUTABLES, LAUNCHER, LIBRARY, UNITS
 
 ROOT = Path(__file__).resolve().parent.parent
 DIST = ROOT / "dist"
@@ -124,7 +124,8 @@ def _lay_out(bin_directory: Path, python: str) -> Path:
     shutil.copyfile(native.launcher(WORK), launcher)
     _link(tree / LAUNCHER, launcher)
     documents = tree / DOCUMENTS
-    shutil.copytree(ROOT / "conf", documents / "examples")
+    shutil.copytree(ROOT / "conf", documents / "examples", ignore=shutil.ignore_patterns("systemd"))
+    shutil.copytree(ROOT / "conf/systemd", tree / UNITS)
     shutil.copytree(ROOT / "docs", documents / "docs")
     for name in TOP:
         if (ROOT / name).is_file():

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 CONTENTS = "opt/cni/bin/_sriov-bond"
 DOCUMENTS = "usr/share/doc/sriov-bond"
+UNITS = "usr/local/lib/systemd/system"
 
 # The bootloader puts this name first into sys.path. Here it is a directory, not an archive: CPython imports from a directory
 # in a tenth of the instructions.
@@ -55,13 +56,13 @@ LAUNCHER = "usr/local/sbin/sriov-bond-runtime"
 # Not used, and large: each needs libraries of megabytes, or is rich's syntax highlighting or Markdown.
 EXCLUDED = (
     "_bz2", "_codecs_cn", "_codecs_hk", "_codecs_iso2022", "_codecs_jp", "_codecs_kr", "_codecs_tw", "_curses",
-    "_hashlib", "_lzma", "_multibytecodec", "_sqlite3", "_ssl", "_tkinter", "_uuid", "doctest", "email", "html", "http",
+    "_hashlib", "_lzma", "_multibytecodec", "_sqlite3", "_ssl", "_tkinter", "_uuid", "doctest", "ftplib",
     "importlib.metadata", "lib2to3", "markdown_it", "mdurl", "pdb", "pydoc", "pygments", "readline", "setuptools",
-    "smtplib", "tkinter", "urllib.request", "xml", "xmlrpc",
+    "smtplib", "tkinter", "webbrowser", "xml", "xmlrpc",
 )  # fmt: skip
 
 # Packages that sriov-bondctl imports late, and packages with data files: PyInstaller analyses imports only.
-LATE = ("jsonschema", "pyroute2", "rich")
+LATE = ("jsonschema", "prometheus_client", "pyroute2", "rich")
 WITH_DATA = ("jsonschema_specifications",)
 
 # Compiled into every program (freeze.py), with all their submodules.

@@ -18,7 +18,29 @@ if TYPE_CHECKING:
 
 def main() -> int:
     """Run one call of the plugin and return the exit status."""
-    return serve("sriov-bond", _run)
+    return serve("sriov-bond", _counted)
+
+
+def _counted(call: "Call") -> None:
+    """Run a call, and count it when it has ended, also if its config is invalid."""
+    from time import monotonic
+
+    from cni_sriov_bond.errors import INTERNAL, IO_FAILURE, CniError
+    from cni_sriov_bond.pool import call_counters
+
+    began = monotonic()
+    code: int | None = INTERNAL
+    try:
+        _run(call)
+        code = None
+    except CniError as failed:
+        code = failed.code
+        raise
+    except OSError:
+        code = IO_FAILURE
+        raise
+    finally:
+        call_counters.add(call.document.get("stateDir"), call.command, monotonic() - began, code)
 
 
 def _run(call: "Call") -> None:

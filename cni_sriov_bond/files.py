@@ -75,6 +75,18 @@ def locked(path: str, subject: str, seconds: float = LOCK_SECONDS) -> int:
         os.close(fd)  # `down` removed the pool while we waited: no other process would see this lock
 
 
+def locked_existing(path: str, subject: str, seconds: float = LOCK_SECONDS) -> int:
+    """Lock a file that exists, and return its descriptor, open for reading and writing; ``unlock`` releases it.
+
+    :param subject: what the lock protects, for the error.
+    :raises CniError: TRY_AGAIN_LATER with the holder after ``seconds``.
+    :raises OSError: when the file cannot be opened.
+    """
+    fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK)
+    _wait_for_lock(fd, subject, monotonic() + seconds)
+    return fd
+
+
 def locked_directory(path: str, subject: str, seconds: float = LOCK_SECONDS) -> int:
     """Lock a directory, which needs no file of its own for it, and return its descriptor; close it to unlock.
 

@@ -61,6 +61,8 @@ def pytest_collection_finish(session: pytest.Session) -> None:
                 downloads.build_product()
             if "clients" in used:
                 downloads.clients()
+            if "prometheus" in used:
+                downloads.prometheus()
             if any(map(uses_guest, session.items)):
                 downloads.provide()
         except (StepFailedError, LabError) as error:
@@ -77,6 +79,12 @@ def frozen() -> Path:
 def clients() -> Path:
     """Return the directory of the Go programs that ours are compared with: host-local, cnitool, ctr and others."""
     return downloads.clients()
+
+
+@pytest.fixture(scope="session")
+def prometheus() -> Path:
+    """Return the directory of Debian's prometheus and promtool."""
+    return downloads.prometheus()
 
 
 @pytest.fixture(params=["module", pytest.param("frozen", marks=pytest.mark.frozen)])

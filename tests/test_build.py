@@ -48,7 +48,11 @@ def test_has_programs_documents_and_samples(frozen: Path) -> None:
         assert (frozen / path).is_file(), path
     assert (documents / "LICENSE").read_bytes() == (CHECKOUT / "LICENSE").read_bytes()
     assert {"rich", "pyinstaller", "libffi8", "libgcc-s1"} <= {path.name for path in (documents / "licences").iterdir()}
-    assert contents(documents / "examples") == contents(CHECKOUT / "conf")
+    samples = contents(CHECKOUT / "conf")
+    units = {name: data for name, data in samples.items() if name.startswith("systemd/")}
+    assert contents(documents / "examples") == {name: data for name, data in samples.items() if name not in units}
+    installed = contents(frozen / "usr/local/lib/systemd/system")
+    assert {f"systemd/{name}": data for name, data in installed.items()} == units
 
 
 def test_links_of_the_documents_lead_to_files_of_the_tree(frozen: Path) -> None:

@@ -80,7 +80,7 @@ def test_wheel_says_version_and_dependencies_of_the_sources(wheel: Path) -> None
     assert (metadata["Name"], metadata["Version"]) == ("cni-sriov-bond", VERSION)
     required = {Requirement(line) for line in metadata.get_all("Requires-Dist", [])}
     assert required == {Requirement(line) for line in PYPROJECT["project"]["dependencies"]}
-    assert {requirement.name for requirement in required} == {"jsonschema", "pyroute2", "rich"}
+    assert {requirement.name for requirement in required} == {"jsonschema", "prometheus-client", "pyroute2", "rich"}
 
 
 def test_console_scripts_run(installed: Path) -> None:

@@ -1,6 +1,5 @@
 """Every sample in conf/ is loaded by what would load it on a host."""
 
-import configparser
 import json
 import re
 from pathlib import Path
@@ -11,7 +10,7 @@ import pytest
 
 from cni_sriov_bond import CNI_VERSIONS
 from cni_sriov_bond.cni.call import check_version, parse_json
-from cni_sriov_bond.ctl import hostfile, hostfile_schema
+from cni_sriov_bond.ctl import hostfile
 from cni_sriov_bond.network import config
 from cni_sriov_bond.network.schema import NETWORK
 from cni_sriov_bond.oci.site import CREATE_TIMEOUT, POSTSTOP_TIMEOUT
@@ -20,8 +19,9 @@ from tests.support import REPOSITORY
 SAMPLES = sorted(path for path in (REPOSITORY / "conf").rglob("*") if path.is_file())
 NETWORKS = [path for path in SAMPLES if path.suffix == ".conflist"]
 HOST_FILES = [path for path in SAMPLES if path.suffix == ".toml"]
-UNITS = [path for path in SAMPLES if path.suffix == ".service"]
 HOOKS = [path for path in SAMPLES if path.parent.name == "hooks.d"]
+# Loaded by tests/test_units.py and tests/ctl/test_metrics.py.
+ELSEWHERE = [path for path in SAMPLES if path.parent.name in ("systemd", "grafana")]
 
 
 def name(path: Path) -> str:
@@ -49,7 +49,7 @@ def test_there_are_samples_of_every_kind_and_no_others() -> None:
     """No sample is of a kind that no test loads: networks are lists, never .conf (contract 0.8)."""
     assert NETWORKS
     assert HOST_FILES
-    assert sorted([*NETWORKS, *HOST_FILES, *UNITS, *HOOKS]) == SAMPLES
+    assert sorted([*NETWORKS, *HOST_FILES, *HOOKS, *ELSEWHERE]) == SAMPLES
 
 
 @pytest.mark.parametrize("path", NETWORKS, ids=name)
@@ -110,18 +110,6 @@ def test_what_a_sample_host_file_comments_out_is_true(path: Path, tmp_path: Path
     assert said != text
     (tmp_path / path.name).write_text(said)
     assert hostfile.read(str(tmp_path / path.name)) == hostfile.read(str(path))
-
-
-@pytest.mark.parametrize("path", UNITS, ids=name)
-def test_a_sample_unit_makes_the_pools_before_anything_starts_containers(path: Path, frozen: Path) -> None:
-    """What it runs is in the install tree and is a command of it, and it comes before the runtimes."""
-    unit = configparser.ConfigParser()
-    unit.read_string(path.read_text())
-    program, command = unit["Service"]["ExecStart"].split()
-    assert (frozen / program.lstrip("/")).exists()
-    assert command == "up"
-    assert "containerd.service" in unit["Unit"]["Before"].split()
-    assert unit["Unit"]["ConditionPathExists"] == hostfile_schema.DEFAULT_PATH
 
 
 def test_sample_hooks_are_run_for_annotations_of_ours(frozen: Path) -> None:

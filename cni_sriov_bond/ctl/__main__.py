@@ -16,6 +16,7 @@ from cni_sriov_bond.ctl.commands import (
     down,
     gc,
     log,
+    metrics,
     release,
     schema,
     show,
@@ -31,7 +32,7 @@ from cni_sriov_bond.plugin.context import Context
 
 # In the order of the help. A command imports what it needs when it runs: rich, pyroute2 and jsonschema take longer to import
 # than most commands take.
-COMMANDS = (up, down, status, show, top, log, attach, detach, gc, release, doctor, docker, check, schema)
+COMMANDS = (up, down, status, show, top, log, metrics, attach, detach, gc, release, doctor, docker, check, schema)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -20,7 +20,7 @@ from cni_sriov_bond.kernel.netlink import Netlink
 from cni_sriov_bond.log import Log
 from cni_sriov_bond.plugin import recover
 from cni_sriov_bond.plugin.context import Context
-from cni_sriov_bond.pool import inventory, pools, quarantine
+from cni_sriov_bond.pool import call_counters, inventory, pools, quarantine
 from cni_sriov_bond.pool.inventory import Inventory, NicRecord
 from cni_sriov_bond.pool.pool import Pool
 from cni_sriov_bond.ports import Bond, Port
@@ -39,6 +39,7 @@ def up(state_dir: str, plan: PoolPlan, context: Context, report: vfs.Report) -> 
     functions = [PhysicalFunction(name, number) for name, number in zip(plan.pfs, plan.nics, strict=True)]
     missing = changes.missing_directories(state_dir)
     pools.make_directories(target)
+    call_counters.create(target.state_dir)
     with provisioning(target):
         return _Up(target, plan, functions, context, report).run(missing)
 

@@ -17,7 +17,7 @@ from cni_sriov_bond.kernel.netlink import Netlink
 from cni_sriov_bond.log import Log
 from cni_sriov_bond.plugin import recover
 from cni_sriov_bond.plugin.context import Context
-from cni_sriov_bond.pool import inventory
+from cni_sriov_bond.pool import call_counters, inventory
 from cni_sriov_bond.pool.inventory import Inventory, NicRecord
 from cni_sriov_bond.pool.pool import Pool
 
@@ -63,6 +63,7 @@ def _remove(pool: Pool, pool_inventory: Inventory, log: Log) -> None:
             _bring_down(pf, log)
     # Near the end: until then `down` can be repeated.
     shutil.rmtree(pool.path)
+    call_counters.remove_unless(inventory.directories(pool.state_dir), pool.state_dir)
     changes.remove_directories()
 
 

@@ -100,16 +100,17 @@ class PoolStatus(NamedTuple):
         }
 
 
-def collect(state_dir: str, name: str) -> PoolStatus:
+def collect(state_dir: str, name: str, *, with_nics: bool = True) -> PoolStatus:
     """Return the state of a pool.
 
+    :param with_nics: read the NICs too; without them pyroute2 is not imported.
     :raises CniError: when it is not provisioned.
     """
     target = Pool(state_dir, name)
     made = target.inventory()
     entries = {entry.bond: entry for entry in target.entries()}
     with links.Reader() as reader:
-        nics = [reader.read(nic.address, nic.name, nic.number) for nic in made.nics]
+        nics = [reader.read(nic.address, nic.name, nic.number) for nic in made.nics if with_nics]
     reasons = quarantine.reasons(target.path)
     bonds = [_bond(target, bond, entries.get(bond.name), reasons.get(bond.name)) for bond in made.bonds]
     return PoolStatus(name, made.of_this_boot, nics, bonds, len(target.pending.listed()))

@@ -152,6 +152,11 @@ def _remove_leftovers(store: Store) -> None:
             pid = file.rpartition(".")[2]
             if file.startswith(".") and pid.isdecimal() and not processes.start_time(int(pid)):
                 files.unlink(f"{directory}/{file}")
+    _remove_results(store)
+    _remove_locks(store)
+
+
+def _remove_results(store: Store) -> None:
     directory = store.site.directory("results")
     cached = files.listed(directory)  # before the records: a record is written before its result
     records = store.all()[0]
@@ -159,6 +164,9 @@ def _remove_leftovers(store: Store) -> None:
     for file in cached:
         if file not in owned and not file.startswith("."):
             files.unlink(f"{directory}/{file}")
+
+
+def _remove_locks(store: Store) -> None:
     known = set(store.keys())
     locks = store.site.directory("locks")
     for key in files.listed(locks):

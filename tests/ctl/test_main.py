@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -173,6 +174,7 @@ def test_status_for_programs_has_what_the_table_has(command: list[str], tmp_path
         (("status",), {"rich"}),
         (("gc",), set()),
         (("schema",), set()),
+        (("metrics",), set()),
         (("check", "conf/db.conflist"), {"jsonschema"}),
         (("check", "conf/sriov-bond.toml"), {"jsonschema"}),
     ],
@@ -222,3 +224,34 @@ def test_without_pools_every_command_says_so(command: list[str], tmp_path: Path)
         done = run(command, tmp_path, word)
         assert (done.returncode, done.stderr) == (0, "")
         assert "no pool" in done.stdout
+
+
+def test_up_waits_for_a_nic_as_long_as_it_is_told(command: list[str], tmp_path: Path) -> None:
+    """It says once that it tries again, and at the end what is missing of each pool."""
+    config = tmp_path / "host.toml"
+    config.write_text('[pools]\na = {pfs = ["no1", "no2"], vfs = 2}\nb = {pfs = ["no3", "no4"], vfs = 2}\n')
+    began = time.monotonic()
+    done = run(command, tmp_path / "state", "up", "--config", str(config), "--wait", "2")
+    assert (done.returncode, done.stdout) == (1, "")
+    lines = [line.partition(";")[0].removeprefix("sriov-bondctl: ") for line in done.stderr.splitlines()]
+    assert lines == ["there is no NIC no1", "there is no NIC no3", "trying again for 2 s", lines[0], lines[1]]
+    assert 2 <= time.monotonic() - began < 10
+
+
+def test_up_does_not_wait_for_what_time_does_not_cure(command: list[str], tmp_path: Path) -> None:
+    config = tmp_path / "host.toml"
+    config.write_text("[pools.a]\npfs = 1\n")
+    began = time.monotonic()
+    for words, message in (
+        (("--wait", "3600"), "pools.a"),
+        (("--wait", "3601"), "--wait must be from 0 to 3600 seconds, not 3601"),
+        (("--wait", "-1"), "--wait must be from 0 to 3600 seconds, not -1"),
+        (("--wait", "5", "nosuch"), "nosuch"),
+    ):
+        if "nosuch" in words:
+            config.write_text('[pools]\na = {pfs = ["no1", "no2"], vfs = 2}\n')
+        done = run(command, tmp_path / "state", "up", "--config", str(config), *words)
+        assert done.returncode == 1
+        assert message in done.stderr
+        assert len(done.stderr.splitlines()) == 1
+    assert time.monotonic() - began < 60

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.fuzz.__main__ import main as hostile_calls
-from tests.lab import downloads, kill_sweep, lab, shell
+from tests.lab import dashboard, downloads, kill_sweep, lab, shell
 from tests.lab.errors import LabError, LostGuestError
 from tests.lab.progress import StepFailedError, console
 from tests.soak import command
@@ -23,11 +23,11 @@ def main(argv: list[str]) -> int:
     parser.add_argument(
         "--from", dest="origin", type=Path, default=Path.cwd(), help="the working directory of the caller of dev"
     )
-    parser.add_argument("command", choices=("test", "build", "lab", "demo", "kill-sweep", "fuzz", "soak"))
+    parser.add_argument("command", choices=("test", "build", "lab", "demo", "kill-sweep", "fuzz", "soak", "dashboard"))
     parser.add_argument("arguments", nargs=argparse.REMAINDER)
     options = parser.parse_args(argv)
     commands = {"test": test, "build": build, "lab": open_lab, "demo": demo, "fuzz": fuzz, "soak": soak}
-    commands["kill-sweep"] = sweep
+    commands |= {"kill-sweep": sweep, "dashboard": draw_dashboard}
     try:
         return commands[options.command](options.arguments, options.origin)
     except (StepFailedError, LabError) as error:
@@ -79,6 +79,11 @@ def demo(arguments: list[str], origin: Path) -> int:
     downloads.build_product()
     downloads.provide()
     os.execv(sys.executable, [sys.executable, "-m", "tests.lab.demo", *arguments])
+
+
+def draw_dashboard(arguments: list[str], origin: Path) -> int:
+    """Draw the picture of the Grafana dashboard."""
+    return dashboard.main([str(origin / argument) for argument in arguments])
 
 
 def soak(arguments: list[str], origin: Path) -> int:

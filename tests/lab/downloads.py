@@ -17,7 +17,7 @@ PRODUCT = CHECKOUT / "dist/root"
 # What build/native.py requires; gcc alone comes without the headers of the C library.
 BUILD_PACKAGES = ("gcc", "libc6-dev", "binutils", "libpython3-dev", "zlib1g-dev", "libexpat1-dev")
 # Tools of the tests outside of the guest.
-TEST_PACKAGES = ("binutils", "iproute2", "strace", "valgrind")
+TEST_PACKAGES = ("binutils", "iproute2", "strace", "systemd", "valgrind")
 LAB_PACKAGES = (
     *TEST_PACKAGES,
     *("kmod", "udev", "busybox-static", "pciutils", "file", "e2fsprogs"),  # for virtme-ng and the lab
@@ -85,6 +85,17 @@ def clients() -> Path:
     """Return the directory of the Go programs that tests/lab/clients/go.mod lists, built at its versions."""
     with cache.locked("lab"):
         return _clients()
+
+
+def prometheus() -> Path:
+    """Return the directory of Debian's prometheus and promtool, unpacked; installing them would start a daemon here."""
+
+    def fetch(scratch: Path) -> None:
+        with step("Debian's prometheus, unpacked for the tests"):
+            debian.Archive().unpack("prometheus", scratch)
+
+    with cache.locked("lab"):
+        return cache.entry("debian-prometheus", fetch) / "usr/bin"
 
 
 def _clients() -> Path:

@@ -58,6 +58,7 @@ def boot(
     disks: "dict[str, Path] | None" = None,
     deadline: float = GUEST_DEADLINE,
     nics: int = 2,
+    systemd: bool = False,
 ) -> Lab:
     """Boot the guest, with the executables of ``product`` (dist/root) installed, if given.
 
@@ -74,7 +75,7 @@ def boot(
         if product is not None:
             images["product"] = folder / "product.ext4"
             filesystem_image(product, images["product"])
-        machine = Machine(folder, downloads.kernel, images, kvm=kvm, terminal=terminal, disks=disks, nics=nics)
+        machine = Machine(folder, downloads.kernel, images, kvm=kvm, terminal=terminal, disks=disks, nics=nics, systemd=systemd)
         guest = Guest(machine, deadline=deadline)
         machine.drop_files()
         return Lab(guest, description)

@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import re
 import shlex
 import shutil
 import socket
@@ -99,6 +100,7 @@ class Machine:
         terminal: bool = False,
         disks: "dict[str, Path] | None" = None,
         nics: int = 2,
+        systemd: bool = False,
     ) -> None:
         """Start QEMU.
 
@@ -106,6 +108,7 @@ class Machine:
         :param images: read-only disks, /dev/disk/by-id/virtio-NAME in the guest.
         :param disks: writable disks. If the machine is killed, flushed data is kept and unsent data lost, as in a power cut.
         :param nics: the number of SR-IOV NICs, two to four.
+        :param systemd: whether systemd is the first process, started by inside/systemd.sh.
         """
         self.folder = folder
         self.console = cache.log(f"console-{os.getpid()}-{next(_NUMBERS)}")
@@ -119,7 +122,8 @@ class Machine:
             script = f"exec bash {shlex.quote(str(INSIDE / 'init.sh'))} {shlex.quote(str(INSIDE))}"
             options = [*hardware(nics), *PROGRAMS]
             options += [*self._disks(images, "on"), *self._disks(disks or {}, "off"), *self._ports(terminal=terminal)]
-            self.process = _start(_plan(self.folder, kernel, script, options, kvm=kvm))
+            plan = _plan(self.folder, kernel, script, options, kvm=kvm)
+            self.process = _start(_with_systemd(plan) if systemd else plan)
             self._console_keeper = threading.Thread(target=self._keep_console, daemon=True)
             self._console_keeper.start()
             connections = {name: self._accept(name, listener) for name, listener in listeners.items()}
@@ -258,6 +262,15 @@ def _plan(folder: Path, kernel: Path, script: str, options: "Sequence[str]", *, 
     if done.returncode != 0 or not done.stdout.strip():
         raise LabError(f"virtme-ng cannot run this kernel: {done.stderr.strip()}")
     return shlex.split(done.stdout.strip().splitlines()[-1])
+
+
+def _with_systemd(argv: list[str]) -> list[str]:
+    """Return the command line of QEMU with inside/systemd.sh as the kernel's first program."""
+    place = argv.index("-append") + 1
+    append, count = re.subn(r"\binit=\S+", f"init={INSIDE / 'systemd.sh'}", argv[place])
+    if count != 1:
+        raise LabError(f"virtme-ng names the first program differently: {append}")
+    return [*argv[:place], append, *argv[place + 1 :]]
 
 
 def _overlay(name: str) -> list[str]:

@@ -53,12 +53,12 @@ def look(guest: "Guest") -> Snapshot:
 
 
 def _may_change(path: str) -> bool:
-    """Return whether a file may change: locks, libcni's cache, the delegates' last address and our delegate's index."""
+    """Return whether a file may change: locks, counters, libcni's cache, the delegates' last address, our delegate's index."""
     return (
         "/results/" in path
         or "/networks/.sriov-bond/" in path
         or "/bonds/" in path
-        or path.endswith("/lock")
+        or path.endswith(("/lock", "/call-counters"))
         or "/last_reserved_ip" in path
     )
 
