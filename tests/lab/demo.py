@@ -16,7 +16,7 @@ from tests.lab import downloads
 from tests.lab.conftest import changes
 from tests.lab.errors import LabError
 from tests.lab.lab import Lab, boot
-from tests.lab.product import HOST_FILE, PEER, POOL, Product, look, network, received
+from tests.lab.product import HOST_FILE, PEER, POOL, SUBNET, SUBNET6, Product, look, network, received
 from tests.lab.progress import StepFailedError
 from tests.lab.runtimes import CONFLIST, Containerd, containerd
 from tests.lab.waiting import wait_until
@@ -26,13 +26,18 @@ if TYPE_CHECKING:
 
 PINGS, EVERY = 50, 0.2
 MOST_LOST = 12
+# The text in a panel: 80 columns without its borders.
+INNER_COLUMNS = 76
+IPAM = {
+    "type": "sriov-bond-ipam",
+    "ranges": [[{"subnet": SUBNET, "rangeStart": "10.100.0.10"}], [{"subnet": SUBNET6}]],
+}
 NEXT_STEPS = """\
-# /etc/cni/sriov-bond.toml names your NICs; `sriov-bondctl up` creates the pool, at every boot
 tar -C / -xzf dist/sriov-bond-*.tar.gz
-cp conf/sriov-bond.toml /etc/cni/            # then set pfs = [NIC on switch A, NIC on switch B]
-sriov-bondctl up && sriov-bondctl status
-cp conf/db.conflist /etc/cni/net.d/          # then set vlan and ipam
-ctr run --rm --cni IMAGE NAME                # or nerdctl run --net db, CNI_PATH=/opt/cni/bin cnitool add db /run/netns/...
+cp conf/sriov-bond.toml /etc/cni/        # then name your NICs: pfs = [...]
+sriov-bondctl up && sriov-bondctl doctor
+cp conf/db.conflist /etc/cni/net.d/      # then set vlan and ipam
+ctr run --rm --cni IMAGE NAME            # or nerdctl run --net db IMAGE
 """
 
 
@@ -74,17 +79,22 @@ class Story:
         return 0
 
 
+def status(product: Product) -> str:
+    """Return ``sriov-bondctl status`` as a terminal of the panel's width shows it."""
+    return product.guest.run(f"COLUMNS={INNER_COLUMNS} sriov-bondctl status", check=True).stdout
+
+
 def run(story: Story, lab: Lab) -> None:
     """Run all chapters."""
     product = Product(lab.guest)
     _make_pool(story, product)
     before = look(lab.guest)
-    with containerd(product, "/opt/lab/tools/containerd-2", network()) as runtime:
+    with containerd(product, "/opt/lab/tools/containerd-2", network(ipam=IPAM)) as runtime:
         _run_container(story, product, runtime)
         _pull_cable(story, lab, runtime)
         _remove(story, product, runtime)
     product.wait_free("every bond to be free", 30)
-    story.console.print(product.ctl("status").stdout, highlight=False)
+    story.show(status(product), "sriov-bondctl status")
     different = changes(before, look(lab.guest))
     story.check(not different, f"the host is as it was before the container{': ' if different else ''}{'; '.join(different)}")
 
@@ -94,18 +104,18 @@ def _make_pool(story: Story, product: Product) -> None:
     product.guest.write(HOST_FILE, POOL.format(vfs=7))
     story.show(product.guest.read(HOST_FILE), HOST_FILE)
     product.ctl("up")
-    story.show(product.ctl("status").stdout, "sriov-bondctl up && sriov-bondctl status")
+    story.show(status(product), "sriov-bondctl up && sriov-bondctl status")
     story.check(product.states() == ["free"] * 7, "seven bonds are free, each with one VF of each NIC")
 
 
 def _run_container(story: Story, product: Product, runtime: Containerd) -> None:
     story.chapter("A container leases a bond")
-    plugin = {key: value for key, value in network().items() if key not in ("cniVersion", "name")}
+    plugin = {key: value for key, value in network(ipam=IPAM).items() if key not in ("cniVersion", "name")}
     story.show(json.dumps({"cniVersion": "1.0.0", "name": "db", "plugins": [plugin]}), CONFLIST)
     began = time.monotonic()
     runtime.run("box", "sleep 10000", detached=True)
     story.console.print(f"  ctr run --detach --cni box (containerd {runtime.version}): {time.monotonic() - began:.1f} s")
-    story.show(product.ctl("status").stdout, "sriov-bondctl status")
+    story.show(status(product), "sriov-bondctl status")
     story.show(runtime.inside("box", "ip addr"), "in the container: ip addr")
     ping = runtime.inside("box", f"ping -c 3 {PEER}")
     story.show(ping, f"in the container: ping {PEER}, a peer on VLAN 100")
@@ -115,7 +125,7 @@ def _run_container(story: Story, product: Product, runtime: Containerd) -> None:
     command = f"{enter} ip addr add 10.200.0.9/24 dev eth0; {enter} ping -c 2 -W 1 10.200.0.1"
     other_vlan = product.guest.run(command).stdout
     product.guest.sh(f"{enter} ip addr del 10.200.0.9/24 dev eth0")
-    story.show(other_vlan, "root on the host adds an address of VLAN 200 to the container, and pings 10.200.0.1 there")
+    story.show(other_vlan, "root on the host adds an address of VLAN 200, and pings there")
     story.check(received(other_vlan) == 0, "nobody on VLAN 200 answers: the NICs restrict the container to its VLAN")
     promiscuous = look(product.guest).promiscuous
     story.check(not {"enp1s0", "enp2s0"} & set(promiscuous), "no NIC is in promiscuous mode")
