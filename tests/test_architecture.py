@@ -186,7 +186,6 @@ WITHOUT_TESTS = {
     "it is a step of `sriov-bondctl up` or `down`: ctl/test_provision": (
         "ctl/refusals", "ctl/udevrules", "ctl/locks", "ctl/removal", "ctl/vfdriver",
     ),
-    "it is a command of sriov-bondctl: ctl/test_main, ctl/test_screen": ("ctl/status",),
 }  # fmt: skip
 
 

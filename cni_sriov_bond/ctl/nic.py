@@ -23,14 +23,15 @@ class PhysicalFunction:
     ``name`` is what the NIC was called when it was looked at last; it may change at any time.
 
     :param number: the NIC's number over the whole host file, from 1.
+    :param netlink: a socket to look for altnames with, instead of a new one.
     :raises CniError: POOL_UNUSABLE when there is no such NIC or it has no SR-IOV, naming the NICs that have.
     """
 
-    def __init__(self, name_or_pci: str, number: int) -> None:
+    def __init__(self, name_or_pci: str, number: int, netlink: Netlink | None = None) -> None:
         self.requested = name_or_pci
         self.number = number
         address = _SHORT.sub("0000:", name_or_pci.lower())  # as lspci writes it
-        self.address = address if _PCI.match(address) else _pci_of(name_or_pci)
+        self.address = address if _PCI.match(address) else _pci_of(name_or_pci, netlink)
         self.path = f"{sysfs.PCI_DEVICES}/{self.address}"
         self.name = sysfs.netdev(self.address)
         if not self.name:
@@ -139,14 +140,14 @@ class PhysicalFunction:
             raise CniError(IO_FAILURE, f"cannot read {attribute} of {self.name}: {failed.strerror}") from None
 
 
-def _pci_of(name: str) -> str:
+def _pci_of(name: str, netlink: Netlink | None) -> str:
     device = f"/sys/class/net/{name}"
     address = os.path.basename(os.path.realpath(f"{device}/device"))
     if _PCI.match(address):
         return address
     if not os.path.exists(device):
         # sysfs has no altnames; a device of 5.14 and later has its PCI address (IFLA_PARENT_DEV_NAME).
-        with contextlib.closing(Netlink()) as host:
+        with contextlib.closing(netlink or Netlink()) as host:
             for link in host.links():
                 if name in link.altnames and _PCI.match(link.parent):
                     return link.parent

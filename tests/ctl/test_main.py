@@ -9,22 +9,18 @@ from pathlib import Path
 
 import pytest
 
-from cni_sriov_bond.ctl import links, status
-from cni_sriov_bond.pool import quarantine
-from cni_sriov_bond.pool.lease import DRAINING, READY
+from cni_sriov_bond.ctl import links
 from cni_sriov_bond.pool.record import DelegateCall
 from tests import measured
 from tests.lab.waiting import wait_until
 from tests.support import (
     REPOSITORY,
-    add_device,
     bond_entry,
     change_inventory,
     inodes_of,
     lease,
     make_pool,
     program,
-    vf_state,
 )
 
 pytestmark = pytest.mark.root
@@ -106,37 +102,6 @@ def test_status_changes_nothing_and_names_the_command(command: list[str], tmp_pa
             assert f"{name}: {sentence}\n" in done.stdout
         assert "an IPAM DEL is pending; run `sriov-bondctl gc`" in done.stdout
         assert "cbond3: " not in done.stdout
-
-
-def test_status_names_the_command_for_what_is_damaged_or_in_quarantine(tmp_path: Path) -> None:
-    pool = make_pool(tmp_path, size=2)
-    taken = lease(pool)
-    taken.close()
-    Path(pool.leases, taken.entry.file).write_text("{")
-    quarantine.add(pool.path, "cbond2", "VF12 is lost")
-    first, second = status.collect(pool.state_dir, "db").bonds
-    assert "is damaged" in first.problem
-    assert (second.state, second.problem) == ("quarantined", "VF12 is lost")
-    assert [first.waiting, second.waiting] == [
-        "run `sriov-bondctl gc` to release it once its VFs are in the host",
-        "run `sriov-bondctl release db/cbond2` once its VFs can be used",
-    ]
-
-
-def test_status_shows_which_vfs_are_awaited(devices: Path, tmp_path: Path) -> None:
-    """A draining lease with VFs elsewhere, and a ready one whose VFs are all in the host, so no container has it."""
-    pool = make_pool(tmp_path / "state", size=2)
-    for number in (1, 2):
-        taken = lease(pool, f"c{number}", before={"x": vf_state()}, mac="02:00:00:00:00:01")
-        for port in taken.record.ports:
-            add_device(devices, port.address, port.name if number == 2 else "").joinpath("net").mkdir(exist_ok=True)
-        taken.save(DRAINING if number == 1 else READY)
-        taken.close()
-    waiting = [bond.waiting for bond in status.collect(pool.state_dir, "db").bonds]
-    assert waiting == [
-        "VF11 and VF21 not yet in the host; run `sriov-bondctl gc` when the container has ended",
-        "no container has it any more; run `sriov-bondctl gc` to release it",
-    ]
 
 
 def test_each_failure_is_a_line(command: list[str], tmp_path: Path) -> None:

@@ -6,10 +6,8 @@ import pytest
 
 from cni_sriov_bond.ctl.nic import PhysicalFunction
 from cni_sriov_bond.errors import IO_FAILURE, POOL_UNUSABLE, CniError
-from cni_sriov_bond.kernel.netlink import Netlink
-from cni_sriov_bond.kernel.netns import Entered
-from cni_sriov_bond.kernel.objects import Link
-from tests.support import add_device, temporary_netns
+from tests.kernel.fake_kernel import played
+from tests.support import add_device
 
 PF = "0000:01:00.0"
 
@@ -145,30 +143,19 @@ def test_a_driver_that_takes_no_number_is_told(devices: Path) -> None:
     assert refused.value.code == IO_FAILURE
 
 
-@pytest.mark.root
-def test_a_nic_may_be_named_by_an_altname(devices: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A rename at boot changes the name, not the altnames that udev gives by slot and by path.
+def test_a_nic_may_be_named_by_an_altname(devices: Path) -> None:
+    """A rename at boot changes the name, not the altnames that udev gives by slot and by path."""
+    name = "enp1s0-by-slot-with-a-long-name"
+    with played(devices, "igb") as (kernel, _):
+        (devices / PF / "sriov_totalvfs").write_text("7\n")
+        kernel.altnames = {PF: ["another-altname", name], kernel.vfs[0].address: ["a-vf"]}
+        nic = PhysicalFunction(name, 1, kernel.netlink)
+        assert (nic.address, nic.name, nic.requested) == (PF, "enp1s0", name)
 
-    The altname is a real one, of a device of a namespace. No test can have a PCI device, so the parent is set here.
-    """
-    add_pf(devices)
-    with temporary_netns() as netns:
-        netns.theirs.link("add", ifname="v0", kind="veth", peer={"ifname": "v1"})
-        netns.theirs.link("property_add", index=netns.index("v0"), altname="enp1s0-by-slot-with-a-long-name")
-        parents = {"v0": PF}
-        links = Netlink.links
 
-        def with_parents(self: Netlink) -> list[Link]:
-            found = links(self)
-            for link in found:
-                link.parent = parents.get(link.name, "")
-            return found
-
-        monkeypatch.setattr(Netlink, "links", with_parents)
-        with Entered(netns.netns):
-            assert PhysicalFunction("enp1s0-by-slot-with-a-long-name", 1).address == PF
-            with pytest.raises(CniError, match="there is no NIC other-name"):
-                PhysicalFunction("other-name", 1)
+def test_an_altname_that_no_device_has_is_told(devices: Path) -> None:
+    with played(devices, "igb") as (kernel, _), pytest.raises(CniError, match="there is no NIC other-name"):
+        PhysicalFunction("other-name", 1, kernel.netlink)
 
 
 def test_a_device_that_is_no_pci_nic_is_told(devices: Path) -> None:

@@ -26,7 +26,7 @@ PF, PF_NAME, PF_INDEX = "0000:01:00.0", "enp1s0", 5
 MAC_OF_OTHERS = "02:00:00:00:00:ff"
 SPEED = 25000
 UNKNOWN = 0xFFFFFFFF  # what the kernel reports for a setting that a driver does not have
-_ERROR = 2
+_ERROR, _DONE = 2, 3
 _SETTINGS = {
     rtnetlink.VF_MAC: "mac",
     rtnetlink.VF_VLAN_LIST: "vlan",
@@ -69,6 +69,7 @@ class FakeKernel:
     :ivar requests: every change, in the order in which it was requested, accepted or not.
     :ivar before_answer: called once, before the next answer.
     :ivar sets_macs: whether the PF can set MACs of VFs.
+    :ivar altnames: of network devices, by the PCI address.
     """
 
     def __init__(
@@ -86,6 +87,7 @@ class FakeKernel:
         self.vfs = [FakeVf(index) for index in range(vfs)]
         self.parents = {PF_NAME: PF} | {vf.name: vf.address for vf in self.vfs}
         self.sets_macs = True
+        self.altnames: dict[str, list[str]] = {}
         self.requests: list[str] = []
         self.questions = 0
         self.before_answer: Callable[[], None] = lambda: None
@@ -141,9 +143,13 @@ class FakeKernel:
 
     def _answer_all(self) -> None:
         while data := self._theirs.recv(1 << 20):
-            [(kind, _, sequence, body)] = rtnetlink.messages(data)
+            [(kind, flags, sequence, body)] = rtnetlink.messages(data)
             self.before_answer, hook = lambda: None, self.before_answer
             hook()
+            if kind == rtnetlink.RTM_GETLINK and flags & rtnetlink.NLM_DUMP == rtnetlink.NLM_DUMP:
+                links = [rtnetlink.message(rtnetlink.RTM_NEWLINK, 0, link, sequence) for link in self._list()]
+                self._theirs.send(b"".join(links) + rtnetlink.message(_DONE, 0, bytes(4), sequence))
+                continue
             try:
                 answer = self._answer(kind, body)
             except OSError as refused:
@@ -173,6 +179,11 @@ class FakeKernel:
             return self._link(device.number, device.address, device.mac, device.up, device.bond)
         return self._link(PF_INDEX, PF, MAC_OF_OTHERS, True, 0) + (self._vf_list() if with_vfs else b"")
 
+    def _list(self) -> list[bytes]:
+        """Return every network device, as a dump without VFs does."""
+        vfs = [self._link(vf.number, vf.address, vf.mac, vf.up, vf.bond) for vf in self.vfs]
+        return [self._link(PF_INDEX, PF, MAC_OF_OTHERS, True, 0), *vfs]
+
     def _name(self, body: bytes) -> str:
         return dict(rtnetlink.attributes(body, 16)).get(rtnetlink.IFLA_IFNAME, b"").rstrip(b"\0").decode()
 
@@ -198,6 +209,9 @@ class FakeKernel:
         ]
         if bond:
             parts.append(rtnetlink.u32(rtnetlink.IFLA_MASTER, bond))
+        names = b"".join(rtnetlink.text(rtnetlink.IFLA_ALT_IFNAME, altname) for altname in self.altnames.get(address, ()))
+        if names:
+            parts.append(rtnetlink.nest(rtnetlink.IFLA_PROP_LIST, names))
         return rtnetlink.link_body(index, *parts, up=up)
 
     def _vf_list(self) -> bytes:
