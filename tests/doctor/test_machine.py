@@ -1,7 +1,15 @@
 """The machine: virtual or not, its kernel, the bonding driver, its machine id, a cloned disk."""
 
+import shutil
+from pathlib import Path
+
+import pytest
+
 from cni_sriov_bond.doctor.check import FAILURE, SKIPPED, WARNING
+from cni_sriov_bond.errors import CniError
+from cni_sriov_bond.kernel import modules
 from tests.doctor.fake_host import NET, NICS, PCI, PFS, FakeHost, relink
+from tests.support import program
 
 VIRTUAL = "processor : 0\nflags\t\t: fpu vme hypervisor\n"
 
@@ -54,6 +62,26 @@ def test_the_bonding_driver_is_loaded_or_can_be(fake: FakeHost) -> None:
     assert (finding.result, finding.fix is not None and finding.fix.safe) == (WARNING, True)
     fake.write(f"{module}/version", "")
     assert fake.passes("bonding")
+
+
+@pytest.mark.parametrize("loads", [True, False])
+def test_the_bonding_driver_is_loaded_by_the_kernels_program(
+    fake: FakeHost, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, loads: bool
+) -> None:
+    loaded = tmp_path / "bonding"
+    modprobe = program(tmp_path, "modprobe", f"touch {loaded}" if loads else "exit 1")
+    (tmp_path / "path").write_text(f"{modprobe}\n")
+    monkeypatch.setattr(modules, "LOADED", str(loaded))
+    monkeypatch.setattr(modules, "MODPROBE", str(tmp_path / "path"))
+    shutil.rmtree(fake.root / "sys/module/bonding")
+    fake.write("/lib/modules/6.12.1-test/modules.builtin", "kernel/drivers/net/bonding/bonding.ko\n")
+    [finding] = fake.wrong("bonding")
+    assert finding.fix is not None
+    if loads:
+        assert finding.fix.run() == "loaded the bonding driver"
+    else:
+        with pytest.raises(CniError, match="cannot be loaded"):
+            finding.fix.run()
 
 
 def test_the_machine_id_is_one(fake: FakeHost) -> None:

@@ -1,7 +1,13 @@
 """udev, NetworkManager and systemd-networkd leave VFs alone; the boot unit is enabled."""
 
+from pathlib import Path
+
+import pytest
+
 from cni_sriov_bond.doctor.check import SKIPPED, WARNING
+from cni_sriov_bond.errors import CniError
 from tests.doctor.fake_host import FakeHost
+from tests.support import program
 
 RULES = "/run/udev/rules.d/90-sriov-bond-db.rules"
 UNIT = "/usr/lib/systemd/system/sriov-bond.service"
@@ -59,3 +65,27 @@ def test_the_boot_unit_is_there_and_enabled(fake: FakeHost) -> None:
     )
     assert finding.fix is not None
     assert not finding.fix.safe, "it changes the next boot"
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ("echo $* > asked", ""),
+        ("echo 'Unit x\nis masked.' >&2; exit 1", "failed: Unit x is masked."),
+    ],
+)
+def test_the_unit_is_enabled_by_systemctl(
+    fake: FakeHost, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, body: str, words: str
+) -> None:
+    fake.write("/run/systemd/system/x.service", "")
+    fake.write(UNIT, "[Unit]\n")
+    program(tmp_path, "systemctl", f"cd {tmp_path}\n{body}\n")
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    [finding] = fake.wrong("boot-unit")
+    assert finding.fix is not None
+    if words:
+        with pytest.raises(CniError, match=words):
+            finding.fix.run()
+    else:
+        assert finding.fix.run() == "enabled sriov-bond.service"
+        assert (tmp_path / "asked").read_text() == "enable sriov-bond\n"

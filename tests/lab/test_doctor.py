@@ -36,15 +36,6 @@ def host(product: Product) -> "Iterator[Product]":
         product.guest.write(path, data)
 
 
-def findings(product: Product) -> dict[str, dict[str, Any]]:
-    """Return what fails, by check."""
-    result = product.ctl("doctor", "--json", check=False)
-    assert "Traceback" not in result.stderr
-    found = {one["check"]: one for one in result.json()["findings"] if one["result"] == "failure"}
-    assert result.status == (3 if found else 0)
-    return found
-
-
 def test_nothing_fails_on_a_sound_host_and_nothing_is_changed(host: Product) -> None:
     before = look(host.guest)
     text = host.ctl("doctor", check=False)
@@ -52,6 +43,20 @@ def test_nothing_fails_on_a_sound_host_and_nothing_is_changed(host: Product) -> 
     assert f"gateway {PEER} of network sound answers on VLAN 100 on enp1s0 and enp2s0" in text.stdout
     assert text.seconds < 20, "a few seconds, on an emulated processor"
     assert changes(before, look(host.guest)) == []
+
+
+def test_a_gateway_that_only_one_nic_reaches_is_named_with_the_other(host: Product) -> None:
+    """Both NICs have carrier, and what is behind the second NIC's switch is cut off."""
+    host.guest.sh("ip -n world link set portB down")
+    try:
+        result = host.ctl("doctor", "--json", check=False)
+    finally:
+        host.guest.sh("ip -n world link set portB up")
+    assert "Traceback" not in result.stderr
+    failures = [one for one in result.json()["findings"] if one["result"] == "failure"]
+    assert [(one["check"], one["object"]) for one in failures] == [("gateway", PEER)]
+    assert failures[0]["sentence"].endswith("answers on VLAN 100 on enp1s0, but not on enp2s0")
+    assert result.status == 3
 
 
 def test_a_doctor_that_is_killed_while_it_asks_leaves_what_gc_restores(host: Product) -> None:
