@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
 PINGS, EVERY = 50, 0.2
 MOST_LOST = 12
-# The text in a panel: 80 columns without its borders.
-INNER_COLUMNS = 76
 IPAM = {
     "type": "sriov-bond-ipam",
     "ranges": [[{"subnet": SUBNET, "rangeStart": "10.100.0.10"}], [{"subnet": SUBNET6}]],
@@ -60,6 +58,11 @@ class Story:
         """Show the output of a program."""
         self.console.print(Panel(Text.from_ansi(text.rstrip()), title=title or None, title_align="left", border_style="dim"))
 
+    @property
+    def columns(self) -> int:
+        """The width of what is shown: a frame takes four columns."""
+        return self.console.width - 4
+
     def check(self, is_true: bool, claim: str) -> None:
         """Show a claim and whether it is true."""
         mark = "[green]✔[/]" if is_true else "[bold red]✘[/]"
@@ -79,11 +82,6 @@ class Story:
         return 0
 
 
-def status(product: Product) -> str:
-    """Return ``sriov-bondctl status`` as a terminal of the panel's width shows it."""
-    return product.guest.run(f"COLUMNS={INNER_COLUMNS} sriov-bondctl status", check=True).stdout
-
-
 def run(story: Story, lab: Lab) -> None:
     """Run all chapters."""
     product = Product(lab.guest)
@@ -94,7 +92,7 @@ def run(story: Story, lab: Lab) -> None:
         _pull_cable(story, lab, runtime)
         _remove(story, product, runtime)
     product.wait_free("every bond to be free", 30)
-    story.show(status(product), "sriov-bondctl status")
+    story.show(_status(story, product), "sriov-bondctl status")
     different = changes(before, look(lab.guest))
     story.check(not different, f"the host is as it was before the container{': ' if different else ''}{'; '.join(different)}")
 
@@ -104,8 +102,14 @@ def _make_pool(story: Story, product: Product) -> None:
     product.guest.write(HOST_FILE, POOL.format(vfs=7))
     story.show(product.guest.read(HOST_FILE), HOST_FILE)
     product.ctl("up")
-    story.show(status(product), "sriov-bondctl up && sriov-bondctl status")
+    story.show(_status(story, product), "sriov-bondctl up && sriov-bondctl status")
     story.check(product.states() == ["free"] * 7, "seven bonds are free, each with one VF of each NIC")
+
+
+def _status(story: Story, product: Product) -> str:
+    """Return the output of status, as wide as what is shown."""
+    command = ["env", f"COLUMNS={story.columns}", "sriov-bondctl", "status"]
+    return product.guest.run(command, check=True, timeout=120).stdout
 
 
 def _run_container(story: Story, product: Product, runtime: Containerd) -> None:
@@ -115,7 +119,7 @@ def _run_container(story: Story, product: Product, runtime: Containerd) -> None:
     began = time.monotonic()
     runtime.run("box", "sleep 10000", detached=True)
     story.console.print(f"  ctr run --detach --cni box (containerd {runtime.version}): {time.monotonic() - began:.1f} s")
-    story.show(status(product), "sriov-bondctl status")
+    story.show(_status(story, product), "sriov-bondctl status")
     story.show(runtime.inside("box", "ip addr"), "in the container: ip addr")
     ping = runtime.inside("box", f"ping -c 3 {PEER}")
     story.show(ping, f"in the container: ping {PEER}, a peer on VLAN 100")
