@@ -13,6 +13,7 @@ import pytest
 
 from cni_sriov_bond import files
 from cni_sriov_bond.errors import IO_FAILURE, TRY_AGAIN_LATER, CniError
+from tests.support import holder
 
 
 @pytest.mark.parametrize("text", ["", "db/net1/c1", "ä\n", "\udcff", "x" * 100_000])
@@ -167,3 +168,15 @@ def test_a_rename_waits_for_a_listing_and_a_listing_for_a_rename(tmp_path: Path)
         files.locked_directory(str(tmp_path), "the directory", 0.1)
     os.close(lock)
     assert refused.value.code == TRY_AGAIN_LATER
+
+
+def test_a_file_that_must_exist_is_locked_but_not_created(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    with pytest.raises(FileNotFoundError):
+        files.locked_existing(str(path), "the file")
+    path.write_text("kept")
+    fd = files.locked_existing(str(path), "the file")
+    assert os.pread(fd, 10, 0) == b"kept"
+    files.unlock(fd)
+    with holder(str(path)) as pid, pytest.raises(CniError, match=f"the file is in use by process {pid}"):
+        files.locked_existing(str(path), "the file", 0.05)
