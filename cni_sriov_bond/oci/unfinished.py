@@ -152,19 +152,20 @@ def _remove_leftovers(store: Store) -> None:
             pid = file.rpartition(".")[2]
             if file.startswith(".") and pid.isdecimal() and not processes.start_time(int(pid)):
                 files.unlink(f"{directory}/{file}")
+    _remove_results(store)
+    known = set(store.keys())
+    for key in set(files.listed(store.site.directory("locks"))) - known:
+        try:
+            with store.locked_key(key, f"the lock {key}", 0):
+                pass  # leaving the block deletes the lock of a container without attachments
+        except CniError:
+            continue  # a process has it
+
+
+def _remove_results(store: Store) -> None:
     directory = store.site.directory("results")
     cached = files.listed(directory)  # before the records: a record is written before its result
-    records = store.all()[0]
-    owned = {results.name(record.network, record.container_id, record.ifname) for record in records}
+    owned = {results.name(record.network, record.container_id, record.ifname) for record in store.all()[0]}
     for file in cached:
         if file not in owned and not file.startswith("."):
             files.unlink(f"{directory}/{file}")
-    known = set(store.keys())
-    locks = store.site.directory("locks")
-    for key in files.listed(locks):
-        if key not in known:
-            try:
-                with store.locked_key(key, f"the lock {key}", 0):
-                    pass  # leaving the block deletes the lock of a container without attachments
-            except CniError:
-                continue
