@@ -1,9 +1,11 @@
 """sriov-bond-runtime (build/runtime.c) with a runtime that writes down how it was started."""
 
+import json
 import os
 import random
 import signal
 import subprocess
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -366,3 +368,45 @@ def test_hostile_host_files_and_arguments_do_not_crash_it(launcher: Launcher) ->
         done = launcher.run(*chance.choices(options, k=chance.randint(0, 8)))
         assert done.status in (17, 1), (launcher.host_file.read_text(), done)
         assert "Sanitizer" not in done.err and "runtime error" not in done.err, done.err
+
+
+# -- killed
+
+
+@pytest.mark.parametrize(
+    ("call", "number", "has_hooks"),
+    [("write", 1, False), ("fchown", 1, False), ("fchmod", 1, False), ("rename", 1, False), ("execve", 3, True)],
+)
+def test_a_kill_leaves_a_whole_config(launcher: Launcher, call: str, number: int, has_hooks: bool) -> None:
+    """Killed at a call by which the hooks are added, or when the runtime is executed: nothing is attached.
+
+    The file beside config.json goes with the bundle, which the engine removes after a failed create.
+    """
+    config = launcher.config(ASKS)
+    inject = f"inject={call}:signal=KILL:when={number}"
+    done = launcher.run("create", "X", prefix=("strace", "-f", "-qq", "-o", "/dev/null", "-e", f"trace={call}", "-e", inject))
+    assert done.runtime is None
+    assert json.loads(config.read_text())["process"]["env"][1] == ASKS
+    assert ("createRuntime" in hooks_of(config)) == has_hooks
+
+
+# -- cost
+
+
+@pytest.mark.measures
+def test_it_costs_no_more_than_another_program(tmp_path: Path) -> None:
+    """The quickest of many starts, beside those of the program that it executes: containerd starts it at each `docker exec`."""
+    compiled = compile_launcher(tmp_path, "-O2")
+    (tmp_path / "runc").symlink_to("/bin/true")
+    seconds = {
+        name: min(start(program, tmp_path) for _ in range(100)) for name, program in (("it", compiled), ("true", "/bin/true"))
+    }
+    assert seconds["it"] < 3 * seconds["true"], seconds
+
+
+def start(program: Path | str, path: Path) -> float:
+    """Return the seconds from the start of a program to its end."""
+    began = time.perf_counter()
+    pid = os.posix_spawn(program, [str(program), "exec", "X"], {"PATH": str(path)})
+    os.waitpid(pid, 0)
+    return time.perf_counter() - began

@@ -2,6 +2,7 @@
 
 import json
 import re
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 
 from cni_sriov_bond import CNI_VERSIONS
 from cni_sriov_bond.cni.call import check_version, parse_json
-from cni_sriov_bond.ctl import hostfile
+from cni_sriov_bond.ctl import daemonjson, hostfile
 from cni_sriov_bond.network import config
 from cni_sriov_bond.network.schema import NETWORK
 from cni_sriov_bond.oci.site import CREATE_TIMEOUT, POSTSTOP_TIMEOUT
@@ -18,7 +19,9 @@ from tests.support import REPOSITORY
 
 SAMPLES = sorted(path for path in (REPOSITORY / "conf").rglob("*") if path.is_file())
 NETWORKS = [path for path in SAMPLES if path.suffix == ".conflist"]
-HOST_FILES = [path for path in SAMPLES if path.suffix == ".toml"]
+CONTAINERD = [path for path in SAMPLES if path.name == "containerd-runtime.toml"]
+DAEMON_JSON = [path for path in SAMPLES if path.name == "daemon.json"]
+HOST_FILES = [path for path in SAMPLES if path.suffix == ".toml" and path not in CONTAINERD]
 HOOKS = [path for path in SAMPLES if path.parent.name == "hooks.d"]
 # Loaded by tests/test_units.py and tests/ctl/test_metrics.py.
 ELSEWHERE = [path for path in SAMPLES if path.parent.name in ("systemd", "grafana")]
@@ -49,7 +52,7 @@ def test_there_are_samples_of_every_kind_and_no_others() -> None:
     """No sample is of a kind that no test loads: networks are lists, never .conf (contract 0.8)."""
     assert NETWORKS
     assert HOST_FILES
-    assert sorted([*NETWORKS, *HOST_FILES, *HOOKS, *ELSEWHERE]) == SAMPLES
+    assert sorted([*NETWORKS, *HOST_FILES, *HOOKS, *CONTAINERD, *DAEMON_JSON, *ELSEWHERE]) == SAMPLES
 
 
 @pytest.mark.parametrize("path", NETWORKS, ids=name)
@@ -132,3 +135,17 @@ def test_networks_name_pools_of_the_host_file() -> None:
     """The samples fit together: each network leases from a pool that the sample host file makes."""
     pools = {plan.name for path in HOST_FILES for plan in hostfile.read(str(path))}
     assert {network.pool for path in NETWORKS for network in ours(path)} <= pools | {""}
+
+
+def test_the_sample_for_dockerd_is_what_the_command_writes() -> None:
+    """`sriov-bondctl docker config` for a pool of three bonds."""
+    [path] = DAEMON_JSON
+    assert load(path) == daemonjson.settings(["cbond1", "cbond2", "cbond3"], swarm=True)
+
+
+def test_the_sample_for_containerd_names_the_installed_runtime() -> None:
+    """A drop-in without runtime_type keeps all containers from starting."""
+    [path] = CONTAINERD
+    runtimes = tomllib.loads(path.read_text())["plugins"]["io.containerd.grpc.v1.cri"]["containerd"]["runtimes"]
+    assert runtimes["sriov-bond"]["runtime_type"] == "io.containerd.runc.v2"
+    assert runtimes["sriov-bond"]["options"] == {"BinaryName": daemonjson.PROGRAMS[0]}

@@ -22,19 +22,21 @@ def attach(
     *,
     site: Site | None = None,
     seconds: float = CREATE_SECONDS,
+    wait: float = 0.0,
 ) -> dict[str, Any]:
     """Attach a network namespace to a network, and return the CNI result.
 
     :param container_id: the runtime's, so that the hook's poststop detaches it too.
     :param pid: the container's first process. When it ends, `sriov-bondctl gc` detaches; with 0, when the path is gone.
-    :param seconds: how long all of it may take, with the wait for a free bond.
+    :param seconds: how long all of it may take, without the wait for a free bond.
+    :param wait: how long to wait for a free bond, in seconds.
     :raises CniError: nothing is attached then.
     """
     check_identifiers("ADD", container_id, request.ifname)
     namespace = netns.require(netns_path)
     try:
         store = Store(site or Site())
-        return engine.attach(store, request, container_id, namespace, pid, Stop(seconds, pid=pid), report.warn)
+        return engine.attach(store, request, container_id, namespace, pid, Stop(seconds + wait, pid=pid), report.warn, wait)
     finally:
         namespace.close()
 

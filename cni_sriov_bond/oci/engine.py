@@ -26,11 +26,19 @@ _LONG = 1.0  # seconds of waiting that an error names
 
 
 def attach(
-    store: Store, request: Request, container_id: str, namespace: netns.Netns, pid: int, stop: Stop, warn: "Warn"
+    store: Store,
+    request: Request,
+    container_id: str,
+    namespace: netns.Netns,
+    pid: int,
+    stop: Stop,
+    warn: "Warn",
+    patience: float = float("inf"),
 ) -> dict[str, Any]:
     """Run the network's plugins for a namespace, and return the result. While a bond may become free, try again.
 
     :param pid: the container's first process, or 0.
+    :param patience: how long to wait for a bond, in seconds; ``stop`` may end it earlier.
     :raises CniError: everything is then undone, or recorded as pending if the undo failed too.
     """
     network = conflist.load(store.site.network_dir, request.network)
@@ -51,7 +59,7 @@ def attach(
                     "MountFlags from its systemd unit",
                 )
             calls = _calls(store, record, warn)
-            result = _add(calls, stop)
+            result = _add(calls, stop, patience)
             results.write(
                 store.site,
                 request.network,
@@ -93,7 +101,7 @@ def _calls(store: Store, record: Attachment, warn: "Warn") -> chain.Chain:
     return chain.Chain(network, record.request, attached, record.cni_path, warn)
 
 
-def _add(calls: chain.Chain, stop: Stop) -> dict[str, Any]:
+def _add(calls: chain.Chain, stop: Stop, patience: float) -> dict[str, Any]:
     """ADD until it succeeds, fails for good, or the time is over; each failed ADD is followed by its DEL."""
     began = time.monotonic()
     pause = _FIRST_PAUSE
@@ -104,7 +112,7 @@ def _add(calls: chain.Chain, stop: Stop) -> dict[str, Any]:
             waited = time.monotonic() - began
             if waited >= _LONG:
                 failed.details = "; ".join(filter(None, (failed.details, f"waited {waited:.0f} s")))
-            if failed.code not in _PASSING or stop.reason() or stop.deadline.left() <= pause:
+            if failed.code not in _PASSING or stop.reason() or min(patience - waited, stop.deadline.left()) <= pause:
                 raise
             refused = failed
         try:

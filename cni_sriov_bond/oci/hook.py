@@ -4,7 +4,7 @@ import os
 
 from cni_sriov_bond import jsontext
 from cni_sriov_bond.cni.call import check_identifiers
-from cni_sriov_bond.errors import INVALID_CONFIG, INVALID_NETNS, TRY_AGAIN_LATER, CniError
+from cni_sriov_bond.errors import INVALID_CONFIG, INVALID_NETNS, NAME_TAKEN, TRY_AGAIN_LATER, CniError
 from cni_sriov_bond.kernel import netns
 from cni_sriov_bond.oci import engine, processes, report
 from cni_sriov_bond.oci.attachment import Store
@@ -40,6 +40,12 @@ def create(state: State, request: Request, site: Site, stop: Stop, *, checked: b
             stop,
             lambda text: report.warn(text, state.container_id),
         )
+    except CniError as failed:
+        if failed.code != NAME_TAKEN:
+            raise
+        # An engine's bridge network has it.
+        message = f"{failed.msg}; {_HOW}, or request another name for the interface"
+        raise CniError(failed.code, message, failed.details) from None
     finally:
         namespace.close()
 

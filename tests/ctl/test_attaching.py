@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -60,6 +61,17 @@ def test_the_same_interface_twice_is_refused(host: fakes.Host, running: fakes.Co
     with pytest.raises(CniError, match="attached already; detach it first, or choose another ifname"):
         attaching.attach(Request("db"), of_docker(running), host.site)
     assert [call.verb for call in host.calls()] == ["ADD"]
+
+
+def test_an_empty_pool_is_told_at_once(host: fakes.Host, running: fakes.Container) -> None:
+    """A hook waits for a bond, because nobody repeats its start; an operator can."""
+    host.refuse("ADD", "first", 11, "all bonds are leased")
+    began = time.monotonic()
+    with pytest.raises(CniError, match="all bonds are leased"):
+        attaching.attach(Request("db"), of_docker(running), host.site)
+    assert time.monotonic() - began < 5
+    assert [call.verb for call in host.calls()] == ["ADD", "DEL"]
+    assert host.left() == []
 
 
 def test_a_container_that_is_gone_is_found_by_its_record(host: fakes.Host, running: fakes.Container) -> None:

@@ -57,13 +57,14 @@ class Docker:
         self._process.stop(60)
         self._process = None
 
-    def call(self, *arguments: str, check: bool = True) -> "Result":
+    def call(self, *arguments: str) -> "Result":
         """Run a command of the client."""
-        return self._guest.run([_CLIENT, *arguments], check=check, timeout=120)
+        return self._guest.run([_CLIENT, *arguments], check=True, timeout=120)
 
-    def run(self, *arguments: str, check: bool = True) -> "Result":
-        """Run a container on no network of Docker, by our runtime, to its end."""
-        return self.call("run", "--rm", "--runtime", "sriov-bond", "--network", "none", *arguments, check=check)
+    def run(self, *arguments: str) -> "Process":
+        """Run a container by our runtime, on no network of Docker if none is named."""
+        network = () if "--network" in arguments else ("--network", "none")
+        return self._guest.spawn([_CLIENT, "run", "--rm", "--runtime", "sriov-bond", *network, *arguments], timeout=120)
 
     def begin(self, name: str, *arguments: str) -> None:
         """Start a container that does nothing, on no network of Docker."""
@@ -88,8 +89,7 @@ def docker(product: "Product", *config: str, **settings: Any) -> "Iterator[Docke
     daemon = Docker(product)
     try:
         daemon.start()
-        if daemon.call("image", "inspect", IMAGE, check=False).status != 0:
-            guest.sh(_MAKE_IMAGE)
+        guest.sh(_MAKE_IMAGE)
         yield daemon
     finally:
         daemon.stop()

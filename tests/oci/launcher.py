@@ -107,10 +107,14 @@ class Launcher:
         return [line["msg"] for line in lines if line["level"] == "error"]
 
 
-def compile_launcher(directory: Path) -> Path:
-    """Compile the launcher with the host file in a directory, and with no other directories of runtimes than PATH's."""
+def compile_launcher(directory: Path, *options: str) -> Path:
+    """Compile the launcher with the host file in a directory, and with no other directories of runtimes than PATH's.
+
+    :param options: of the compiler, instead of those that find mistakes.
+    """
     compiled = directory / "compiled"
-    flags = ["-std=gnu11", "-O1", "-Wall", "-Wextra", "-Werror", "-D_GNU_SOURCE", "-fsanitize=undefined,address"]
+    flags = ["-std=gnu11", "-Wall", "-Wextra", "-Werror", "-D_GNU_SOURCE"]
+    flags += options or ("-O1", "-fsanitize=undefined,address")
     defined = [f'-DHOST_FILE="{directory}/host.toml"', '-DDIRECTORIES=""']
     subprocess.run(["gcc", *flags, *defined, "-o", compiled, SOURCE], check=True)
     return compiled

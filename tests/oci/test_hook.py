@@ -139,3 +139,14 @@ def test_a_rootless_engine_is_refused(host: Host, container: Container) -> None:
     )
     assert done.returncode == 1
     assert "a rootless engine cannot move the host's VFs" in done.stderr
+
+
+def test_an_interface_that_the_engine_made_is_told_with_the_remedy(host: Host, container: Container) -> None:
+    """A bridge network of Docker has an eth0 of its own."""
+    host.network(plugins=("first",))
+    host.refuse("ADD", "first", 101, "the container has a device eth0 already")
+    with pytest.raises(
+        CniError, match="has a device eth0 already; start the container with --network none, or request another"
+    ):
+        create(host, state_of(container))
+    assert host.left() == []
