@@ -249,25 +249,42 @@ _OF_PORT = _object(
 )
 LOG = _object({"events": _list({"oneOf": [_OF_ACTION, _OF_PORT]})})
 
+_FINISHED: JsonObject = {"enum": ["done", "waits", "failed"]}
+_RELEASED = _object({"bond": _TEXT, "owner": _TEXT, "state": _FINISHED, "message": _TEXT})
+_DETACHED = _object(
+    {**dict.fromkeys(("container_id", "ifname", "network"), _TEXT), "state": _FINISHED, "message": _TEXT},
+)
 GC = _object(
     {
-        "pools": _list(
-            _object(
-                {
-                    "name": _TEXT,
-                    "found": _list(
-                        _object(
-                            {
-                                "bond": _TEXT,
-                                "owner": _TEXT,
-                                "state": {"enum": ["done", "waits", "failed"]},
-                                "message": _TEXT,
-                            }
-                        )
-                    ),
-                }
-            )
-        )
+        "pools": _list(_object({"name": _TEXT, "found": _list(_RELEASED)})),
+        "containers": _described(_list(_DETACHED), "that the OCI hook or `attach` attached, and that have ended"),
+    }
+)
+ATTACH: JsonObject = {
+    "type": "object",
+    "description": "the CNI result of the network's last plugin (CNI specification, section 5)",
+    "properties": {"cniVersion": _TEXT},
+}
+DETACH = _object({"container": _TEXT, "detached": _described(_TEXTS, "the names of the interfaces that are gone")})
+
+_RESULTS: JsonObject = {"enum": ["pass", "warning", "failure", "skipped"]}
+_FIX = _object({"text": _TEXT, "safe": _described(_YES_NO, "it is run without a question")}, nullable=True)
+_FINDING = _object(
+    {
+        "check": _described(_TEXT, "name of the check"),
+        "object": _described(_TEXT, "what was checked, empty for the host itself"),
+        "result": _RESULTS,
+        "sentence": _described(_TEXT, "what was found; of skipped the reason"),
+        "remedy": _described(_TEXT, "what to do, empty for pass and skipped"),
+        "fix": _described(_FIX, "the repair that --fix offers"),
+    }
+)
+DOCTOR = _object(
+    {
+        "version": {"const": 1},
+        "counts": _described(_object(dict.fromkeys(_RESULTS["enum"], _COUNT)), "how many findings have each result"),
+        "findings": _list(_FINDING),
+        "repairs": _described(_list(_object({"text": _TEXT, "done": _YES_NO, "message": _TEXT})), "what --fix did"),
     }
 )
 
@@ -297,8 +314,11 @@ OUTPUTS = {
     "show": SHOW,
     "top": TOP,
     "log": LOG,
+    "attach": ATTACH,
+    "detach": DETACH,
     "gc": GC,
     "release": RELEASE,
+    "doctor": DOCTOR,
     "check": CHECK,
 }
 

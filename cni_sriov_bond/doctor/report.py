@@ -14,50 +14,6 @@ _STYLES = {PASS: "green", WARNING: "yellow", FAILURE: "red", SKIPPED: "dim"}
 _CONTAINER_ID, _ID_CHARACTERS = re.compile(r"\b[0-9a-f]{64}\b"), 12  # cut on a terminal, as `docker ps` cuts it
 _LEAST_TEXT = 24  # columns; on a narrower terminal the lines are longer than it is
 VERSION = 1
-_STRING = {"type": "string"}
-_FINDING = {
-    "type": "object",
-    "required": ["check", "object", "result", "sentence", "remedy", "fix"],
-    "properties": {
-        "check": {"type": "string", "description": "name of the check"},
-        "object": {"type": "string", "description": "what was checked, empty for the host itself"},
-        "result": {"enum": [PASS, WARNING, FAILURE, SKIPPED]},
-        "sentence": {"type": "string", "description": "what was found; of skipped the reason"},
-        "remedy": {"type": "string", "description": "what to do, empty for pass and skipped"},
-        "fix": {
-            "description": "the repair that --fix offers",
-            "type": ["object", "null"],
-            "required": ["text", "safe"],
-            "properties": {"text": _STRING, "safe": {"type": "boolean", "description": "it is run without a question"}},
-            "additionalProperties": False,
-        },
-    },
-    "additionalProperties": False,
-}
-_REPAIR = {
-    "type": "object",
-    "required": ["text", "done", "message"],
-    "properties": {"text": _STRING, "done": {"type": "boolean"}, "message": _STRING},
-    "additionalProperties": False,
-}
-SCHEMA: JsonObject = {
-    "$schema": "https://json-schema.org/draft/2020-12/schema",
-    "title": "sriov-bondctl doctor --json",
-    "type": "object",
-    "required": ["version", "counts", "findings", "repairs"],
-    "properties": {
-        "version": {"const": VERSION},
-        "counts": {
-            "description": "how many findings have each result",
-            "type": "object",
-            "required": [PASS, WARNING, FAILURE, SKIPPED],
-            "additionalProperties": {"type": "integer", "minimum": 0},
-        },
-        "findings": {"type": "array", "items": _FINDING},
-        "repairs": {"description": "what --fix did", "type": "array", "items": _REPAIR},
-    },
-    "additionalProperties": False,
-}
 
 
 class Line(NamedTuple):
@@ -75,7 +31,7 @@ def counts(outcomes: list[Outcome]) -> dict[str, int]:
 
 
 def to_json(outcomes: list[Outcome], repairs: list[Repair]) -> JsonObject:
-    """Return the document of ``--json``."""
+    """Return the document of ``--json``; its schema is in ctl/outputs."""
     findings = [finding.to_json(outcome.check.name) for outcome in outcomes for finding in outcome.findings]
     return {
         "version": VERSION,

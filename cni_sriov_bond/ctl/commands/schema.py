@@ -7,7 +7,7 @@ from cni_sriov_bond.plugin.context import Context
 
 _FILES = ("network", "ipam", "host")
 # The names of ctl.outputs, which takes long to import.
-_OUTPUTS = ("up", "down", "status", "show", "top", "log", "gc", "release", "check")
+_OUTPUTS = ("up", "down", "status", "show", "top", "log", "attach", "detach", "gc", "release", "doctor", "check")
 
 
 def add(commands: "Subcommands[argparse.ArgumentParser]") -> None:
