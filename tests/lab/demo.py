@@ -13,7 +13,9 @@ from rich.panel import Panel
 from rich.text import Text
 
 from tests.lab import downloads
+from tests.lab.callers import conflist
 from tests.lab.conftest import changes
+from tests.lab.dockerd import DAEMON_JSON, IMAGE, Docker, docker
 from tests.lab.errors import LabError
 from tests.lab.lab import Lab, boot
 from tests.lab.product import HOST_FILE, PEER, POOL, SUBNET, SUBNET6, Product, look, network, received
@@ -92,7 +94,11 @@ def run(story: Story, lab: Lab) -> None:
         _pull_cable(story, lab, runtime)
         _remove(story, product, runtime)
     product.wait_free("every bond to be free", 30)
-    story.show(_status(story, product), "sriov-bondctl status")
+    with conflist(product, network(ipam=IPAM)), docker(product, "--runtime-only") as engine:
+        _run_docker(story, lab, engine)
+        _ask_doctor(story, product)
+    product.wait_free("every bond to be free", 30)
+    story.show(_command(story, product, "status"), "sriov-bondctl status")
     different = changes(before, look(lab.guest))
     story.check(not different, f"the host is as it was before the container{': ' if different else ''}{'; '.join(different)}")
 
@@ -102,14 +108,14 @@ def _make_pool(story: Story, product: Product) -> None:
     product.guest.write(HOST_FILE, POOL.format(vfs=7))
     story.show(product.guest.read(HOST_FILE), HOST_FILE)
     product.ctl("up")
-    story.show(_status(story, product), "sriov-bondctl up && sriov-bondctl status")
+    story.show(_command(story, product, "status"), "sriov-bondctl up && sriov-bondctl status")
     story.check(product.states() == ["free"] * 7, "seven bonds are free, each with one VF of each NIC")
 
 
-def _status(story: Story, product: Product) -> str:
-    """Return the output of status, as wide as what is shown."""
-    command = ["env", f"COLUMNS={story.columns}", "sriov-bondctl", "status"]
-    return product.guest.run(command, check=True, timeout=120).stdout
+def _command(story: Story, product: Product, *arguments: str) -> str:
+    """Return the output of a command of sriov-bondctl, as wide as what is shown."""
+    command = ["env", f"COLUMNS={story.columns}", "sriov-bondctl", *arguments]
+    return product.guest.run(command, timeout=120).stdout
 
 
 def _run_container(story: Story, product: Product, runtime: Containerd) -> None:
@@ -119,7 +125,7 @@ def _run_container(story: Story, product: Product, runtime: Containerd) -> None:
     began = time.monotonic()
     runtime.run("box", "sleep 10000", detached=True)
     story.console.print(f"  ctr run --detach --cni box (containerd {runtime.version}): {time.monotonic() - began:.1f} s")
-    story.show(_status(story, product), "sriov-bondctl status")
+    story.show(_command(story, product, "status"), "sriov-bondctl status")
     story.show(runtime.inside("box", "ip addr"), "in the container: ip addr")
     ping = runtime.inside("box", f"ping -c 3 {PEER}")
     story.show(ping, f"in the container: ping {PEER}, a peer on VLAN 100")
@@ -163,6 +169,42 @@ def _remove(story: Story, product: Product, runtime: Containerd) -> None:
     story.chapter("Remove the container: its bond is free again")
     runtime.remove("box")
     story.console.print("  ctr task kill box; ctr container rm box")
+
+
+def _run_docker(story: Story, lab: Lab, engine: Docker) -> None:
+    product = engine.product
+    story.chapter("Docker: the first process of a container has its network")
+    story.show(product.guest.read(DAEMON_JSON), f"sriov-bondctl docker config --write: {DAEMON_JSON}")
+    request = ("--env", "SRIOV_BOND_NETWORK=db")
+    first = engine.run(*request, IMAGE, "sh", "-c", f"ip -4 addr show eth0; ping -c 1 {PEER}").wait().stdout
+    story.console.print("  docker run --rm --runtime sriov-bond --network none \\")
+    story.console.print(f'    -e SRIOV_BOND_NETWORK=db box sh -c "ip -4 addr show eth0; ping -c 1 {PEER}"')
+    story.show(first)
+    story.check("1 packets received" in first, "the first process of the container reaches the peer")
+    engine.begin("web", "--runtime", "sriov-bond", *request)
+    ping = product.guest.spawn(f"docker exec web ping -c {PINGS} -i {EVERY} -W 1 {PEER}", timeout=90)
+    _reach(ping, 10)
+    story.console.print(f"  {1 / EVERY:.0f} pings a second; cable to switch A [red]unplugged[/]", end="")
+    lab.cable("A", plugged=False)
+    try:
+        _reach(ping, 20)
+        traffic = _command(story, product, "top", "--once")
+    finally:
+        lab.cable("A", plugged=True)
+    lost = PINGS - received(ping.wait().stdout)
+    story.console.print(", [green]plugged in[/]")
+    story.show(traffic, "sriov-bondctl top --once, while the cable was out")
+    story.check(lost <= MOST_LOST, f"{lost} of {PINGS} pings were lost (limit {MOST_LOST})")
+    engine.call("rm", "--force", "web")
+    wait_until(product.all_free, "Docker's bond to be free", 10)
+    story.check(product.all_free(), "docker rm: the bond is free, without another command")
+
+
+def _ask_doctor(story: Story, product: Product) -> None:
+    story.chapter("What is wrong on this host?")
+    result = product.guest.run(["env", f"COLUMNS={story.columns}", "sriov-bondctl", "doctor"], timeout=120)
+    story.show(result.stdout, "sriov-bondctl doctor")
+    story.check(result.status == 0, "doctor finds no failure")
 
 
 def main() -> int:
