@@ -6,6 +6,7 @@ programs must pass over keys that they do not know, and the schemas allow them.
 
 from cni_sriov_bond.ctl.links import Counters
 from cni_sriov_bond.ctl.rates import Rates
+from cni_sriov_bond.ctl.status import LeaseStatus
 from cni_sriov_bond.ctl.text import JsonObject
 from cni_sriov_bond.ports import VfSettings
 
@@ -40,17 +41,24 @@ def _object(properties: JsonObject, optional: JsonObject | None = None, *, nulla
 _STATE: JsonObject = {"enum": list(_STATES)}
 _COUNTERS = _object(dict.fromkeys(Counters._fields, _COUNT), nullable=True)
 _RATES = _object(dict.fromkeys(Rates._fields, _NUMBER), nullable=True)
-_LEASE_KEYS: JsonObject = {
-    "network": _TEXT,
-    "container_id": _TEXT,
-    "ifname": _TEXT,
-    "netns": _described(_TEXT, "path of the container's network namespace at the ADD"),
-    "ips": _described(_TEXTS, "with prefix length"),
-    "vlan": _COUNT_OR_NULL,
-    "macs": _described(_TEXTS, "of each port at the ADD, in the order of ports"),
-    "created": _described(_COUNT, "seconds since 1970"),
-    "this_boot": _YES_NO,
-}
+# By the fields of the value that is printed.
+_LEASE_KEYS: JsonObject = dict(
+    zip(
+        LeaseStatus._fields,
+        (
+            _TEXT,
+            _TEXT,
+            _TEXT,
+            _described(_TEXT, "path of the container's network namespace at the ADD"),
+            _described(_TEXTS, "with prefix length"),
+            _COUNT_OR_NULL,
+            _described(_TEXTS, "of each port at the ADD, in the order of ports"),
+            _described(_COUNT, "seconds since 1970"),
+            _YES_NO,
+        ),
+        strict=True,
+    )
+)
 _LINK = _described({"enum": ["up", "going down", "down", "going up", None]}, "what the bond's monitor says of the port")
 _NIC = _object(
     {

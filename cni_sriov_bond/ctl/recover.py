@@ -3,6 +3,7 @@
 import os
 
 from cni_sriov_bond.errors import INVALID_CONFIG, POOL_UNUSABLE, TRY_AGAIN_LATER, CniError
+from cni_sriov_bond.events import Action, Subject
 from cni_sriov_bond.kernel import sriov, sysfs
 from cni_sriov_bond.plugin import monitor, recover, release
 from cni_sriov_bond.plugin.context import Context
@@ -91,8 +92,10 @@ def release_bond(target: Pool, bond: Bond, context: Context) -> str:
     try:
         if any(entry.bond == bond.name for entry in target.entries()):  # again: only under the lock nobody leases it
             raise CniError(TRY_AGAIN_LATER, f"bond {bond.name} of pool {target.name} was leased meanwhile; run it again")
+        action = Action(context.log, "release")
         _reset(target, bond)
         quarantine.remove(target.path, bond.name)
+        action.end(target.state_dir, Subject(target.name, bond.name))
     finally:
         os.close(lock)
     return "it is out of quarantine"
@@ -105,7 +108,10 @@ def _release_lease(target: Pool, entry: Entry, context: Context) -> None:
     try:
         if lease.entry.state == READY and not release.is_unused(lease.record):
             raise CniError(POOL_UNUSABLE, f"{lease} is in use{_by(lease.record)}; remove the container first")
+        action = Action(context.log, "release")
         outcome = release.release_unattended(lease, context, release.DEL, enter=lease.entry.state in INTERRUPTED)
+        if outcome.free or outcome.problems:
+            action.end(target.state_dir, recover.subject_of(lease.record), next(iter(outcome.problems), None))
     finally:
         lease.close()
     outcome.raise_any()

@@ -112,13 +112,17 @@ def _first_usable(pool: Pool, request: _Request, context: "Context") -> "Lease":
 
 def _quarantine(pool: Pool, name: str, reason: str, log: "Log") -> None:
     """Quarantine a free bond; a failure of that does not fail this ADD."""
+    from cni_sriov_bond.events import Action, Subject
     from cni_sriov_bond.pool import quarantine
 
     try:
         lock = pool.lock_free_bond(name)
         if lock is not None:
             try:
+                action = Action(log, "quarantine")
                 quarantine.add(pool.path, name, reason)
+                log.step(f"quarantined {name}: {reason}")
+                action.end(pool.state_dir, Subject(pool.name, name))
             finally:
                 os.close(lock)
     except CniError as failed:

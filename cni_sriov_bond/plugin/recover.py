@@ -181,7 +181,7 @@ def _release(pool: "Pool", lease: "Lease", selection: "Interrupted | NotListed",
     context.log.step(f"the lease was {lease.entry.state}")
     outcome = release.release_unattended(lease, context, release.RECOVERY, enter=selection.enters(lease))
     if outcome.free or outcome.problems:  # a release that waits is tried again and again
-        action.end(pool.state_dir, _subject(record), outcome.problems[0] if outcome.problems else None)
+        action.end(pool.state_dir, subject_of(record), outcome.problems[0] if outcome.problems else None)
     if outcome.problems:
         message = "; ".join(problem.msg for problem in outcome.problems)
         return Finding(bond, record.owner, FAILED, message, outcome.problems[0].code)
@@ -193,7 +193,8 @@ def _release(pool: "Pool", lease: "Lease", selection: "Interrupted | NotListed",
     return Finding(bond, record.owner, DONE, "released")
 
 
-def _subject(record: "LeaseRecord") -> events.Subject:
+def subject_of(record: "LeaseRecord") -> events.Subject:
+    """Return what the event of an action on a lease is about."""
     attachment = record.attachment
     parts = (attachment.network, attachment.container_id, attachment.ifname) if attachment else ()
     return events.Subject(record.pool, record.bond.name, *parts)
@@ -262,7 +263,7 @@ def _send_pending_del(pool: "Pool", key: str, context: "Context", seconds: float
             release.send_del(record, context, seconds, lock)
             # After the DEL: a process that is killed in between sends it twice, which CNI allows, but never not at all.
             pool.pending.remove(key)
-            action.end(pool.state_dir, _subject(record))
+            action.end(pool.state_dir, subject_of(record))
     except CniError as failed:
         context.log.warn(f"the addresses of {owner or key} may still be reserved: {failed.msg}")
         return Finding(bond, owner, FAILED, f"the IPAM DEL could not be sent: {failed.msg}", failed.code)

@@ -127,6 +127,18 @@ def test_a_pool_fits_the_terminal(columns: int) -> None:
     assert "cbond2: VF13 (the VF at ffff:01:10.3) is not in the host: bind this VF to its network driver and" in sentences
 
 
+@pytest.mark.parametrize("columns", ["", "60"])
+def test_elsewhere_there_is_no_colour_and_the_width_is_that_of_columns(columns: str) -> None:
+    """In a frame or under `watch`; without COLUMNS a sentence is one line, which programs can search."""
+    environ = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "FORCE_COLOR")}
+    environ |= {"COLUMNS": columns} if columns else {}
+    command = [sys.executable, "-c", WIDE_POOL]
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, cwd=REPOSITORY, check=True, timeout=60)
+    assert "\x1b" not in done.stdout
+    longest = max(len(line.rstrip()) for line in done.stdout.splitlines())
+    assert (longest <= 60) == bool(columns)
+
+
 def test_progress_on_a_terminal_is_no_markup() -> None:
     code = (
         "from cni_sriov_bond.ctl.screen import Progress\n"

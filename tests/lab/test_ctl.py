@@ -1,7 +1,13 @@
-"""`show`, `top` and `log` of real bonds: before, during and after a failover, and while a container goes away."""
+"""`show`, `top` and `log` of real bonds: before, during and after a failover, and while a container goes away.
+
+A guest that gets no processor for half a second misses the answers of its gateway, and its bonds fail over by themselves. So
+nothing here counts failovers exactly.
+"""
 
 import json
 from typing import TYPE_CHECKING, Any
+
+import pytest
 
 from tests.ctl.strict import violations
 from tests.lab.product import PEER, Product, network
@@ -36,7 +42,7 @@ def test_a_failover_is_on_every_screen(lab: "Lab", product: Product) -> None:
     with product.attached(network(mode="active-backup"), "c1") as (added,):
         addresses = [ip["address"] for ip in added.document["ips"]]
         before = bond(product, "c1")
-        assert (before["state"], before["failovers"], before["absence"]) == ("ready", 0, None)
+        assert (before["state"], before["absence"]) == ("ready", None)
         assert (before["lease"]["container_id"], before["lease"]["vlan"]) == ("c1", 100)
         assert before["lease"]["caller"].endswith("]")
         assert set(addresses) <= set(before["link"]["addresses"])
@@ -44,15 +50,17 @@ def test_a_failover_is_on_every_screen(lab: "Lab", product: Product) -> None:
         assert (before["monitor"]["kind"], before["monitor"]["targets"][0]) == ("arp", PEER)
         assert [port["settings"]["vlan"] for port in before["ports"]] == [100, 100]
         assert [port["in_container"] for port in before["ports"]] == [True, True]
+        name = before["bond"]
+        _traffic_is_counted(product, name)
+        wait_until(lambda: len(active(product, "c1")) == 1, "a port to be active", 30)
         [first] = active(product, "c1")
         other = 3 - first
-        name = before["bond"]
-        _traffic_is_counted(product, name, first)
         lab.cable(CABLES[first], plugged=False)
         try:
             wait_until(lambda: active(product, name) == [other], "the other port to be active", 30)
             during = bond(product, f"db/{name}")
-            assert during["failovers"] == 1
+            assert during["failovers"] > before["failovers"]
+            assert during["failovers"] == sum(port["failures"] for port in during["ports"])
             assert [port["link"] for port in during["ports"] if port["nic"]["number"] == first] == ["down"]
             assert [line.split()[:4] for line in product.ctl("status").stdout.splitlines() if line.startswith(f" {name} ")] == [
                 [name, "ready", "NIC", str(other)]
@@ -65,20 +73,28 @@ def test_a_failover_is_on_every_screen(lab: "Lab", product: Product) -> None:
     _story_is_told(product, name, first, other)
 
 
-def _traffic_is_counted(product: Product, name: str, nic: int) -> None:
-    """`top` has the rate of the bond and of the NIC that it sends through, and `show` the bytes."""
+def _traffic_is_counted(product: Product, name: str) -> None:
+    """`top` has the rate of the bond, and of the NICs that it sends through."""
     ping = product.guest.spawn(f"ip netns exec c1 ping -n -q -s 1400 -i 0.05 -c 200 -W 1 {PEER}", timeout=60)
     top = of(product, "top", "--once", "--interval", "1.5")
     [row] = top["bonds"]
-    assert (row["bond"], row["container_id"], row["active"], row["failovers"]) == (name, "c1", [nic], 0)
+    assert (row["bond"], row["container_id"], len(row["active"])) == (name, "c1", 1)
     # 20 pings a second of 1446 bytes, of which a slow guest sends fewer.
     assert 20_000 < row["rates"]["tx_bits"] < 2_000_000, row
     assert row["rates"]["tx_packets"] > 2
-    rates = {shown["number"]: shown["rates"]["tx_packets"] for shown in top["nics"]}
-    assert rates[nic] > 2 * rates[3 - nic], rates
+    sent = [shown["rates"]["tx_packets"] for shown in top["nics"]]
+    assert max(sent) > 2
+    assert sum(sent) == pytest.approx(row["rates"]["tx_packets"], rel=0.2), top
     assert f" {name} " in product.ctl("top", "--once", "--interval", "0.2").stdout
     product.guest.sh("pkill -INT -x ping")
     ping.wait()
+
+
+def last_attachment(product: Product, name: str) -> list[dict[str, Any]]:
+    """Return the events of `log` from the last ADD on: other tests in the same guest use the same bonds and names."""
+    events: list[dict[str, Any]] = of(product, "log", name)["events"]
+    began = max(index for index, event in enumerate(events) if event.get("action") == "ADD")
+    return events[began:]
 
 
 def kinds_of(events: list[dict[str, Any]]) -> list[tuple[str, str | None]]:
@@ -87,20 +103,19 @@ def kinds_of(events: list[dict[str, Any]]) -> list[tuple[str, str | None]]:
 
 def _story_is_told(product: Product, name: str, first: int, other: int) -> None:
     """`log`, by container and by bond: the ADD with its steps, the failure, the port that took over, and the DEL."""
-    events = of(product, "log", "c1")["events"][-20:]
+    events = last_attachment(product, "c1")
     kinds = kinds_of(events)
-    assert kinds == kinds_of(of(product, "log", name)["events"][-20:])
-    began = max(index for index, (kind, _) in enumerate(kinds) if kind == "ADD")
-    add, end = events[began], events[-1]
+    assert kinds == kinds_of(last_attachment(product, f"db/{name}"))
+    add, end = events[0], events[-1]
     steps = [step["text"] for step in add["steps"]]
     assert steps[0] == "validated"
     assert {f"leased {name}", "brought the bond up", "ran the IPAM plugin", "recorded"} <= set(steps)
     assert [step["seconds"] for step in add["steps"]] == sorted(step["seconds"] for step in add["steps"])
     nics = {number: f"NIC {number} (enp{number}s0)" for number in (first, other)}
-    story = [kind for kind in kinds[began:] if kind[0] in ("failed", "DEL")]
-    assert story == [("failed", nics[first]), ("DEL", None)]
-    assert ("active", nics[other]) in kinds[kinds.index(("failed", nics[first])) :]
-    assert ("up", nics[first]) in kinds[kinds.index(("failed", nics[first])) :]
+    failed = kinds.index(("failed", nics[first]))
+    assert ("active", nics[other]) in kinds[failed - 1 :], "the kernel may say it in the line before"
+    assert ("up", nics[first]) in kinds[failed:]
+    assert kinds[-1] == ("DEL", None)
     assert (end["error"], end["bond"]) == (None, name)
     text = product.ctl("log", name).stdout
     assert f"on NIC {first} (enp{first}s0) failed" in text
@@ -112,8 +127,8 @@ def test_a_container_that_goes_away_meanwhile(product: Product) -> None:
         for name, path in zip(("c1", "c2"), paths, strict=True):
             product.call("ADD", network(), name, path).succeeded()
         try:
-            watching = product.guest.spawn(["sriov-bondctl", "top", "--once", "--json", "--interval", "3"], timeout=60)
-            reading = product.guest.spawn("for n in 1 2 3 4 5 6 7 8; do sriov-bondctl show c2 c1 >/dev/null || exit 1; done")
+            watching = product.guest.spawn(["sriov-bondctl", "top", "--once", "--json", "--interval", "2"], timeout=60)
+            reading = product.guest.spawn("for n in 1 2 3; do sriov-bondctl show c2 c1 >/dev/null || exit 1; done")
             product.guest.sh("sleep 1; ip netns del c2")
             product.wait_home(2)
             rows = {row["container_id"]: row for row in json.loads(watching.wait().stdout)["bonds"]}
