@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.lab.conftest import changes
-from tests.lab.product import PEER, Product, look, network
+from tests.lab.product import PEER, STATE_DIR, Product, look, network
 from tests.lab.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -22,6 +22,12 @@ def conflist(**keys: Any) -> str:
     """Return a network file with one plugin."""
     plugin = network(**{"ipam": {"type": "sriov-bond-ipam", "ranges": [[RANGE]]}, **keys})
     return json.dumps({"cniVersion": plugin.pop("cniVersion"), "name": plugin.pop("name"), "plugins": [plugin]})
+
+
+# A network whose gateway does not exist.
+LONELY = conflist(
+    name="lonely", vlan=333, ipam={"type": "host-local", "ranges": [[{"subnet": "10.33.0.0/24", "gateway": "10.33.0.1"}]]}
+)
 
 
 @pytest.fixture
@@ -60,9 +66,10 @@ def test_a_gateway_that_only_one_nic_reaches_is_named_with_the_other(host: Produ
 
 
 def test_a_doctor_that_is_killed_while_it_asks_leaves_what_gc_restores(host: Product) -> None:
+    host.guest.write(f"{NETWORKS}/40-lonely.conflist", LONELY)  # so that it waits for an answer that never comes
     before = look(host.guest)
     process = host.guest.spawn(["sriov-bondctl", "doctor"], timeout=60)
-    wait_until(lambda: bool(look(host.guest).leases), "a bond to be leased for the question", 30)
+    wait_until(lambda: bool(host.guest.tree(f"{STATE_DIR}/db/leases")), "a bond to be leased for the question", 30)
     process.signal(signal.SIGKILL)
     process.wait()
     assert len(look(host.guest).leases) == 1
@@ -115,8 +122,7 @@ def test_ten_faults_are_named_and_repaired(host: Product) -> None:
     leave_lease_and_pending_del(host)
     host.guest.write(f"{NETWORKS}/20-lost.conflist", conflist(name="lost", pool="web"))
     host.guest.write(f"{NETWORKS}/30-jumbo.conflist", conflist(name="jumbo", mtu=9000, ipam=None))
-    lonely = {"type": "host-local", "ranges": [[{"subnet": "10.33.0.0/24", "gateway": "10.33.0.1"}]]}
-    host.guest.write(f"{NETWORKS}/40-lonely.conflist", conflist(name="lonely", vlan=333, ipam=lonely))
+    host.guest.write(f"{NETWORKS}/40-lonely.conflist", LONELY)
     host.guest.sh(BREAK)
     try:
         broken = host.ctl("doctor", check=False)
