@@ -2,12 +2,12 @@
 
 import json
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.lab import downloads
-from tests.lab.bundles import HOOK_STATE, Bundles, left
+from tests.lab.bundles import Bundles, left
 from tests.lab.callers import conflist
 from tests.lab.machine import INSIDE
 from tests.lab.podman import podman
@@ -18,7 +18,10 @@ from tests.support import REPOSITORY
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from tests.lab.guest import Process
+
 DB = ("--network", "db")
+SLEEP = "echo started; exec sleep 1000"
 HOOKS = "/usr/share/containers/oci/hooks.d"
 
 
@@ -27,6 +30,11 @@ def bundles(product: Product, request: pytest.FixtureRequest) -> "Iterator[Bundl
     plugin = network(capabilities={"ips": True})
     with conflist(product, plugin):
         yield Bundles(product, request.param)
+
+
+def wait_started(running: "Process") -> None:
+    """Wait for the first process of a container that runs SLEEP."""
+    wait_until(lambda: "started" in running.stdout, "the container to start", 60)
 
 
 def finished(product: Product) -> bool:
@@ -38,7 +46,7 @@ def test_the_first_process_has_its_network(bundles: Bundles) -> None:
     """With all that it asks for. runc also writes the sysctls of config.json after the hook; crun 1.8 does before it."""
     script = f"ip addr show eth0; ping -c 1 {PEER}; ping -c 1 {PEER6}; cat /proc/sys/net/ipv4/conf/eth0/rp_filter"
     asked = ("--ip", "10.100.0.77", "--ip", "fd00:100::77", "--mac", "02:00:00:aa:bb:cc", "--device", "cbond3")
-    linux = {"sysctl": {"net.ipv4.conf.eth0.rp_filter": "2"}} if bundles.runtime == "runc" else {}
+    linux: dict[str, Any] = {"sysctl": {"net.ipv4.conf.eth0.rp_filter": "2"}} if bundles.runtime == "runc" else {}
     output = bundles.run("c1", script, *DB, *asked, **linux).stdout
     assert "inet 10.100.0.77/24" in output
     assert "inet6 fd00:100::77/64" in output
@@ -60,12 +68,12 @@ def test_a_command_that_does_not_exist_leaks_nothing(bundles: Bundles) -> None:
 
 def test_a_restart_keeps_the_id(bundles: Bundles) -> None:
     product = bundles.product
-    running = bundles.begin("c1", "echo started; exec sleep 1000", *DB)
+    running = bundles.begin("c1", SLEEP, *DB)
     for _ in range(3):
-        wait_until(lambda process=running: "started" in process.stdout, "the container to start", 60)
+        wait_started(running)
         bundles.stop("c1", running)
         running = bundles.again("c1")
-    wait_until(lambda: "started" in running.stdout, "the container to start", 60)
+    wait_started(running)
     assert product.states().count("ready") == 1
     bundles.stop("c1", running)
     assert finished(product)
@@ -74,8 +82,8 @@ def test_a_restart_keeps_the_id(bundles: Bundles) -> None:
 def test_a_start_waits_for_a_bond(bundles: Bundles) -> None:
     """Docker does not repeat a start that fails. When the runtime is killed while the hook waits, the hook gives up."""
     product = bundles.product
-    first = bundles.begin("c1", "echo started; exec sleep 1000", *DB, "--device", "cbond2")
-    wait_until(lambda: "started" in first.stdout, "c1 to start", 60)
+    first = bundles.begin("c1", SLEEP, *DB, "--device", "cbond2")
+    wait_started(first)
     recorded = len(left(product))
     killed = bundles.begin("c2", "ip link show eth0", *DB, "--device", "cbond2")
     wait_until(lambda: len(left(product)) > recorded, "c2 to wait", 60)
