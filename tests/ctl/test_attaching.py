@@ -175,6 +175,8 @@ def test_docker_config(host: fakes.Host, tmp_path: Path) -> None:
     assert json.loads(file.read_text())["default-runtime"] == "sriov-bond"
     done = run(host, "docker", "config", "--write", "--file", str(file))
     assert done.stdout == f"{file}: nothing to change\n"
+    done = run(host, "docker", "config", "--write", "--file", str(file), "--json")
+    assert json.loads(done.stdout) == {"file": str(file), "changed": False}
     make_pool(tmp_path / "state", "web", size=1)
     done = run(host, "docker", "config")
     assert (done.returncode, done.stderr.count("\n")) == (1, 1)

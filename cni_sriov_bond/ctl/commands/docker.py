@@ -5,6 +5,7 @@ import sys
 
 from cni_sriov_bond.ctl import daemonjson
 from cni_sriov_bond.ctl.commands.common import DONE, Subcommands, declare, print_json
+from cni_sriov_bond.ctl.text import JsonObject
 from cni_sriov_bond.errors import INVALID_CONFIG, POOL_UNUSABLE, CniError
 from cni_sriov_bond.plugin.context import Context
 
@@ -23,6 +24,7 @@ def add(commands: "Subcommands[argparse.ArgumentParser]") -> None:
         "everything else in it stays.",
         epilog="dockerd reads node-generic-resources only at its start: restart it afterwards. `docker run --runtime sriov-bond"
         " --network none -e SRIOV_BOND_NETWORK=NAME IMAGE` then starts a container on a network of /etc/cni/net.d.",
+        with_json=True,
     )
     config.add_argument("pool", nargs="?", metavar="POOL", help="pool whose bonds Swarm may give (default: the only one)")
     config.add_argument("--runtime-only", action="store_true", help="without what only Swarm needs")
@@ -45,9 +47,18 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
         print_json(lines)
         return DONE
     merged = daemonjson.merge(daemonjson.read(arguments.file), lines, arguments.file)
-    if not merged.changed:
+    if merged.changed:
+        _write(arguments.file, lines, merged.text)
+    if arguments.json:
+        print_json({"file": arguments.file, "changed": merged.changed})
+    elif merged.changed:
+        print(f"{arguments.file}: written; restart dockerd now (systemctl restart docker), a reload does not read all of it")
+    else:
         print(f"{arguments.file}: nothing to change")
-        return DONE
+    return DONE
+
+
+def _write(path: str, lines: JsonObject, text: str) -> None:
     option = daemonjson.on_command_line(lines)
     if option:
         raise CniError(
@@ -55,9 +66,7 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
             f"dockerd is started with {option}, and does not start if its file has that too; remove the option, e.g. by "
             "systemctl edit docker",
         )
-    daemonjson.write(arguments.file, merged.text)
-    print(f"{arguments.file}: written; restart dockerd now (systemctl restart docker), a reload does not read all of it")
-    return DONE
+    daemonjson.write(path, text)
 
 
 def _bonds(arguments: argparse.Namespace) -> list[str]:
