@@ -58,17 +58,24 @@ class Bundles:
     def begin(self, name: str, script: str, *request: str) -> "Process":
         """Start a container that stays in the foreground."""
         self.make(name, script, *request)
+        return self.again(name)
+
+    def again(self, name: str) -> "Process":
+        """Start a container from its bundle once more."""
         return self._guest.spawn([self.runtime, "run", "--bundle", f"{_BUNDLES}/{name}", name], timeout=120)
 
-    def start(self, name: str) -> None:
-        """Start a container from its bundle in the background."""
-        # Without streams of ours: the container would keep them open.
-        streams = f"</dev/null >/run/{name}.log 2>&1"
-        self._guest.sh(f"{self.runtime} create --bundle {_BUNDLES}/{name} {name} {streams}; {self.runtime} start {name}")
+    def stop(self, name: str, running: "Process") -> None:
+        """Kill a container. The runtime that waits for it deletes it."""
+        self.call("kill", name, "KILL")
+        running.wait()
 
-    def stop(self, name: str) -> None:
-        """Kill a container and delete it."""
-        self.call("delete", "--force", name)
+    def kill_runtime(self, name: str) -> None:
+        """Kill the runtime that starts or waits for a container."""
+        self._guest.sh(f"pkill -KILL -f '[r]un --bundle {_BUNDLES}/{name}'")
+
+    def forget(self, name: str) -> None:
+        """Remove what a killed runtime leaves of a container."""
+        self._guest.sh(f"{self.runtime} delete --force {name} 2>/dev/null || true; rm -rf /run/{self.runtime}/{name}")
 
 
 def left(product: "Product") -> list[str]:
