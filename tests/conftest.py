@@ -1,5 +1,6 @@
 """Fixtures and ordering of all tests."""
 
+import signal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,6 +32,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Register the guests and the coverage floor; no guest is booted yet."""
+    # A shell without job control starts background jobs that ignore Ctrl-C, and so would every program that a test interrupts.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     guests = config.stash[GUESTS] = Guests(config, lambda: boot(downloads.provide(), downloads.build_product()))
     config.pluginmanager.register(guests, "guests")
     second: Path | None = config.getoption(OPTION)

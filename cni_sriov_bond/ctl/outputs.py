@@ -271,9 +271,11 @@ GC = _object(
 ATTACH: JsonObject = {
     "type": "object",
     "description": "the CNI result of the network's last plugin (CNI specification, section 5)",
-    "properties": {"cniVersion": _TEXT},
 }
 DETACH = _object({"container": _TEXT, "detached": _described(_TEXTS, "the names of the interfaces that are gone")})
+
+# Without --write it prints the lines for the file, which are Docker's.
+DOCKER_CONFIG = _object({}, {"file": _TEXT, "changed": _YES_NO})
 
 _RESULTS: JsonObject = {"enum": ["pass", "warning", "failure", "skipped"]}
 _FIX = _object({"text": _TEXT, "safe": _described(_YES_NO, "it is run without a question")}, nullable=True)
@@ -327,6 +329,7 @@ OUTPUTS = {
     "gc": GC,
     "release": RELEASE,
     "doctor": DOCTOR,
+    "docker config": DOCKER_CONFIG,
     "check": CHECK,
 }
 

@@ -70,6 +70,7 @@ def test_a_free_bond_has_its_ports_by_their_present_names(devices: Path, db_pool
     port = second.ports[0]
     assert pool.to_json()["bonds"][1]["ports"][0] == {
         "pci": port.address, "name": port.name, "pf": port.pf_address, "vf": port.vf_index, "device": "VF12",
+        "active": None, "link": None,
     }  # fmt: skip
 
 

@@ -1,12 +1,15 @@
 """What no poststop came for is found and finished."""
 
+import json
 import os
+import subprocess
 from pathlib import Path
 
 from cni_sriov_bond.oci import api, pin
 from cni_sriov_bond.oci.request import Request
 from cni_sriov_bond.oci.site import Site
 from cni_sriov_bond.oci.unfinished import Finding, finish
+from tests.measured import command
 from tests.oci import fakes
 from tests.oci.fakes import Container, Host
 
@@ -123,3 +126,35 @@ def test_leftovers_of_killed_processes_are_removed(host: Host) -> None:
 def test_a_host_without_a_hook_has_nothing(tmp_path: Path) -> None:
     assert finish(Site(str(tmp_path / "none"))) == []
     assert not (tmp_path / "none").exists()
+
+
+def test_gc_of_sriov_bondctl_finishes_and_reports_it(host: Host) -> None:
+    """Beside the state directory of its pools. What cannot be finished is status 1."""
+
+    def gc(*options: str) -> "subprocess.CompletedProcess[str]":
+        state_dir = host.site.state_dir.removesuffix("-oci")
+        arguments = [*command("cni_sriov_bond.ctl"), "--state-dir", state_dir, "gc", *options]
+        return subprocess.run(arguments, capture_output=True, text=True, check=False)
+
+    host.network()
+    with fakes.container() as container:
+        attach(host, container)
+        assert (gc().returncode, host.sequence()) == (0, ["ADD first", "ADD second"])
+    host.refuse("DEL", "first", 7, "stuck")
+    failed = gc()
+    assert failed.returncode == 1
+    assert "container c1 eth0: cannot be detached, though the container's process" in failed.stdout
+    assert "1 of these could not be finished" in failed.stderr
+    host.obey("DEL", "first")
+    done = gc("--json")
+    assert done.returncode == 0
+    assert json.loads(done.stdout)["containers"] == [
+        {
+            "container_id": "c1",
+            "ifname": "eth0",
+            "network": "db",
+            "state": "done",
+            "message": "detached, because its DEL was pending",
+        }
+    ]
+    assert host.left() == []

@@ -7,7 +7,21 @@ from cni_sriov_bond.plugin.context import Context
 
 _FILES = ("network", "ipam", "host")
 # The names of ctl.outputs, which takes long to import.
-_OUTPUTS = ("up", "down", "status", "show", "top", "log", "attach", "detach", "gc", "release", "doctor", "check")
+_OUTPUTS = (
+    "up",
+    "down",
+    "status",
+    "show",
+    "top",
+    "log",
+    "attach",
+    "detach",
+    "gc",
+    "release",
+    "doctor",
+    "docker config",
+    "check",
+)
 
 
 def add(commands: "Subcommands[argparse.ArgumentParser]") -> None:
