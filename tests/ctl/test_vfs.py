@@ -7,10 +7,12 @@ from pathlib import Path
 import pytest
 
 from cni_sriov_bond.ctl import vfdriver, vfs
+from cni_sriov_bond.ctl.changes import SavedVf
 from cni_sriov_bond.ctl.nic import PhysicalFunction
 from cni_sriov_bond.errors import POOL_UNUSABLE, CniError
 from cni_sriov_bond.kernel import sysfs
 from tests.ctl.fake_sriov import FakeKernel
+from tests.kernel.fake_kernel import played
 from tests.support import program
 
 
@@ -143,3 +145,20 @@ def test_too_few_vfs_are_told_and_given_back(tree: Path) -> None:
             vfs.create([request(kernel, nic, 7)], quiet)
         assert refused.value.code == POOL_UNUSABLE
         assert (tree / "devices" / nic / "sriov_numvfs").read_text().strip() == "0"
+
+
+def test_what_a_vf_is_like_is_saved_under_its_present_name(devices: Path) -> None:
+    """`down` gives that name back, not the pool's; a VF in a container or with a virtual machine is not saved."""
+    with played(devices, "igb") as (kernel, host):
+        present, away = kernel.ports
+        kernel.rename(present.address, "eth5")
+        kernel.altnames = {present.address: ["enp1s0v0", "left-card"]}
+        kernel.vfs[0].up = True
+        kernel.vfs[0].settings["vlan"] = 7
+        (devices / away.address / "net" / away.name).rmdir()
+        saved = vfs.save(host, present)
+        assert saved is not None
+        assert (saved.port.name, saved.port.address, saved.port.vf_index) == ("eth5", present.address, 0)
+        assert (saved.altnames, saved.up, saved.state.settings.vlan) == (("enp1s0v0", "left-card"), True, 7)
+        assert SavedVf.from_json(present.address, saved.to_json()).to_json() == saved.to_json()
+        assert vfs.save(host, away) is None
