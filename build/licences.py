@@ -10,16 +10,17 @@ from errors import BuildError
 
 # Debian packages whose code is in libpython or copied. The copyright file of a package covers all that it contains.
 DEBIAN = (f"libpython3.{sys.version_info.minor}-minimal", "libexpat1", "zlib1g", "libffi8", "libgcc-s1")
+OTHERS = ("pyinstaller", "shtab")  # the bootloader, and the text of the completion scripts
 NAMES = ("licen", "copying", "notice", "authors")
 
 
 def distributions(library: Path, python: str) -> list[Distribution]:
-    """Return the distributions whose modules are in ``library``, and PyInstaller, sorted by name."""
+    """Return the distributions whose modules are in ``library``, and those of which the tree has other parts, by name."""
     modules = {path.name.partition(".")[0] for path in library.iterdir()}
     chosen = {
         distribution.name: distribution
         for distribution in environment.distributions(python)
-        if distribution.name == "pyinstaller"
+        if distribution.name in OTHERS
         or modules & {file.parts[0].partition(".")[0] for file in distribution.files or () if file.suffix in (".py", ".so")}
     }
     return [chosen[name] for name in sorted(chosen)]

@@ -255,7 +255,7 @@ def test_parts_are_named_with_versions_and_licences(frozen: Path) -> None:
     parts = {part["purl"].partition("@")[0]: part for part in bom["components"]}
     python = {name.removeprefix("pkg:pypi/"): part for name, part in parts.items() if name.startswith("pkg:pypi/")}
     locked = dict(re.findall(r"^([\w-]+)==(\S+)", (CHECKOUT / "lock/build.txt").read_text(), re.MULTILINE))
-    assert {"rich", "pyroute2", "jsonschema", "attrs", "rpds-py", "pyinstaller"} <= set(python)
+    assert {"rich", "pyroute2", "jsonschema", "attrs", "rpds-py", "pyinstaller", "shtab"} <= set(python)
     assert {name: part["version"] for name, part in python.items()} == {name: locked[name] for name in python}
     debian = {name.rpartition("/")[2] for name in parts if name.startswith("pkg:deb/debian/")}
     assert {f"python{sysconfig.get_python_version()}", "expat", "zlib", "libffi"} < debian
