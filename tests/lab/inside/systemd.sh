@@ -26,8 +26,9 @@ mount -t proc -o nosuid,noexec,nodev proc /proc
 mount -t sysfs -o nosuid,noexec,nodev sys /sys
 mountpoint -q /dev || mount -t devtmpfs -o mode=0755,nosuid devtmpfs /dev
 mount -t tmpfs -o mode=0755 run /run
-mkdir -p /lib/modules
-ln -sfn "$virtme_link_mods" "/lib/modules/$(uname -r)"
+# Mounted, not linked: services with ProtectHome do not see what is below /root.
+mkdir -p "/lib/modules/$(uname -r)"
+mount --bind "$virtme_link_mods" "/lib/modules/$(uname -r)"
 modprobe -a virtio_pci virtio_blk virtio_console
 
 # Disks, before udev names them.
