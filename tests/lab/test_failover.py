@@ -3,6 +3,8 @@
 import re
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.lab.product import PEER, SUBNET, Product, network, received
 from tests.lab.waiting import wait_until
 
@@ -122,6 +124,7 @@ def test_a_gateway_that_does_not_answer_is_not_depended_on(product: Product) -> 
             product.guest.sh(f"ip -n world addr del {gateway}/24 dev br0.100")
 
 
+@pytest.mark.measures
 def test_a_silent_gateway_costs_an_add_a_third_of_a_second(product: Product) -> None:
     """The quickest of three ADDs each, taken in turn."""
     silent = {"type": "host-local", "ranges": [[{"subnet": SUBNET, "gateway": "10.100.0.9"}]]}
