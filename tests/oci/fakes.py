@@ -175,3 +175,15 @@ def wait(condition: Callable[[], bool], seconds: float = 10) -> None:
     while not condition():
         assert time.monotonic() < deadline, "it did not happen in time"
         time.sleep(0.01)
+
+
+# The beginning of a command line that runs a program as a rootless engine does, as far as /proc/self/uid_map says. The kernel
+# makes no user namespace for a process in a chroot, as on a fresh machine (user_namespaces(7), EPERM).
+ROOTLESS = (
+    "unshare",
+    "--mount",
+    "sh",
+    "-c",
+    'map=$(mktemp) && echo "0 1000 1" >$map && mount --bind $map /proc/$$/uid_map && rm $map && exec "$@"',
+    "sh",
+)

@@ -14,7 +14,7 @@ from cni_sriov_bond.oci.request import Request
 from cni_sriov_bond.oci.state import State
 from cni_sriov_bond.oci.stop import Stop
 from tests.measured import command
-from tests.oci.fakes import Container, Host
+from tests.oci.fakes import ROOTLESS, Container, Host
 
 STOPPED = State("c1", "stopped", 0, "/b", {})
 SHARED = "start the container with --network none"
@@ -132,7 +132,7 @@ def test_a_rootless_engine_is_refused(host: Host, container: Container) -> None:
     (host.folder / "state").write_text(json.dumps(container.state()))
     line = " ".join(f"'{word}'" for word in [*command("cni_sriov_bond.oci"), "createRuntime", "--network", "db"])
     done = subprocess.run(
-        ["unshare", "--user", "--map-root-user", "sh", "-c", f"{line} <{host.folder}/state"],
+        [*ROOTLESS, "sh", "-c", f"exec {line} <{host.folder}/state"],
         capture_output=True,
         text=True,
         check=False,

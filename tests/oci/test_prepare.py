@@ -11,6 +11,7 @@ import pytest
 from cni_sriov_bond.errors import CniError
 from cni_sriov_bond.oci import prepare
 from cni_sriov_bond.oci.policy import Policy
+from tests.oci.fakes import ROOTLESS
 from tests.oci.launcher import Launcher, compile_launcher, container, hooks_of
 
 HOOK = "/usr/local/sbin/sriov-bond-hook"
@@ -176,10 +177,10 @@ def test_a_second_start_of_the_same_bundle_changes_nothing(launcher: Launcher) -
 def test_a_request_of_a_rootless_engine_is_refused(launcher: Launcher) -> None:
     """A rootless engine runs in a user namespace of its own."""
     launcher.config("SRIOV_BOND_NETWORK=db")
-    done = launcher.run("create", "X", prefix=("unshare", "--user", "--map-root-user"))
+    done = launcher.run("create", "X", prefix=ROOTLESS)
     assert (done.status, done.runtime) == (1, None)
     assert "the container requests the network db, but its engine is rootless: " in done.err
     launcher.config()
     launcher.configure('[docker]\nnetwork = "db"\n')
-    done = launcher.run("create", "X", prefix=("unshare", "--user", "--map-root-user"))
+    done = launcher.run("create", "X", prefix=ROOTLESS)
     assert done.runtime, "a container that did not request it is started without it"

@@ -2,9 +2,11 @@
 
 import os
 import subprocess
+import sys
 
 from cni_sriov_bond.oci import processes
-from tests.oci.fakes import Container, wait
+from tests.oci.fakes import ROOTLESS, Container, wait
+from tests.support import REPOSITORY
 
 
 def test_a_process_has_a_start_time_until_it_ends() -> None:
@@ -30,8 +32,8 @@ def test_the_processes_of_a_namespace(container: Container) -> None:
 def test_a_user_namespace_is_rootless() -> None:
     """A container of this machine may be one, but its maps of another namespace are."""
     code = "from cni_sriov_bond.oci import processes; print(processes.is_rootless())"
-    in_namespace = ["unshare", "--user", "--map-root-user", "python3", "-c", code]
-    assert subprocess.run(in_namespace, capture_output=True, text=True, check=True).stdout == "True\n"
+    in_namespace = [*ROOTLESS, sys.executable, "-c", code]
+    assert subprocess.run(in_namespace, capture_output=True, text=True, check=True, cwd=REPOSITORY).stdout == "True\n"
     with open("/proc/self/uid_map", encoding="ascii") as file:
         assert processes.is_rootless() == (file.read().split() != ["0", "0", str(2**32 - 1)])
     assert os.geteuid() == 0
