@@ -5,13 +5,18 @@ import os
 import re
 import shutil
 import subprocess
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from cni_sriov_bond.cni.call import is_name
 from cni_sriov_bond.ctl import dockersocket
 from cni_sriov_bond.ctl.text import shown
 from cni_sriov_bond.errors import INVALID_CONFIG, INVALID_NETNS, IO_FAILURE, CniError
 from cni_sriov_bond.kernel import netns
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+Found = TypeVar("Found")
 
 _PODMAN_SECONDS = 20.0
 _LONGEST_PID = 7  # pid_max is at most 2^22; a longer number is the beginning of an id
@@ -52,6 +57,25 @@ def find(name: str, docker: str = dockersocket.SOCKET) -> Container:
             f"{shown(name)} is not a container; use a name or id of Docker or podman, a process id, or the path of a namespace",
         )
     return _of_engine(name, docker)
+
+
+def by_id_or_name(look_up: "Callable[[str], Found]", name: str, docker: str = dockersocket.SOCKET) -> "Found":
+    """Look a name up; if that finds nothing, look up the id of the container that has this name at an engine.
+
+    :param look_up: takes a bond's name or a container's id; raises CniError with INVALID_CONFIG when it finds nothing.
+    :param docker: the path of dockerd's socket.
+    :raises CniError: that of the first look-up, when no engine has the name or answers.
+    """
+    try:
+        return look_up(name)
+    except CniError as unknown:
+        if unknown.code != INVALID_CONFIG or not is_name(name):
+            raise
+        try:
+            identifier = _of_engine(name, docker).id
+        except CniError:
+            raise unknown from None
+        return look_up(identifier)
 
 
 def require_own_network(container: Container) -> None:

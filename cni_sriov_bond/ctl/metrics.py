@@ -20,6 +20,8 @@ from cni_sriov_bond.ctl.live import LiveBond, LiveNic, LivePort
 from cni_sriov_bond.ctl.status import PoolStatus
 from cni_sriov_bond.errors import CniError
 from cni_sriov_bond.kernel import sysfs
+from cni_sriov_bond.oci.attachment import Store
+from cni_sriov_bond.oci.site import beside
 from cni_sriov_bond.pool import call_counters, lease, pools
 from cni_sriov_bond.pool.call_counters import CommandCounters
 
@@ -38,13 +40,18 @@ _TRAFFIC = {
 
 
 class State(NamedTuple):
-    """What the metrics show; the pools are without their NICs. ``problems`` are sentences about what could not be read."""
+    """What the metrics show; the pools are without their NICs.
+
+    :param problems: sentences about what could not be read.
+    :param detaches: attachments of the OCI hook whose DEL is due.
+    """
 
     pools: list[PoolStatus]
     nics: list[LiveNic]
     bonds: list[LiveBond]
     calls: dict[str, CommandCounters]
     problems: list[str]
+    detaches: int = 0
 
 
 def collect(state_dir: str) -> State:
@@ -69,7 +76,7 @@ def collect(state_dir: str) -> State:
         calls = call_counters.read(state_dir)
     except OSError as failed:
         problems.append(f"cannot read {state_dir}/{call_counters.FILE}: {failed.strerror}")
-    return State(read, nics, bonds, calls, problems)
+    return State(read, nics, bonds, calls, problems, Store(beside(state_dir)).pending())
 
 
 class BondCollector(Collector):
@@ -104,6 +111,8 @@ def families(state: State) -> Iterator[Metric]:
     yield build
     problems = "Pools, leases and counters that could not be read this time."
     yield GaugeMetricFamily(f"{PREFIX}_unreadable_objects", problems, value=len(state.problems))
+    detaches = "Containers' attachments by the OCI hook whose DEL is still to be done."
+    yield GaugeMetricFamily(f"{PREFIX}_hook_pending_dels", detaches, value=state.detaches)
     yield from _of_pools(state.pools)
     yield from _of_nics(state.nics)
     yield from _of_leases(state.bonds)

@@ -188,6 +188,10 @@ class Store:
                 IO_FAILURE, f"the record of an attachment {path} is damaged; `sriov-bondctl gc` removes it"
             ) from None
 
+    def pending(self) -> int:
+        """Return how many attachments have a DEL that is due."""
+        return sum(directory == PENDING for directory, _ in self._names())
+
     def is_pending(self, attachment: Attachment) -> bool:
         """Return whether the DEL of an attachment is due."""
         return os.path.lexists(self._path(PENDING, attachment))

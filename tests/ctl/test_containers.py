@@ -11,7 +11,7 @@ import pytest
 
 from cni_sriov_bond.ctl import containers
 from cni_sriov_bond.ctl.containers import Container
-from cni_sriov_bond.errors import CniError
+from cni_sriov_bond.errors import INVALID_CONFIG, CniError
 from tests.ctl.docker_server import ID, description, docker_server
 from tests.support import program, temporary_netns
 
@@ -62,6 +62,23 @@ def test_a_container_of_docker(path: Path, tmp_path: Path) -> None:
     with docker_server(tmp_path, {INSPECT: [200, description(7, "none")]}) as socket:
         found = containers.find("db1", socket)
     assert found == Container(ID, "container db1 of Docker", "/proc/7/ns/net", 7, "running", "none")
+
+
+def test_a_name_is_looked_up_where_it_is_no_id(path: Path, tmp_path: Path, no_docker: str) -> None:
+    """An engine is asked only for what the look-up does not know; without an engine its sentence stays."""
+
+    def look_up(name: str) -> str:
+        if name not in (ID, "cbond1"):
+            raise CniError(INVALID_CONFIG, f"there is no {name}")
+        return name
+
+    assert containers.by_id_or_name(look_up, "cbond1", no_docker) == "cbond1"
+    with docker_server(tmp_path, {INSPECT: [200, description(7, "none")]}) as socket:
+        assert containers.by_id_or_name(look_up, "db1", socket) == ID
+        with pytest.raises(CniError, match="there is no db2"):
+            containers.by_id_or_name(look_up, "db2", socket)
+    with pytest.raises(CniError, match="there is no db1"):
+        containers.by_id_or_name(look_up, "db1", no_docker)
 
 
 def test_a_container_of_podman_without_docker(path: Path, no_docker: str) -> None:

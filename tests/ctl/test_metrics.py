@@ -96,6 +96,15 @@ def test_pools_and_nics(tmp_path: Path) -> None:
     assert infos == [("enp1s0", "0000:01:00.0", "db"), ("enp2s0", "0000:02:00.0", "db"), ("enp2s0", "0000:02:00.0", "other")]
 
 
+def test_pending_dels_of_the_hook(tmp_path: Path) -> None:
+    pending = Path(f"{tmp_path}/state-oci/pending")
+    pending.mkdir(parents=True)
+    (pending / "a.eth0").write_text("{}")
+    (pending / ".a.eth0.17").write_text("{")
+    value = metrics.collect(str(tmp_path / "state"))
+    assert samples(value)["sriov_bond_hook_pending_dels",] == 1
+
+
 def test_a_leased_bond_and_its_ports(tmp_path: Path) -> None:
     """A port has the pool's name for it, whatever the container calls it."""
     found = samples(state(tmp_path, 2))

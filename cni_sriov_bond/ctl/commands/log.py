@@ -17,14 +17,18 @@ def add(commands: "Subcommands[argparse.ArgumentParser]") -> None:
         "failed meanwhile. It is read from the journal, or without one from /var/log/sriov-bond.log and the kernel's log.",
         with_json=True,
     )
-    log.add_argument("name", metavar="BOND|CONTAINER", help="a bond, POOL/BOND, or the id of a container or its beginning")
+    log.add_argument(
+        "name",
+        metavar="BOND|CONTAINER",
+        help="a bond, POOL/BOND, or a container: its id or the beginning, or its name at Docker or podman",
+    )
 
 
 def run(arguments: argparse.Namespace, context: Context) -> int:
     """Print what happened, and return the exit status."""
-    from cni_sriov_bond.ctl import story
+    from cni_sriov_bond.ctl import containers, story
 
-    happenings = story.of(arguments.state_dir, arguments.name)
+    happenings = containers.by_id_or_name(lambda known: story.of(arguments.state_dir, known), arguments.name)
     if arguments.json:
         print_json({"events": [happening.to_json() for happening in happenings]})
         return DONE

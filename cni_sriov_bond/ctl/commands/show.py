@@ -19,15 +19,22 @@ def add(commands: "Subcommands[argparse.ArgumentParser]") -> None:
         with_json=True,
     )
     show.add_argument(
-        "names", nargs="+", metavar="BOND|CONTAINER", help="a bond, POOL/BOND, or the id of a container or its beginning"
+        "names",
+        nargs="+",
+        metavar="BOND|CONTAINER",
+        help="a bond, POOL/BOND, or a container: its id or the beginning, or its name at Docker or podman",
     )
 
 
 def run(arguments: argparse.Namespace, context: Context) -> int:
     """Print the bonds, and return the exit status."""
-    from cni_sriov_bond.ctl import detail, story
+    from cni_sriov_bond.ctl import containers, detail, story
 
-    details = [found for name in arguments.names for found in detail.find(arguments.state_dir, name)]
+    details = [
+        found
+        for name in arguments.names
+        for found in containers.by_id_or_name(lambda known: detail.find(arguments.state_dir, known), name)
+    ]
     details = [
         found._replace(caller=story.caller(arguments.state_dir, found.record.attachment))
         if found.record and found.record.attachment
