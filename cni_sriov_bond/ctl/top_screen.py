@@ -52,7 +52,7 @@ def render(top: Top, width: int, height: int = 0, help_line: str = "") -> Render
 
 
 def watch(console: Console, read: Callable[[str], Top], seconds: float, sort: str) -> None:
-    """Show the screen until ``q`` or Ctrl-C; ``s`` changes the order.
+    """Show the screen until ``q``, Ctrl-C or the end of the terminal; ``s`` changes the order.
 
     :param read: returns the state since the last call, in an order.
     :param seconds: between two readings.
@@ -63,10 +63,13 @@ def watch(console: Console, read: Callable[[str], Top], seconds: float, sort: st
             help_line = f", by {sort} (s), q ends"
             live.update(render(top, console.width, console.height, help_line), refresh=True)
             pressed = key(seconds)
-            if pressed == "q":
+            if pressed in ("q", _GONE):
                 return
             if pressed == "s":
                 sort = SORTS[(SORTS.index(sort) + 1) % len(SORTS)]
+
+
+_GONE = "gone"  # in place of a key: the terminal was closed
 
 
 def _wait(seconds: float) -> str:
@@ -76,7 +79,10 @@ def _wait(seconds: float) -> str:
 
 @contextlib.contextmanager
 def _keys() -> Iterator[Callable[[float], str]]:
-    """Return a function that waits some seconds for a key, and returns it or ""; where input is no terminal it only waits."""
+    """Return a function that waits some seconds for a key, and returns it, "" or ``_GONE``.
+
+    Where input is no terminal it only waits.
+    """
     if not sys.stdin or not sys.stdin.isatty():
         yield _wait
         return
@@ -86,12 +92,18 @@ def _keys() -> Iterator[Callable[[float], str]]:
 
     def key(seconds: float) -> str:
         ready, _, _ = select.select([fd], [], [], seconds)
-        return sys.stdin.read(1) if ready else ""
+        if not ready:
+            return ""
+        try:
+            return sys.stdin.read(1) or _GONE
+        except OSError:  # EIO of a terminal that was closed, for a process that ignores SIGHUP
+            return _GONE
 
     try:
         yield key
     finally:
-        termios.tcsetattr(fd, termios.TCSANOW, before)
+        with contextlib.suppress(termios.error):  # the terminal may be gone
+            termios.tcsetattr(fd, termios.TCSANOW, before)
 
 
 def _nic_cells(row: NicRow) -> list[Text]:

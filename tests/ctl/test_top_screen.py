@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from rich.console import Console
@@ -18,6 +19,9 @@ from cni_sriov_bond.ctl import rates
 from cni_sriov_bond.ctl.top_screen import render
 from tests.ctl.samples import LONG_ID, bond, snapshot
 from tests.support import REPOSITORY, make_pool
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 def shown(width: int, height: int = 0, bonds: int = 3) -> list[str]:
@@ -79,11 +83,18 @@ class Terminal:
                 self.text += os.read(self.master, 65536).decode()
 
 
-@pytest.mark.root
-def test_the_keys(tmp_path: Path) -> None:
-    """`s` shows another order at once, `q` ends it, and the terminal is as before."""
+@pytest.fixture
+def terminal(tmp_path: Path) -> "Iterator[Terminal]":
     make_pool(tmp_path)
     terminal = Terminal(tmp_path)
+    yield terminal
+    terminal.process.kill()
+    terminal.process.wait()
+
+
+@pytest.mark.root
+def test_the_keys(terminal: Terminal) -> None:
+    """`s` shows another order at once, `q` ends it, and the terminal is as before."""
     terminal.read_until("by traffic")
     assert "\x1b[?1049h" in terminal.text, "it is on a screen of its own"
     os.write(terminal.master, b"s")
@@ -100,13 +111,19 @@ def test_the_keys(tmp_path: Path) -> None:
 
 
 @pytest.mark.root
-def test_an_interrupt_is_its_end(tmp_path: Path) -> None:
-    make_pool(tmp_path)
-    terminal = Terminal(tmp_path)
+def test_an_interrupt_is_its_end(terminal: Terminal) -> None:
     terminal.read_until("by traffic")
     terminal.process.send_signal(signal.SIGINT)
     assert terminal.process.wait(30) == 0
     os.close(terminal.master)
+
+
+@pytest.mark.root
+def test_a_terminal_that_is_closed_is_its_end(terminal: Terminal) -> None:
+    """Without SIGHUP, as under nohup or when the terminal is not its own."""
+    terminal.read_until("by traffic")
+    os.close(terminal.master)
+    terminal.process.wait(30)
 
 
 @pytest.mark.root
