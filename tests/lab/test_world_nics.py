@@ -197,14 +197,23 @@ def test_a_bond_without_a_vf_is_set_aside_until_it_is_whole(product: Product) ->
 
 
 def test_up_with_a_vf_missing_makes_the_rest(product: Product) -> None:
-    """``up`` quarantines that bond with the reason, and ends that, with default settings, when it is run again."""
+    """``up`` quarantines that bond with the reason, and ends that, with default settings, when it is run again.
+
+    It binds a VF that is only unbound. One that is kept for another driver stays without (driver_override, sysfs-bus-pci).
+    """
     pci = product.status()["bonds"][2]["ports"][1]["pci"]
+    override = f"/sys/bus/pci/devices/{pci}/driver_override"
+    _unbind(product, pci)
+    product.ctl("up")
+    assert product.all_free()
+    product.guest.sh(f"echo none > {override}")
     _unbind(product, pci)
     try:
         said = product.ctl("up")
         assert f"bond cbond3 is in quarantine: VF23 (the VF at {pci}) is not in the host: it has no driver" in said.stderr
         assert product.states().count("free") == 6
     finally:
+        product.guest.sh(f"echo > {override}")
         _bind(product, pci)
     product.guest.sh("ip link set enp2s0 vf 2 vlan 77 trust on")
     product.ctl("up")
