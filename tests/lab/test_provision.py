@@ -147,7 +147,7 @@ def test_status_is_a_table_for_people(bare: Product) -> None:
     with bare.attached(network(), "c1"):
         table = bare.ctl("status").stdout
     assert "pool db: 0 of 1 bonds free" in table
-    assert re.search(r"cbond1 +ready +VF11 VF21 +100 +10\.100\.0\.\d+/24 +c1 +eth0 +db", table), table
+    assert re.search(r"cbond1 +ready +NIC 1\+2 +VF11 VF21 +100 +10\.100\.0\.\d+/24 .* c1 +eth0 +db", table), table
     assert re.search(r"NIC 1 +enp1s0 +0000:01:00\.0 +up", table)
 
 
