@@ -2,6 +2,7 @@
 
 import json
 import random
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from cni_sriov_bond import CNI_VERSIONS as VERSIONS
 from cni_sriov_bond.cni import result, schema
 from cni_sriov_bond.errors import CniError
 from cni_sriov_bond.ipam.schema import NETWORK as DELEGATE
-from tests.fuzz import campaign, case, delegates, mutate, samples
+from tests.fuzz import campaign, case, delegates, mutate, process, samples
 from tests.network.test_schema import heads, our_heads
 from tests.support import program
 
@@ -85,6 +86,18 @@ def test_a_violation_of_the_contract_is_detected(tmp_path: Path, body: str, word
     assert (folder / "env").read_bytes().split(b"\0") == made.environ
     assert (folder / "stdin").read_bytes() == made.stdin
     assert f"./dev fuzz --seed {SEED} --case {number}" in " ".join(lines)
+
+
+def test_a_call_ends_no_other_child_of_the_process_that_makes_it() -> None:
+    """tests/cni makes calls in pytest's own process, which has guests and the second run of the lab's tests."""
+    bystander = subprocess.Popen(["sleep", "60"])
+    try:
+        outcome = process.run("/bin/sh", case.Case("sriov-bond", [], b""), 5)
+        assert (outcome.status, outcome.left) == (0, [])
+        assert bystander.poll() is None
+    finally:
+        bystander.kill()
+        bystander.wait()
 
 
 @pytest.mark.root

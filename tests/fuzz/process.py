@@ -41,6 +41,7 @@ def run(path: str, case: Case, seconds: float) -> Outcome:
     closed_at_end = [out, err]
     streams = [_input(case), _output(case.streams.get("out"), out), _output(case.streams.get("err"), err)]
     closed_at_end += [fd for fd in streams if fd not in (None, out, err)]
+    others = set(_children())  # of this process, which are none of the call's
     began = time.monotonic()
     pid = os.fork()
     if not pid:
@@ -53,7 +54,7 @@ def run(path: str, case: Case, seconds: float) -> Outcome:
         os.kill(pid, signal.SIGKILL)
     _, status, usage = os.wait4(pid, 0)
     taken = time.monotonic() - began
-    left = _kill_remaining()
+    left = _kill_remaining(others)
     written = [os.pread(fd, 64 << 20, 0) for fd in (out, err)]
     for fd in closed_at_end:
         os.close(fd)
@@ -106,13 +107,13 @@ def _wait(pid: int, seconds: float) -> bool:
         os.close(pidfd)
 
 
-def _kill_remaining() -> list[str]:
+def _kill_remaining(others: set[int]) -> list[str]:
     """Kill the remaining processes of the call; return the names of those that did not end by themselves.
 
     A child of a killed delegate ends a moment later, when it finds its pipe broken.
     """
     survivors = []
-    while children := _children():
+    while children := set(_children()) - others:
         for child in children:
             if not _wait(child, _GRACE):
                 survivors.append(Path(f"/proc/{child}/comm").read_text().strip())

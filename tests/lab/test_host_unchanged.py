@@ -64,7 +64,7 @@ SECTIONS = {
     "-o -type f -printf '%p %s %T@ %m\\n' -o -type l -printf '%p %l\\n' -o -printf '%p %m\\n' 2> /dev/null | sort; "
     "ls -A /root /etc",
 }
-VOLATILE = re.compile(r"/bonds/|/lock |/networks/|/networks |/cni/results|expires \d+sec")
+VOLATILE = re.compile(r"/bonds/|/lock |/call-counters |/networks/|/networks |/cni/results|expires \d+sec")
 
 
 def snapshot(guest: "Guest") -> dict[str, Any]:
