@@ -15,7 +15,7 @@ from rich.text import Text
 from tests.lab import downloads
 from tests.lab.callers import conflist
 from tests.lab.conftest import changes
-from tests.lab.dockerd import DAEMON_JSON, IMAGE, Docker, docker
+from tests.lab.dockerd import DAEMON_JSON, IMAGE, Docker, docker, plugins_where_installed
 from tests.lab.errors import LabError
 from tests.lab.lab import Lab, boot
 from tests.lab.product import HOST_FILE, PEER, POOL, SUBNET, SUBNET6, Product, look, network, received
@@ -202,7 +202,9 @@ def _run_docker(story: Story, lab: Lab, engine: Docker) -> None:
 
 def _ask_doctor(story: Story, product: Product) -> None:
     story.chapter("What is wrong on this host?")
-    result = product.guest.run(["env", f"COLUMNS={story.columns}", "sriov-bondctl", "doctor"], timeout=120)
+    command = ["env", f"COLUMNS={story.columns}", "sriov-bondctl", "doctor"]
+    with plugins_where_installed(product):
+        result = product.guest.run(command, timeout=120)
     story.show(result.stdout, "sriov-bondctl doctor")
     story.check(result.status == 0, "doctor finds no failure")
 

@@ -27,6 +27,21 @@ tar -C /run/image -c . | {_CLIENT} import --change 'ENV PATH=/bin' - box
 _LINKS = ("docker0", "docker_gwbridge")
 
 
+_CONTAINERD = "/etc/containerd/config.toml"
+_CONTAINERD_CONFIG = 'version = 2\n[plugins."io.containerd.grpc.v1.cri".cni]\nbin_dir = "/opt/cni/bin"\n'
+
+
+@contextlib.contextmanager
+def plugins_where_installed(product: "Product") -> "Iterator[None]":
+    """Let Debian's containerd, which comes with Docker, look for plugins where they are: its own config has /usr/lib/cni."""
+    product.guest.write("/run/containerd.toml", _CONTAINERD_CONFIG)
+    product.guest.sh(f"mount --bind /run/containerd.toml {_CONTAINERD}")
+    try:
+        yield
+    finally:
+        product.guest.sh(f"umount {_CONTAINERD}; rm /run/containerd.toml")
+
+
 class Docker:
     """A dockerd."""
 

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.lab.conftest import changes
+from tests.lab.dockerd import plugins_where_installed
 from tests.lab.product import PEER, STATE_DIR, Product, look, network
 from tests.lab.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-NETWORKS, CONTAINERD = "/etc/cni/net.d", "/etc/containerd/config.toml"
-CONTAINERD_CONFIG = 'version = 2\n[plugins."io.containerd.grpc.v1.cri".cni]\nbin_dir = "/opt/cni/bin"\n'
+NETWORKS = "/etc/cni/net.d"
 RANGE = {"subnet": "10.100.0.0/24", "rangeStart": "10.100.0.200", "gateway": PEER}
 
 
@@ -33,17 +33,13 @@ LONELY = conflist(
 
 @pytest.fixture
 def host(product: Product) -> "Iterator[Product]":
-    """Return the product with a network file, as an operator has it; afterwards all files are as before.
-
-    Debian's containerd, which comes with Docker, looks for plugins in /usr/lib/cni unless its config says otherwise.
-    """
+    """Return the product with a network file, as an operator has it; afterwards all network files are as before."""
     before = product.guest.tree(NETWORKS)
     product.guest.sh(f"mkdir -p {NETWORKS}")
     product.guest.write(f"{NETWORKS}/10-sound.conflist", conflist(name="sound"))
-    product.guest.write("/run/containerd.toml", CONTAINERD_CONFIG)
-    product.guest.sh(f"mount --bind /run/containerd.toml {CONTAINERD}")
-    yield product
-    product.guest.sh(f"umount {CONTAINERD}; rm -rf {NETWORKS}; mkdir -p {NETWORKS}")
+    with plugins_where_installed(product):
+        yield product
+    product.guest.sh(f"rm -rf {NETWORKS}; mkdir -p {NETWORKS}")
     for path, data in before.items():
         product.guest.write(path, data)
 
