@@ -178,7 +178,8 @@ def _run_docker(story: Story, lab: Lab, engine: Docker) -> None:
     request = ("--env", "SRIOV_BOND_NETWORK=db")
     first = engine.run(*request, IMAGE, "sh", "-c", f"ip -4 addr show eth0; ping -c 1 {PEER}").wait().stdout
     story.console.print("  docker run --rm --runtime sriov-bond --network none \\")
-    story.console.print(f'    -e SRIOV_BOND_NETWORK=db box sh -c "ip -4 addr show eth0; ping -c 1 {PEER}"')
+    story.console.print(f"    -e SRIOV_BOND_NETWORK=db {IMAGE} \\")
+    story.console.print(f'    sh -c "ip -4 addr show eth0; ping -c 1 {PEER}"')
     story.show(first)
     story.check("1 packets received" in first, "the first process of the container reaches the peer")
     engine.begin("web", "--runtime", "sriov-bond", *request)
