@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from cni_sriov_bond.ctl.text import JsonObject, shown
 from cni_sriov_bond.errors import DECODING_FAILURE, INVALID_CONFIG, IO_FAILURE, CniError
+from cni_sriov_bond.oci.rewrite import rewrite
 
 PATH = "/etc/docker/daemon.json"
 RUNTIME = "sriov-bond"
@@ -94,23 +95,9 @@ def write(path: str, text: str) -> None:
     :raises CniError: IO_FAILURE; then it is unchanged.
     """
     path = os.path.realpath(path)
-    temporary = f"{path}.sriov-bond.{os.getpid()}"
     try:
         os.makedirs(os.path.dirname(path), exist_ok=True)
-        try:
-            with open(temporary, "x", encoding="utf-8") as file:
-                file.write(text)
-                file.flush()
-                if os.path.exists(path):
-                    status = os.stat(path)
-                    os.fchown(file.fileno(), status.st_uid, status.st_gid)
-                    os.fchmod(file.fileno(), status.st_mode & 0o7777)
-                os.fsync(file.fileno())
-            os.rename(temporary, path)
-        except OSError:
-            if os.path.lexists(temporary):
-                os.unlink(temporary)
-            raise
+        rewrite(path, text, durable=True)
     except OSError as failed:
         raise CniError(IO_FAILURE, f"cannot write {path}: {failed.strerror}") from None
 

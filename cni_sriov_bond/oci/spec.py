@@ -10,6 +10,7 @@ import os
 from typing import Any, NamedTuple
 
 from cni_sriov_bond.errors import DECODING_FAILURE, INVALID_CONFIG, IO_FAILURE, CniError
+from cni_sriov_bond.oci.rewrite import rewrite
 from cni_sriov_bond.oci.site import CREATE_TIMEOUT, POSTSTOP_TIMEOUT
 
 _OWN = "/proc/self/ns/net"
@@ -148,21 +149,8 @@ def write(path: str, text: str) -> None:
 
     :raises CniError: IO_FAILURE when it cannot be written; then it is unchanged.
     """
-    path = os.path.realpath(path)
-    temporary = f"{path}.sriov-bond.{os.getpid()}"
     try:
-        status = os.stat(path)
-        try:
-            fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-            with open(fd, "wb") as file:
-                file.write(text.encode("utf-8", "surrogateescape"))
-                os.fchown(fd, status.st_uid, status.st_gid)
-                os.fchmod(fd, status.st_mode & 0o7777)
-            os.rename(temporary, path)
-        except OSError:
-            if os.path.lexists(temporary):
-                os.unlink(temporary)
-            raise
+        rewrite(path, text, durable=False)
     except OSError as failed:
         raise CniError(IO_FAILURE, f"cannot add hooks to the container's {path}: {failed.strerror}") from None
 
