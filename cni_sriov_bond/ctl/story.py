@@ -8,7 +8,6 @@ from cni_sriov_bond.ctl.eventlog import Event, PortEvent
 from cni_sriov_bond.ctl.text import JsonObject
 from cni_sriov_bond.errors import INVALID_CONFIG, CniError
 from cni_sriov_bond.pool.pool import Pool
-from cni_sriov_bond.pool.record import Attachment
 
 # Actions that give a container its bond, and those that take it away.
 _BEGINNINGS, _ENDS = ("ADD",), ("DEL", "release")
@@ -58,17 +57,14 @@ def of(state_dir: str, wanted: str) -> list[Happening]:
     return sorted(happenings, key=lambda happening: happening.time)
 
 
-def caller(state_dir: str, attachment: Attachment) -> str:
-    """Return who asked for an attachment's last ADD that succeeded, or "" where the log does not have it any more."""
-    wanted = (attachment.network, attachment.container_id, attachment.ifname)
+def callers(state_dir: str) -> dict[tuple[str, str, str], str]:
+    """Return who asked for the last ADD that succeeded, by network, container id and interface, as far as the log goes back."""
     try:
         every = eventlog.read(state_dir)
     except CniError:
-        return ""
-    for event in reversed(every):
-        if event.action in _BEGINNINGS and not event.error and (event.network, event.container_id, event.ifname) == wanted:
-            return event.caller
-    return ""
+        return {}
+    succeeded = [event for event in every if event.action in _BEGINNINGS and not event.error]
+    return {(event.network, event.container_id, event.ifname): event.caller for event in succeeded}
 
 
 def _of_container(every: list[Event], wanted: str) -> list[Event]:

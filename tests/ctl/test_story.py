@@ -10,7 +10,6 @@ from cni_sriov_bond import events
 from cni_sriov_bond.ctl import eventlog, story
 from cni_sriov_bond.ctl.eventlog import Event
 from cni_sriov_bond.errors import CniError
-from cni_sriov_bond.pool.record import Attachment
 from tests.ctl.samples import event
 from tests.support import change_inventory, make_pool
 
@@ -97,10 +96,10 @@ def test_the_caller_is_that_of_the_last_add_that_succeeded(state: Path) -> None:
         state, event(caller="old[1]"), event(at=1_700_000_001.0, caller="containerd[2]"),
         event(at=1_700_000_002.0, caller="bad[3]", error="x"), event("DEL", 1_700_000_003.0, caller="del[4]"),
     )  # fmt: skip
-    assert story.caller(str(state), Attachment("net1", "c1", "eth0")) == "containerd[2]"
-    assert story.caller(str(state), Attachment("net1", "c1", "eth1")) == ""
+    assert story.callers(str(state)).get(("net1", "c1", "eth0"), "") == "containerd[2]"
+    assert story.callers(str(state)).get(("net1", "c1", "eth1"), "") == ""
 
 
 def test_a_log_that_cannot_be_read_has_no_caller(state: Path) -> None:
     Path(events.file_of(str(state))).mkdir()
-    assert story.caller(str(state), Attachment("net1", "c1", "eth0")) == ""
+    assert story.callers(str(state)).get(("net1", "c1", "eth0"), "") == ""

@@ -35,9 +35,10 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
         for name in arguments.names
         for found in containers.by_id_or_name(lambda known: detail.find(arguments.state_dir, known), name)
     ]
+    callers = story.callers(arguments.state_dir)
     details = [
-        found._replace(caller=story.caller(arguments.state_dir, found.record.attachment))
-        if found.record and found.record.attachment
+        found._replace(caller=callers.get((held.network, held.container_id, held.ifname), ""))
+        if found.record and (held := found.record.attachment)
         else found
         for found in details
     ]
